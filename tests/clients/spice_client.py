@@ -88,7 +88,7 @@ class Client:
             listen("display-invalidate", self._invalidate)
             listen("display-mark", self._mark)
         elif name == "cursor":
-            listen("notify::cursor", self._cursor)
+            listen("cursor-set", self._cursor_set)
             listen("cursor-hide", self._cursor_hide)
         if name != "main":
             Spice.Channel.connect(channel)
@@ -114,15 +114,13 @@ class Client:
         self.changes += 1
         self.changed_at = time.monotonic()
 
-    def _cursor(self, channel, _property):
-        shape = channel.props.cursor
-        if shape is None or not shape.data:
+    # Not by the `cursor` property: the binding gets its structure's offsets wrong.
+    def _cursor_set(self, _channel, width, height, hot_x, hot_y, data):
+        if not data:
             self.pointer = None
             return
-        data = ctypes.string_at(shape.data, shape.width * shape.height * 4)
-        pixels = numpy.frombuffer(data, numpy.uint8).reshape(shape.height, shape.width, 4)
-        self.pointer = {"width": shape.width, "height": shape.height,
-                        "hot": [shape.hot_spot_x, shape.hot_spot_y], "pixels": pixels}
+        pixels = numpy.frombuffer(ctypes.string_at(data, width * height * 4), numpy.uint8).reshape(height, width, 4)
+        self.pointer = {"width": width, "height": height, "hot": [hot_x, hot_y], "pixels": pixels}
 
     def _cursor_hide(self, _channel):
         self.pointer = None

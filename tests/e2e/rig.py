@@ -270,7 +270,7 @@ class Bus:
     def __init__(self, folder):
         folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--print-address=1"],
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.address = self.process.stdout.readline().strip()
         assert self.address, "dbus-daemon did not start"
 

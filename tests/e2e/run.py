@@ -83,7 +83,9 @@ def run(rig, theme, test, line):
     except Skip as reason:
         word, told = "skip", f" ({reason})"
     except Exception as error:
-        word, told = "FAIL", f"\n       {type(error).__name__}: {error}\n       its files: {rig.artifacts}"
+        # A bare `assert` says nothing: its own line does.
+        why = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+        word, told = "FAIL", f"\n       {type(error).__name__}: {why}\n       its files: {rig.artifacts}"
         rig.artifacts.mkdir(parents=True, exist_ok=True)
         (rig.artifacts / "failure.txt").write_text(traceback.format_exc())
     finally:
