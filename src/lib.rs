@@ -24,3 +24,5 @@
 pub mod frame;
 pub mod hub;
 pub mod sys;
+pub mod transport;
+pub mod viewer;
