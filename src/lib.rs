@@ -21,6 +21,7 @@
     )
 )]
 
+pub mod cli;
 pub mod frame;
 pub mod hub;
 pub mod sys;
