@@ -10,6 +10,7 @@ mod geometry;
 mod header;
 mod link;
 mod message;
+pub mod msg;
 mod payload;
 mod reader;
 mod writer;
