@@ -23,4 +23,5 @@
 
 pub mod frame;
 pub mod hub;
+pub mod source;
 pub mod sys;
