@@ -24,6 +24,7 @@
 pub mod cli;
 pub mod frame;
 pub mod hub;
+pub mod source;
 pub mod spice;
 pub mod sys;
 pub mod transport;

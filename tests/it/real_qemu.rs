@@ -1,0 +1,199 @@
+//! The source against a real QEMU, whose BIOS writes text on a VGA screen.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use qemu_spice::frame::ConsoleId;
+use qemu_spice::hub::Hub;
+use qemu_spice::source::{Attach, Ended, Source};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// TCG on a busy machine: QEMU needs seconds to get to its BIOS.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct RealQemu {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl RealQemu {
+    /// Starts QEMU with this display; `None`, with the reason printed, where there is none that could.
+    fn start(display: &str, environment: &[(&str, &str)]) -> Option<Self> {
+        let known = Command::new("qemu-system-x86_64").args(["-display", "help"]).output();
+        match known {
+            Ok(known) if String::from_utf8_lossy(&known.stdout).lines().any(|line| line.trim() == "dbus") => {
+            }
+            Ok(_) => {
+                eprintln!("skipped: this QEMU has no D-Bus display (Debian: qemu-system-modules-opengl)");
+                return None;
+            }
+            Err(error) => {
+                eprintln!("skipped: no qemu-system-x86_64 ({error})");
+                return None;
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let monitor = |name: &str| format!("unix:{},server=on,wait=off", dir.path().join(name).display());
+        let child = Command::new("qemu-system-x86_64")
+            .args([
+                "-machine", "pc", "-accel", "tcg", "-m", "32", "-vga", "std", "-net", "none", "-name",
+                "first",
+            ])
+            .args(["-display", display, "-qmp", &monitor("qmp"), "-qmp", &monitor("test-qmp")])
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let qemu = Self { child, dir };
+        Some(qemu)
+    }
+
+    fn qmp_path(&self) -> PathBuf {
+        self.dir.path().join("qmp")
+    }
+
+    /// What QEMU itself says is on screen: width, height, and bytes B, G, R.
+    fn screendump(&self) -> (u32, u32, Vec<u8>) {
+        let file = self.dir.path().join("screen.ppm");
+        let mut monitor = Monitor::connect(&self.dir.path().join("test-qmp"));
+        monitor.run(&format!(
+            r#"{{"execute": "screendump", "arguments": {{"filename": "{}"}}}}"#,
+            file.display()
+        ));
+        let ppm = std::fs::read(file).unwrap();
+        let mut fields = ppm.splitn(4, |byte| byte.is_ascii_whitespace());
+        let mut field = || String::from_utf8(fields.next().unwrap().to_vec()).unwrap();
+        assert_eq!(field(), "P6");
+        let (width, height): (u32, u32) = (field().parse().unwrap(), field().parse().unwrap());
+        let pixels = fields.next().unwrap().strip_prefix(b"255\n").unwrap();
+        let bgr = pixels.chunks_exact(3).flat_map(|rgb| [rgb[2], rgb[1], rgb[0]]).collect();
+        (width, height, bgr)
+    }
+}
+
+impl Drop for RealQemu {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Monitor(BufReader<UnixStream>);
+
+impl Monitor {
+    fn connect(path: &Path) -> Self {
+        let mut monitor = Self(BufReader::new(UnixStream::connect(path).unwrap()));
+        monitor.line();
+        monitor.run(r#"{"execute": "qmp_capabilities"}"#);
+        monitor
+    }
+
+    fn run(&mut self, command: &str) {
+        self.0.get_mut().write_all(command.as_bytes()).unwrap();
+        while !self.line().contains("\"return\"") {}
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        assert!(!line.contains("\"error\""), "{line}");
+        line
+    }
+}
+
+/// What the hub has, as [`RealQemu::screendump`].
+fn shown(hub: &Hub) -> Option<(u32, u32, Vec<u8>)> {
+    let scanout = hub.console(ConsoleId(0)).unwrap().shown()?;
+    let size = scanout.size();
+    let mut bgrx = vec![0; size.area() as usize * 4];
+    scanout.reader().unwrap().read(size.rect(), &mut bgrx).unwrap();
+    let bgr = bgrx.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+    Some((size.width, size.height, bgr))
+}
+
+/// Waits until the hub shows text, and exactly what QEMU says.
+async fn wait_for_the_same_text(qemu: &RealQemu, hub: &Hub) {
+    let same = async {
+        loop {
+            let before = shown(hub);
+            let text = before
+                .as_ref()
+                .is_some_and(|(_, _, bgr)| bgr.iter().filter(|&&byte| byte > 100).count() > 1000);
+            // The cursor blinks: twice the same picture, and QEMU's in between.
+            if text && before.as_ref() == Some(&qemu.screendump()) && before == shown(hub) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, same).await.expect("never the picture that QEMU has");
+}
+
+fn source(attach: Attach, wait: bool) -> Source {
+    Source { attach, bus_name: "org.qemu".into(), wait }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_qmp_the_picture_is_the_one_qemu_has() {
+    let Some(mut qemu) = RealQemu::start("dbus,p2p=yes", &[]) else { return };
+    let hub = Hub::default();
+    let (_commands, receiver) = mpsc::channel(16);
+    let source = source(Attach::Qmp(qemu.qmp_path()), true);
+    let running = tokio::spawn(source.run(hub.clone(), receiver, CancellationToken::new()));
+    let mut guest = hub.guest();
+    let guest = tokio::time::timeout(PATIENCE, guest.wait_for(|guest| !guest.consoles.is_empty()));
+    let guest = guest.await.expect("never attached").unwrap().clone();
+    assert_eq!(guest.name, "first");
+    wait_for_the_same_text(&qemu, &hub).await;
+    qemu.child.kill().unwrap();
+    let gone = async {
+        while shown(&hub).is_some() || !hub.guest().borrow().consoles.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("a dead QEMU's picture stays");
+    assert!(!running.is_finished(), "it waits for the next QEMU");
+    running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_bus_the_picture_is_the_one_qemu_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = format!("unix:path={}", dir.path().join("bus").display());
+    let bus = Command::new("dbus-daemon")
+        .args(["--session", "--nofork", "--print-address", &format!("--address={address}")])
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut bus = match bus {
+        Ok(bus) => bus,
+        Err(error) => return eprintln!("skipped: no dbus-daemon ({error})"),
+    };
+    let mut line = String::new();
+    BufReader::new(bus.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+
+    let hub = Hub::default();
+    let (_commands, receiver) = mpsc::channel(16);
+    let waiting = source(Attach::Bus(address.clone()), true);
+    let cancel = CancellationToken::new();
+    let running = tokio::spawn(waiting.run(hub.clone(), receiver, cancel.clone()));
+    if let Some(qemu) = RealQemu::start("dbus", &[("DBUS_SESSION_BUS_ADDRESS", &address)]) {
+        wait_for_the_same_text(&qemu, &hub).await;
+        // One that does not wait, beside the first: QEMU 9.2 and later shows a console to both.
+        let other = Hub::default();
+        let (_commands, receiver) = mpsc::channel(16);
+        let leaving = source(Attach::Bus(address.clone()), false);
+        let leaving = tokio::spawn(leaving.run(other.clone(), receiver, CancellationToken::new()));
+        wait_for_the_same_text(&qemu, &other).await;
+        drop(qemu);
+        let ended = tokio::time::timeout(PATIENCE, leaving).await.expect("it does not see QEMU leave");
+        assert_eq!(ended.unwrap().unwrap(), Ended::QemuLeft);
+    }
+    cancel.cancel();
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Cancelled);
+    bus.kill().unwrap();
+    bus.wait().unwrap();
+}
