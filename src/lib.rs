@@ -1,4 +1,13 @@
-//! qemu-spice
+//! Serves the screens of a VM that runs under `qemu -display dbus` to SPICE clients.
+//!
+//! ```text
+//!     source ──► hub ──► viewer (decides) ──► encode │ images ──► spice ──► transport
+//!        ▲                                                          │
+//!        └──────────────────────── GuestCommand ◄───────────────────┘
+//! ```
+//!
+//! Pixels go from left to right through the folders in this order; what goes back is a plain value.
+//! `ARCHITECTURE.md` says what each folder may use, and `tests/architecture.rs` holds them to it.
 #![cfg_attr(
     test,
     allow(
@@ -12,4 +21,7 @@
     )
 )]
 
+pub mod frame;
+pub mod hub;
 pub mod spice;
+pub mod sys;

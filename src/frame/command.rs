@@ -1,0 +1,75 @@
+use super::ConsoleId;
+
+/// What a viewer asks of the guest: a plain value that travels against the pixels.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GuestCommand {
+    /// A key goes down or up. `qnum` is QEMU's key number: the XT set 1 code, extended keys with `0x80` added.
+    Key {
+        /// QEMU key number.
+        qnum: u32,
+        /// Pressed, else released.
+        down: bool,
+    },
+    /// A pointer button or one notch of the wheel goes down or up.
+    Button {
+        /// The console whose pointer it is.
+        console: ConsoleId,
+        /// Which button.
+        button: PointerButton,
+        /// Pressed, else released.
+        down: bool,
+    },
+    /// The pointer is here: pixels of the console's picture, top-left origin. For an absolute pointing device.
+    Position {
+        /// The console whose pointer it is.
+        console: ConsoleId,
+        /// Pixels from the left.
+        x: u32,
+        /// Pixels from the top.
+        y: u32,
+    },
+    /// The pointer moved by this many pixels. For a relative pointing device.
+    Motion {
+        /// The console whose pointer it is.
+        console: ConsoleId,
+        /// To the right.
+        dx: i32,
+        /// Downwards.
+        dy: i32,
+    },
+}
+
+/// Pointer buttons, with the numbers of QEMU's `InputButton` (what `org.qemu.Display1.Mouse.Press` takes).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum PointerButton {
+    /// Left.
+    Left,
+    /// Middle.
+    Middle,
+    /// Right.
+    Right,
+    /// One notch of the wheel away from the user.
+    WheelUp,
+    /// One notch of the wheel towards the user.
+    WheelDown,
+    /// Back.
+    Side,
+    /// Forward.
+    Extra,
+}
+
+impl PointerButton {
+    /// The number QEMU knows the button by.
+    #[must_use]
+    pub fn qemu_number(self) -> u32 {
+        match self {
+            Self::Left => 0,
+            Self::Middle => 1,
+            Self::Right => 2,
+            Self::WheelUp => 3,
+            Self::WheelDown => 4,
+            Self::Side => 5,
+            Self::Extra => 6,
+        }
+    }
+}

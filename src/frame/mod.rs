@@ -1,0 +1,27 @@
+//! The words everyone shares: what a console shows, what changed of it, and what goes back to the guest.
+//!
+//! Plain values: nothing here knows QEMU, SPICE or an encoder. Uses `sys` alone.
+
+mod command;
+mod cursor;
+mod dmabuf;
+mod format;
+mod region;
+mod scanout;
+
+pub use command::{GuestCommand, PointerButton};
+pub use cursor::{Cursor, CursorError, Pointer};
+pub use dmabuf::{BufferId, Dmabuf, DmabufPlane, MODIFIER_INVALID, MODIFIER_LINEAR};
+pub use format::PixelFormat;
+pub use region::{Rect, Region, Size};
+pub use scanout::{Scanout, ScanoutError, ScanoutReader};
+
+/// The number of a console, as in `/org/qemu/Display1/Console_N`: one display head of the guest.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConsoleId(pub u32);
+
+impl std::fmt::Display for ConsoleId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,211 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_channel::{Receiver, Sender};
+use tokio::sync::watch;
+
+use super::mailbox::Mailbox;
+use super::{CursorState, Release, lock};
+use crate::frame::{ConsoleId, Rect, Region, Scanout, Size};
+
+/// One console: what it shows, and who wants to know.
+#[derive(Debug)]
+pub struct Console {
+    id: ConsoleId,
+    screen: Mutex<Screen>,
+    cursor: watch::Sender<CursorState>,
+}
+
+#[derive(Debug, Default)]
+struct Screen {
+    scanout: Option<Arc<Scanout>>,
+    readers: BTreeMap<u64, Reader>,
+    next_reader: u64,
+}
+
+#[derive(Debug)]
+struct Reader {
+    mailbox: Mailbox,
+    bell: Sender<()>,
+}
+
+/// What changed on a console since a reader last looked.
+#[derive(Debug)]
+pub struct Change {
+    /// What it shows now; `None` is a console that is switched off.
+    pub scanout: Option<Arc<Scanout>>,
+    /// The scanout is another one than at the last time (its size may be the same).
+    pub replaced: bool,
+    /// The part that changed, inside the scanout's size.
+    pub damage: Region,
+    /// Keep it while the change is being read, no longer: the guest waits for it.
+    pub release: Option<Release>,
+}
+
+impl Console {
+    pub(super) fn new(id: ConsoleId) -> Self {
+        Self { id, screen: Mutex::default(), cursor: watch::Sender::new(CursorState::default()) }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> ConsoleId {
+        self.id
+    }
+
+    /// The size of what it shows, if it shows anything.
+    #[must_use]
+    pub fn size(&self) -> Option<Size> {
+        lock(&self.screen).scanout.as_ref().map(|scanout| scanout.size())
+    }
+
+    /// For the source: it shows another scanout from now on, or nothing.
+    pub fn show(&self, scanout: Option<Scanout>) {
+        let mut screen = lock(&self.screen);
+        let size = scanout.as_ref().map(Scanout::size);
+        screen.scanout = scanout.map(Arc::new);
+        for reader in screen.readers.values_mut() {
+            reader.mailbox.replace(size);
+            reader.ring();
+        }
+    }
+
+    /// For the source: what it shows now, to be written to.
+    #[must_use]
+    pub fn shown(&self) -> Option<Arc<Scanout>> {
+        lock(&self.screen).scanout.clone()
+    }
+
+    /// For the source: a part of the picture changed. Numbers are picture coordinates, cut to the picture here.
+    /// `release` is dropped at once where nobody waits to read.
+    pub fn damage(&self, (x, y, width, height): (i32, i32, i32, i32), release: Option<Release>) {
+        let mut screen = lock(&self.screen);
+        let Some(size) = screen.scanout.as_ref().map(|scanout| scanout.size()) else { return };
+        let Some(rect) = Rect::clipped(x, y, width, height, size) else { return };
+        for reader in screen.readers.values_mut() {
+            reader.mailbox.damage(rect, release.as_ref());
+            reader.ring();
+        }
+    }
+
+    /// For the source: its cursor changed.
+    pub fn change_cursor(&self, change: impl FnOnce(&mut CursorState)) {
+        self.cursor.send_modify(change);
+    }
+
+    /// Its cursor, now and whenever it changes.
+    #[must_use]
+    pub fn cursor(&self) -> watch::Receiver<CursorState> {
+        self.cursor.subscribe()
+    }
+
+    /// Starts reading: the first change is the whole picture.
+    #[must_use]
+    pub fn subscribe(self: &Arc<Self>) -> Subscription {
+        let (bell, rung) = async_channel::bounded(1);
+        let mut screen = lock(&self.screen);
+        let mut reader = Reader { mailbox: Mailbox::default(), bell };
+        if let Some(scanout) = &screen.scanout {
+            reader.mailbox.replace(Some(scanout.size()));
+            reader.ring();
+        }
+        let id = screen.next_reader;
+        screen.next_reader += 1;
+        screen.readers.insert(id, reader);
+        Subscription { console: self.clone(), id, rung }
+    }
+
+    pub(super) fn clear(&self) {
+        self.show(None);
+        self.change_cursor(|cursor| *cursor = CursorState::default());
+    }
+}
+
+impl Reader {
+    /// One ring is enough for a reader that has not come yet.
+    fn ring(&self) {
+        let _ = self.bell.try_send(());
+    }
+}
+
+/// One reader's view of a console. Ends when dropped.
+#[derive(Debug)]
+pub struct Subscription {
+    console: Arc<Console>,
+    id: u64,
+    rung: Receiver<()>,
+}
+
+impl Subscription {
+    /// The console it reads.
+    #[must_use]
+    pub fn console(&self) -> &Arc<Console> {
+        &self.console
+    }
+
+    /// What changed since the last call; `None` if nothing did. Never waits.
+    #[must_use]
+    pub fn take(&self) -> Option<Change> {
+        let mut screen = lock(&self.console.screen);
+        let scanout = screen.scanout.clone();
+        let mail = screen.readers.get_mut(&self.id)?.mailbox.take()?;
+        Some(Change { scanout, replaced: mail.replaced, damage: mail.damage, release: mail.release })
+    }
+
+    /// The bell that rings when something changed. A ring may be for what [`Subscription::take`] gave already.
+    #[must_use]
+    pub fn bell(&self) -> &Receiver<()> {
+        &self.rung
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        lock(&self.console.screen).readers.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Hub;
+
+    fn scanout(width: u32, height: u32) -> Scanout {
+        Scanout::owned(width, height, width * 4, 0x2002_0888, &vec![0; (width * height * 4) as usize])
+            .unwrap()
+    }
+
+    #[test]
+    fn a_reader_that_joins_an_idle_guest_sees_the_whole_picture() {
+        let console = Hub::default().console(ConsoleId(0)).unwrap();
+        console.show(Some(scanout(64, 32)));
+        let reader = console.subscribe();
+        assert!(reader.bell().try_recv().is_ok());
+        let change = reader.take().unwrap();
+        assert!(change.replaced && change.damage.rects() == [Rect::new(0, 0, 64, 32)]);
+        assert!(reader.take().is_none());
+    }
+
+    #[test]
+    fn damage_is_cut_to_the_picture() {
+        let console = Hub::default().console(ConsoleId(0)).unwrap();
+        console.show(Some(scanout(64, 32)));
+        let reader = console.subscribe();
+        let _ = reader.take();
+        console.damage((60, -5, 1000, 10), None);
+        console.damage((64, 0, 10, 10), None);
+        assert_eq!(reader.take().unwrap().damage.rects(), [Rect::new(60, 0, 4, 5)]);
+    }
+
+    #[test]
+    fn a_vm_that_leaves_leaves_a_black_screen() {
+        let hub = Hub::default();
+        let console = hub.console(ConsoleId(0)).unwrap();
+        console.show(Some(scanout(64, 32)));
+        let reader = console.subscribe();
+        let _ = reader.take();
+        hub.detach();
+        let change = reader.take().unwrap();
+        assert!(change.replaced && change.scanout.is_none() && change.damage.is_empty());
+    }
+}

@@ -1,0 +1,102 @@
+use super::Release;
+use crate::frame::{Rect, Region, Size};
+
+/// What one reader has not seen yet: never more than the newest picture, with the damage added up.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    replaced: bool,
+    damage: Region,
+    release: Option<Release>,
+    waiting: bool,
+}
+
+/// What a reader finds in its mailbox.
+#[derive(Debug)]
+pub(super) struct Mail {
+    /// The scanout is another one than at the last time.
+    pub(super) replaced: bool,
+    /// The part of the picture that changed since.
+    pub(super) damage: Region,
+    /// To be dropped when the change has been read.
+    pub(super) release: Option<Release>,
+}
+
+impl Mailbox {
+    /// The console shows another scanout of this size, or nothing.
+    pub(super) fn replace(&mut self, size: Option<Size>) {
+        self.replaced = true;
+        self.damage = size.map_or_else(Region::new, |size| size.rect().into());
+        self.release = None;
+    }
+
+    /// A part of the picture changed. A reader that waits gets to hold the frame, one that is busy does not.
+    pub(super) fn damage(&mut self, rect: Rect, release: Option<&Release>) {
+        self.damage.add(rect);
+        self.release = release.filter(|_| self.waiting).cloned();
+    }
+
+    /// Takes what is there. With nothing there, the reader counts as waiting from now on.
+    pub(super) fn take(&mut self) -> Option<Mail> {
+        if !self.replaced && self.damage.is_empty() {
+            self.waiting = true;
+            return None;
+        }
+        self.waiting = false;
+        Some(Mail {
+            replaced: std::mem::take(&mut self.replaced),
+            damage: self.damage.take(),
+            release: self.release.take(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::ReleaseQueue;
+
+    fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
+        let mut future = std::pin::pin!(future);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_busy_reader_finds_all_damage_and_the_guest_did_not_wait() {
+        let queue = ReleaseQueue::default();
+        let mut mailbox = Mailbox::default();
+        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(1)));
+        assert_eq!(ready(queue.returned()), Some(1), "the guest waits for a busy reader");
+        mailbox.damage(Rect::new(500, 500, 8, 8), Some(&queue.release(2)));
+        assert_eq!(ready(queue.returned()), Some(2));
+        assert_eq!(mailbox.take().unwrap().damage.area(), 128);
+        assert!(mailbox.take().is_none());
+    }
+
+    #[test]
+    fn a_waiting_reader_holds_the_newest_frame_until_it_has_read() {
+        let queue = ReleaseQueue::default();
+        let mut mailbox = Mailbox::default();
+        assert!(mailbox.take().is_none());
+        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(1)));
+        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(2)));
+        assert_eq!(ready(queue.returned()), Some(1), "only the newest frame is held");
+        let mail = mailbox.take().unwrap();
+        assert_eq!(ready(queue.returned()), None);
+        drop(mail);
+        assert_eq!(ready(queue.returned()), Some(2));
+    }
+
+    #[test]
+    fn a_new_scanout_forgets_damage_of_the_old_one() {
+        let mut mailbox = Mailbox::default();
+        mailbox.damage(Rect::new(1000, 0, 8, 8), None);
+        mailbox.replace(Some(Size::new(64, 64)));
+        let mail = mailbox.take().unwrap();
+        assert!(mail.replaced);
+        assert_eq!(mail.damage.rects(), [Rect::new(0, 0, 64, 64)]);
+    }
+}

@@ -1,0 +1,183 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The most frames of one listener that wait for their release; past it the oldest is let go.
+/// QEMU has one frame out, or a burst of damage rectangles: 64 is far above both.
+const MAX_HELD: usize = 64;
+
+/// Whoever keeps this reads the guest's buffer. When the last clone is dropped, the guest may draw again.
+#[derive(Clone, Debug)]
+pub struct Release {
+    _held: Arc<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    id: u64,
+    returned: async_channel::Sender<u64>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // A queue that is full or closed loses the news; the ledger's deadline stands in for it.
+        let _ = self.returned.try_send(self.id);
+    }
+}
+
+/// Makes [`Release`]s, and hears of each whose last reader is done.
+#[derive(Debug)]
+pub struct ReleaseQueue {
+    sender: async_channel::Sender<u64>,
+    receiver: async_channel::Receiver<u64>,
+}
+
+impl Default for ReleaseQueue {
+    fn default() -> Self {
+        let (sender, receiver) = async_channel::bounded(MAX_HELD);
+        Self { sender, receiver }
+    }
+}
+
+impl ReleaseQueue {
+    /// The release of the frame that the ledger knows by this id.
+    #[must_use]
+    pub fn release(&self, id: u64) -> Release {
+        Release { _held: Arc::new(Held { id, returned: self.sender.clone() }) }
+    }
+
+    /// Waits for the next frame whose last reader is done, and tells its id.
+    pub async fn returned(&self) -> u64 {
+        match self.receiver.recv().await {
+            Ok(id) => id,
+            Err(_) => std::future::pending().await, // unreachable while `sender` is ours
+        }
+    }
+}
+
+/// The frames whose replies are owed to the source: each is paid when its last reader is done, and at the latest
+/// at its deadline. No clock inside: the caller says what time it is.
+#[derive(Debug)]
+pub struct Ledger<R> {
+    deadline: Duration,
+    held: VecDeque<Entry<R>>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Entry<R> {
+    id: u64,
+    due: Instant,
+    reply: R,
+}
+
+impl<R> Ledger<R> {
+    /// A ledger whose replies are all given within `deadline`.
+    #[must_use]
+    pub fn new(deadline: Duration) -> Self {
+        Self { deadline, held: VecDeque::new(), next_id: 0 }
+    }
+
+    /// Owes a reply. Gives the id to make its [`Release`] from, and a reply that must be given now instead
+    /// because too many wait.
+    pub fn hold(&mut self, reply: R, now: Instant) -> (u64, Option<R>) {
+        let overflow = if self.held.len() >= MAX_HELD { self.pop() } else { None };
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        self.held.push_back(Entry { id, due: now + self.deadline, reply });
+        (id, overflow)
+    }
+
+    /// The last reader of this frame is done: the reply to give, unless it was given already.
+    pub fn returned(&mut self, id: u64) -> Option<R> {
+        let at = self.held.iter().position(|entry| entry.id == id)?;
+        self.held.remove(at).map(|entry| entry.reply)
+    }
+
+    /// A reply whose deadline has passed. Call until it gives none.
+    pub fn expired(&mut self, now: Instant) -> Option<R> {
+        self.held.front().filter(|entry| entry.due <= now)?;
+        self.pop()
+    }
+
+    /// When to call [`Ledger::expired`] next.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.held.front().map(|entry| entry.due)
+    }
+
+    fn pop(&mut self) -> Option<R> {
+        self.held.pop_front().map(|entry| entry.reply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Update,
+        Return(usize),
+        Wait(u64),
+    }
+
+    fn ops() -> impl Strategy<Value = Vec<Op>> {
+        let op =
+            prop_oneof![Just(Op::Update), (0usize..80).prop_map(Op::Return), (0u64..20).prop_map(Op::Wait)];
+        proptest::collection::vec(op, 0..300)
+    }
+
+    proptest! {
+        #[test]
+        fn every_frame_is_answered_once_and_in_time(ops in ops()) {
+            let deadline = Duration::from_millis(16);
+            let mut now = Instant::now();
+            let mut ledger = Ledger::new(deadline);
+            let mut sent_at = Vec::new();
+            let mut answered = std::collections::BTreeMap::<usize, Instant>::new();
+            let mut answer = |frame: Option<usize>, now| {
+                frame.map(|frame| assert!(answered.insert(frame, now).is_none(), "answered twice"))
+            };
+            for op in ops {
+                match op {
+                    Op::Update => {
+                        let (_, pushed_out) = ledger.hold(sent_at.len(), now);
+                        sent_at.push(now);
+                        answer(pushed_out, now);
+                    }
+                    Op::Return(id) => { answer(ledger.returned(id as u64), now); }
+                    Op::Wait(ms) => {
+                        let until = now + Duration::from_millis(ms);
+                        while let Some(at) = ledger.wake_at().filter(|&at| at <= until) {
+                            now = at.max(now);
+                            while answer(ledger.expired(now), now).is_some() {}
+                        }
+                        now = until;
+                    }
+                }
+                prop_assert!(ledger.held.len() <= MAX_HELD);
+            }
+            while let Some(at) = ledger.wake_at() {
+                now = at.max(now);
+                while answer(ledger.expired(now), now).is_some() {}
+            }
+            prop_assert_eq!(answered.len(), sent_at.len());
+            for (frame, at) in answered {
+                prop_assert!(at <= sent_at[frame] + deadline, "frame {} waited {:?}", frame, at - sent_at[frame]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_returned_with_its_last_reader() {
+        let queue = ReleaseQueue::default();
+        let one = queue.release(7);
+        let two = one.clone();
+        drop(one);
+        assert!(queue.receiver.try_recv().is_err());
+        drop(two);
+        assert_eq!(queue.receiver.try_recv(), Ok(7));
+    }
+}

@@ -1,0 +1,45 @@
+use std::io;
+use std::os::fd::AsFd;
+
+/// Which file an fd stands for, whatever its number.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The file behind an fd.
+    ///
+    /// # Errors
+    /// If the system refuses to tell.
+    pub fn of(fd: impl AsFd) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(fd)?;
+        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
+    }
+}
+
+/// Bytes behind an fd, by its end: dma-bufs have no size in their `fstat`.
+///
+/// # Errors
+/// If the fd has no end to seek to (a pipe, a socket).
+pub fn file_size(fd: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::fs::seek(fd, rustix::fs::SeekFrom::End(0))?)
+}
+
+/// Fills `out` from a file, starting `at` bytes into it. A file cut short meanwhile is an error, not a signal.
+///
+/// # Errors
+/// If the file ends before `out` is full, or the system refuses.
+pub fn read_at(fd: impl AsFd, at: u64, out: &mut [u8]) -> io::Result<()> {
+    let mut done = 0;
+    while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pread(&fd, rest, at + u64::try_from(done).unwrap_or(u64::MAX)) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => done += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
