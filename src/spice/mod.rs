@@ -4,4 +4,5 @@
 //! in, frames, events and deadlines come out.
 
 pub mod auth;
+pub mod channel;
 pub mod wire;
