@@ -10,6 +10,8 @@
 
 mod error;
 mod flow;
+mod link;
 
 pub use error::ChannelError;
 pub use flow::{ACK_TIMEOUT, ClientMessage, Flow, HALF_MESSAGE_TIMEOUT, PING_TIMEOUT, QUEUED_FRAMES_MAX};
+pub use link::{LINK_TIMEOUT, LinkEvent, LinkFailure, LinkMachine, LinkRequest};

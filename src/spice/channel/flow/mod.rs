@@ -5,6 +5,7 @@ mod framing;
 mod pings;
 
 pub use framing::ClientMessage;
+pub(super) use framing::take;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
