@@ -3,4 +3,6 @@
 //! Everything under [`wire`], [`auth`] and [`channel`] is pure: no sockets, no tasks and no clock. Bytes and `now` go
 //! in, frames, events and deadlines come out.
 
+pub mod auth;
+pub mod channel;
 pub mod wire;

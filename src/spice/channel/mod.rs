@@ -1,0 +1,17 @@
+//! The channels' state machines.
+//!
+//! Bytes and `now` go in; frames, events and deadlines come out. Whoever drives a machine does this, in any order and
+//! as often as it likes:
+//!
+//! - when bytes arrive: `recv` with the same slice until it yields nothing, acting on each event;
+//! - then, and after every other call: write what `poll_frame` yields until it yields nothing;
+//! - sleep until `deadline`, then call `handle_timeout`;
+//! - on any error: close the connection.
+
+mod error;
+mod flow;
+mod link;
+
+pub use error::ChannelError;
+pub use flow::{ACK_TIMEOUT, ClientMessage, Flow, HALF_MESSAGE_TIMEOUT, PING_TIMEOUT, QUEUED_FRAMES_MAX};
+pub use link::{LINK_TIMEOUT, LinkEvent, LinkFailure, LinkMachine, LinkRequest};
