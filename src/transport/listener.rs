@@ -70,6 +70,15 @@ impl Listener {
         &self.uri
     }
 
+    /// Whether only processes of this machine can get here.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.local_addr().is_ok_and(|address| address.ip().is_loopback()),
+            Socket::Unix(_) => true,
+        }
+    }
+
     /// Waits for the next viewer.
     ///
     /// # Errors
