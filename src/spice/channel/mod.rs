@@ -11,7 +11,12 @@
 mod error;
 mod flow;
 mod link;
+mod main;
 
 pub use error::ChannelError;
 pub use flow::{ACK_TIMEOUT, ClientMessage, Flow, HALF_MESSAGE_TIMEOUT, PING_TIMEOUT, QUEUED_FRAMES_MAX};
 pub use link::{LINK_TIMEOUT, LinkEvent, LinkFailure, LinkMachine, LinkRequest};
+pub use main::{MAIN_BODY_MAX, MainChannel, MainEvent, MainStart};
+
+#[cfg(test)]
+mod tests;
