@@ -8,12 +8,14 @@
 //! - sleep until `deadline`, then call `handle_timeout`;
 //! - on any error: close the connection.
 
+mod cursor;
 mod error;
 mod flow;
 mod inputs;
 mod link;
 mod main;
 
+pub use cursor::{CURSOR_BODY_MAX, CursorChannel};
 pub use error::ChannelError;
 pub use flow::{ACK_TIMEOUT, ClientMessage, Flow, HALF_MESSAGE_TIMEOUT, PING_TIMEOUT, QUEUED_FRAMES_MAX};
 pub use inputs::{INPUTS_BODY_MAX, InputsChannel};
