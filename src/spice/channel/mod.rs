@@ -8,10 +8,19 @@
 //! - sleep until `deadline`, then call `handle_timeout`;
 //! - on any error: close the connection.
 
+mod cursor;
 mod error;
 mod flow;
+mod inputs;
 mod link;
+mod main;
 
+pub use cursor::{CURSOR_BODY_MAX, CursorChannel};
 pub use error::ChannelError;
 pub use flow::{ACK_TIMEOUT, ClientMessage, Flow, HALF_MESSAGE_TIMEOUT, PING_TIMEOUT, QUEUED_FRAMES_MAX};
+pub use inputs::{INPUTS_BODY_MAX, InputsChannel};
 pub use link::{LINK_TIMEOUT, LinkEvent, LinkFailure, LinkMachine, LinkRequest};
+pub use main::{MAIN_BODY_MAX, MainChannel, MainEvent, MainStart};
+
+#[cfg(test)]
+mod tests;

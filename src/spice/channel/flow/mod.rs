@@ -33,7 +33,7 @@ const ACK_GENERATION: u32 = 1;
 /// The part of a channel's connection that all channels share.
 ///
 /// INVARIANT: it holds at most one incoming message, whose body is within the limit, and [`QUEUED_FRAMES_MAX`] outgoing
-/// ones.
+/// ones, besides the few that open a channel and one ping.
 #[derive(Debug)]
 pub struct Flow {
     form: HeaderForm,
@@ -58,14 +58,10 @@ impl Flow {
     }
 
     /// Has the client acknowledge every `window` messages from here on. Call it once, before anything is sent.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub fn ask_for_acks(&mut self, window: u32, now: Instant) -> Result<(), ChannelError> {
-        self.send(FromServer::SetAck { generation: ACK_GENERATION, window }.encode(), now)?;
+    pub fn ask_for_acks(&mut self, window: u32, now: Instant) {
+        self.queue(FromServer::SetAck { generation: ACK_GENERATION, window }.encode(), now);
         // The client counts what comes after this message.
         self.acks = Some(AckWindow::new(window));
-        Ok(())
     }
 
     /// Takes bytes from the front of `input` until a message for the channel is complete, or they are used up.
@@ -98,12 +94,17 @@ impl Flow {
         if self.outbox.len() >= QUEUED_FRAMES_MAX {
             return Err(ChannelError::NotReading(QUEUED_FRAMES_MAX));
         }
+        self.queue(message, now);
+        Ok(())
+    }
+
+    /// Queues a message whatever waits. For the few that open a channel, and for those that cannot add up.
+    pub(super) fn queue(&mut self, message: Message, now: Instant) {
         self.sent = self.sent.saturating_add(1);
         self.outbox.push_back(message.into_frame(self.form, self.sent));
         if let Some(acks) = &mut self.acks {
             acks.sent(now);
         }
-        Ok(())
     }
 
     /// The next bytes to write.
@@ -122,13 +123,9 @@ impl Flow {
     }
 
     /// Sends a ping, unless the last one is still to be answered.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub fn ping(&mut self, now: Instant) -> Result<(), ChannelError> {
-        match self.pings.next(now) {
-            Some(ping) => self.send(FromServer::Ping(ping).encode(), now),
-            None => Ok(()),
+    pub fn ping(&mut self, now: Instant) {
+        if let Some(ping) = self.pings.next(now) {
+            self.queue(FromServer::Ping(ping).encode(), now);
         }
     }
 
