@@ -1,12 +1,12 @@
 //! The wiring: which part gets which, in which order they start, and how all of it ends.
 
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, Document, Serve, VideoCodec};
-use crate::encode::Encoders;
+use crate::encode::{Element, Encoders};
 use crate::hub::Hub;
 use crate::source::{Attach, Ended, Source};
 use crate::spice::{Password, Server};
@@ -156,10 +156,9 @@ fn announce(uris: &[String]) -> anyhow::Result<()> {
 fn attach(options: &Serve) -> anyhow::Result<Attach> {
     Ok(match (&options.qmp, options.dbus_p2p_fd, &options.dbus_address) {
         (Some(path), _, _) => Attach::Qmp(path.clone()),
-        (_, Some(number), _) => Attach::Peer(
-            crate::sys::inherited_fd(number)
-                .with_context(|| format!("--dbus-p2p-fd: fd {number} was not left open by the parent process"))?,
-        ),
+        (_, Some(number), _) => Attach::Peer(crate::sys::inherited_fd(number).with_context(|| {
+            format!("--dbus-p2p-fd: fd {number} was not left open by the parent process")
+        })?),
         (_, _, Some(address)) => Attach::Bus(address.clone()),
         _ => Attach::SessionBus,
     })
@@ -184,8 +183,8 @@ async fn bind(addresses: &[Address], password: bool) -> anyhow::Result<Vec<Liste
 fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
     match codec {
         VideoCodec::None => Ok(None),
-        VideoCodec::H264 => Ok(Some(Encoders::probe()?)),
-        VideoCodec::Auto => match Encoders::probe() {
+        VideoCodec::H264 => Ok(Some(Encoders::probe(&Element::ALL)?)),
+        VideoCodec::Auto => match Encoders::probe(&Element::ALL) {
             Ok(encoders) => Ok(Some(encoders)),
             Err(error) => {
                 warn!(%error, "no video: every viewer gets images, which cost more of the network");
@@ -201,11 +200,7 @@ fn read_password(path: &Path) -> anyhow::Result<Password> {
     let file = std::fs::File::open(path).with_context(name)?;
     file.take(PASSWORD_FILE_MAX).read_to_string(&mut text).with_context(name)?;
     let line = text.lines().next().unwrap_or_default();
-    if line.is_empty() {
-        bail!("{}: its first line is empty, and an empty password is none", name());
-    }
-    Password::new(line)
-        .ok_or_else(|| anyhow!("{}: SPICE passwords have at most 60 characters, none of them NUL", name()))
+    Password::new(line).with_context(name)
 }
 
 /// What management programs may rely on, in the form that QEMU's and libvirt's helpers use.
@@ -220,20 +215,16 @@ fn capabilities() -> serde_json::Value {
 }
 
 fn probe() -> anyhow::Result<()> {
-    let encoders = crate::encode::survey()?;
-    let used = encoders.iter().position(|encoder| encoder.problem.is_none());
-    for (at, encoder) in encoders.iter().enumerate() {
-        let verdict = match &encoder.problem {
-            Some(problem) => problem.clone(),
-            None if used == Some(at) => "works, is used".to_owned(),
-            None => "works".to_owned(),
+    let mut used = false;
+    for element in Element::ALL {
+        let verdict = match Encoders::probe(&[element]) {
+            Err(error) => error.to_string(),
+            Ok(_) if std::mem::replace(&mut used, true) => "works".to_owned(),
+            Ok(_) => "works, and is used".to_owned(),
         };
-        say(&format!("{:12} {:6} {verdict}", encoder.element, "H.264"))?;
+        say(&format!("{:12} H.264  {verdict}", element.name()))?;
     }
-    match used {
-        Some(_) => Ok(()),
-        None => bail!("no video encoder works here: viewers get images"),
-    }
+    if used { Ok(()) } else { bail!("no video encoder works here: viewers get images") }
 }
 
 fn generate(what: Document) -> anyhow::Result<()> {
@@ -260,5 +251,10 @@ fn say(line: &str) -> anyhow::Result<()> {
 
 fn start_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("qemu_spice=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
 }

@@ -21,7 +21,9 @@
     )
 )]
 
+pub mod app;
 pub mod cli;
+pub mod encode;
 pub mod frame;
 pub mod hub;
 pub mod source;

@@ -5,4 +5,10 @@
 
 pub mod auth;
 pub mod channel;
+mod driver;
+mod images;
+mod session;
 pub mod wire;
+
+pub use auth::Password;
+pub use driver::Server;

@@ -1,8 +1,9 @@
 //! The cursor channel: what the guest's pointer looks like and where it is.
 
+use std::convert::Infallible;
 use std::time::Instant;
 
-use super::{ChannelError, Flow};
+use super::{ChannelError, Flow, Machine};
 use crate::frame::{Cursor, Pointer};
 use crate::spice::wire::msg::cursor::{FromServer, Position, Shape, State};
 use crate::spice::wire::msg::main::MouseMode;
@@ -47,17 +48,6 @@ impl CursorChannel {
         Self { flow, now: look.clone(), sent: look, mode }
     }
 
-    /// Takes all bytes of `input`: a client has nothing to say here but acknowledgements.
-    ///
-    /// # Errors
-    /// When the channel is over.
-    pub fn recv(&mut self, input: &mut &[u8], now: Instant) -> Result<(), ChannelError> {
-        while let Some(message) = self.flow.recv(input, now)? {
-            tracing::debug!(id = message.id, "ignored a cursor message");
-        }
-        Ok(())
-    }
-
     /// The guest's cursor looks like this now.
     pub fn set_shape(&mut self, shape: Option<Cursor>) {
         self.now.shape = shape;
@@ -71,32 +61,6 @@ impl CursorChannel {
     /// Who moves the pointer now. While the client does, it is not told where the guest draws it.
     pub fn set_mouse_mode(&mut self, mode: MouseMode) {
         self.mode = mode;
-    }
-
-    /// The next bytes to write; makes them from the newest state when the client can take more.
-    pub fn poll_frame(&mut self, now: Instant) -> Option<Frame> {
-        let waiting = self.flow.poll_frame();
-        if waiting.is_some() {
-            return waiting;
-        }
-        if self.flow.may_send() {
-            let change = self.next_change()?;
-            self.flow.queue(change.encode(), now);
-        }
-        self.flow.poll_frame()
-    }
-
-    /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.flow.deadline()
-    }
-
-    /// Checks the deadlines.
-    ///
-    /// # Errors
-    /// When one has passed.
-    pub fn handle_timeout(&self, now: Instant) -> Result<(), ChannelError> {
-        self.flow.handle_timeout(now)
     }
 
     /// The one message that brings the client from what it knows to what is.
@@ -118,6 +82,37 @@ impl CursorChannel {
             _ => self.sent = self.now.clone(),
         }
         Some(change)
+    }
+}
+
+impl Machine for CursorChannel {
+    type Event = Infallible;
+
+    fn recv(&mut self, input: &mut &[u8], now: Instant) -> Result<Option<Infallible>, ChannelError> {
+        while let Some(message) = self.flow.recv(input, now)? {
+            tracing::debug!(id = message.id, "ignored a cursor message");
+        }
+        Ok(None)
+    }
+
+    fn poll_frame(&mut self, now: Instant) -> Option<Frame> {
+        let waiting = self.flow.poll_frame();
+        if waiting.is_some() {
+            return waiting;
+        }
+        if self.flow.may_send() {
+            let change = self.next_change()?;
+            self.flow.queue(change.encode(), now);
+        }
+        self.flow.poll_frame()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.flow.deadline()
+    }
+
+    fn handle_timeout(&self, now: Instant) -> Result<(), ChannelError> {
+        self.flow.handle_timeout(now)
     }
 }
 

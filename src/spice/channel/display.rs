@@ -80,13 +80,11 @@ struct Stream {
 
 impl DisplayChannel {
     /// A channel to a client with these display capabilities.
-    ///
-    /// # Errors
-    /// None today: the first message always fits.
-    pub fn new(form: HeaderForm, caps: Caps, now: Instant) -> Result<Self, ChannelError> {
+    #[must_use]
+    pub fn new(form: HeaderForm, caps: Caps, now: Instant) -> Self {
         let mut flow = Flow::new(form, DISPLAY_BODY_MAX, now);
-        flow.ask_for_acks(ACK_WINDOW, now)?;
-        Ok(Self {
+        flow.ask_for_acks(ACK_WINDOW, now);
+        Self {
             flow,
             caps,
             ready: false,
@@ -95,7 +93,7 @@ impl DisplayChannel {
             stream: None,
             next_stream: 0,
             out: VecDeque::new(),
-        })
+        }
     }
 
     /// The display capabilities of this server.
@@ -266,22 +264,22 @@ impl Machine for DisplayChannel {
         Ok(None)
     }
 
-    fn poll_frame(&mut self, now: Instant) -> Result<Option<Frame>, ChannelError> {
+    fn poll_frame(&mut self, now: Instant) -> Option<Frame> {
         // A picture is many messages; those that the client has no room for yet wait here.
         if self.flow.queued() == 0
             && self.flow.may_send()
             && let Some(message) = self.out.pop_front()
         {
-            self.flow.send(message, now)?;
+            self.flow.queue(message, now);
         }
-        Ok(self.flow.poll_frame())
+        self.flow.poll_frame()
     }
 
     fn deadline(&self) -> Option<Instant> {
         self.flow.deadline()
     }
 
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), ChannelError> {
+    fn handle_timeout(&self, now: Instant) -> Result<(), ChannelError> {
         self.flow.handle_timeout(now)
     }
 }
@@ -293,7 +291,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn channel(caps: Caps) -> DisplayChannel {
-        DisplayChannel::new(HeaderForm::Mini, caps, Instant::now()).unwrap()
+        DisplayChannel::new(HeaderForm::Mini, caps, Instant::now())
     }
 
     fn ready(caps: &[wire::Cap]) -> DisplayChannel {
@@ -321,12 +319,20 @@ mod tests {
 
     fn video(generation: u64, width: u32, height: u32) -> Video {
         let picture = Size::new(width, height);
-        Video { generation, coded: Size::new(width + width % 2, height + height % 2), picture, data: vec![0; 9].into() }
+        Video {
+            generation,
+            coded: Size::new(width + width % 2, height + height % 2),
+            picture,
+            data: vec![0; 9].into(),
+        }
     }
 
     fn tile() -> Vec<(Rect, ImageData)> {
         use crate::spice::wire::msg::display::BitmapFormat;
-        vec![(Rect::new(0, 0, 1, 1), ImageData::Bitmap { format: BitmapFormat::Xrgb, stride: 4, pixels: vec![0; 4].into() })]
+        vec![(
+            Rect::new(0, 0, 1, 1),
+            ImageData::Bitmap { format: BitmapFormat::Xrgb, stride: 4, pixels: vec![0; 4].into() },
+        )]
     }
 
     const GTK: &[wire::Cap] =
@@ -364,7 +370,10 @@ mod tests {
             .collect();
         assert!(matches!(messages[0], FromServer::StreamDestroy { stream_id: 0 }), "{messages:?}");
         assert!(matches!(messages[1], FromServer::SurfaceDestroy { surface_id: 0 }));
-        assert!(matches!(messages[2], FromServer::SurfaceCreate(SurfaceCreate { width: 1368, height: 770, .. })));
+        assert!(matches!(
+            messages[2],
+            FromServer::SurfaceCreate(SurfaceCreate { width: 1368, height: 770, .. })
+        ));
         let FromServer::MonitorsConfig(config) = &messages[3] else { panic!("{messages:?}") };
         assert_eq!((config.heads[0].width, config.heads[0].height), (1367, 769));
         assert!(matches!(messages[5], FromServer::StreamCreate(StreamCreate { stream_id: 1, .. })));

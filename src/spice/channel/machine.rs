@@ -14,11 +14,8 @@ pub trait Machine {
     /// When the client broke the protocol or left.
     fn recv(&mut self, input: &mut &[u8], now: Instant) -> Result<Option<Self::Event>, ChannelError>;
 
-    /// The next bytes to write.
-    ///
-    /// # Errors
-    /// When the client makes us answer and does not read the answers.
-    fn poll_frame(&mut self, now: Instant) -> Result<Option<Frame>, ChannelError>;
+    /// The next bytes to write, made from the newest state there is.
+    fn poll_frame(&mut self, now: Instant) -> Option<Frame>;
 
     /// When to call [`Machine::handle_timeout`] at the latest.
     fn deadline(&self) -> Option<Instant>;
@@ -27,5 +24,5 @@ pub trait Machine {
     ///
     /// # Errors
     /// When one has passed.
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), ChannelError>;
+    fn handle_timeout(&self, now: Instant) -> Result<(), ChannelError>;
 }

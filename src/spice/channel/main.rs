@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ChannelError, Flow};
+use super::{ChannelError, Flow, Machine};
 use crate::spice::wire::msg::base::{self, Severity};
 use crate::spice::wire::msg::main::{FromClient, FromServer, Init, MouseMode, MouseModes};
 use crate::spice::wire::{Caps, ChannelId, ChannelType, Frame, HeaderForm, main};
@@ -86,34 +86,6 @@ impl MainChannel {
         channel
     }
 
-    /// Takes bytes from the front of `input` until something happens, or they are used up. Call it again until it
-    /// yields `None`.
-    ///
-    /// # Errors
-    /// When the channel, and with it the session, is over.
-    pub fn recv(&mut self, input: &mut &[u8], now: Instant) -> Result<Option<MainEvent>, ChannelError> {
-        while let Some(message) = self.flow.recv(input, now)? {
-            match FromClient::decode(message.id, &message.body)? {
-                FromClient::AttachChannels => {
-                    self.attached = true;
-                    self.send(FromServer::ChannelsList(self.channels.clone()), now)?;
-                }
-                FromClient::MouseModeRequest(mode) => {
-                    if self.mouse.supports(mode) && self.mouse.current != mode {
-                        self.set_mouse(MouseModes { current: mode, ..self.mouse }, now)?;
-                        return Ok(Some(MainEvent::MouseMode(mode)));
-                    }
-                }
-                // No agent was announced. A client that sends to one all the same may have met one just before.
-                FromClient::AgentStart(_) | FromClient::AgentData(_) | FromClient::AgentToken(_) => {}
-                FromClient::ClientInfo(_) => {}
-                FromClient::Unknown { id } => tracing::debug!(id, "ignored a main message"),
-            }
-        }
-        self.start_ping(now);
-        Ok(None)
-    }
-
     /// Offers more channels, for example of a new console.
     ///
     /// # Errors
@@ -185,24 +157,6 @@ impl MainChannel {
         self.flow.rtt()
     }
 
-    /// The next bytes to write.
-    pub fn poll_frame(&mut self) -> Option<Frame> {
-        self.flow.poll_frame()
-    }
-
-    /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.flow.deadline()
-    }
-
-    /// Checks the deadlines.
-    ///
-    /// # Errors
-    /// When one has passed.
-    pub fn handle_timeout(&self, now: Instant) -> Result<(), ChannelError> {
-        self.flow.handle_timeout(now)
-    }
-
     fn send(&mut self, message: FromServer, now: Instant) -> Result<(), ChannelError> {
         self.flow.send(message.encode(), now)
     }
@@ -212,6 +166,50 @@ impl MainChannel {
             self.pings_left = self.pings_left.saturating_sub(1);
             self.flow.ping(now);
         }
+    }
+
+    /// The channels the client has been told of, or will be when it asks.
+    pub fn channels(&self) -> &[ChannelId] {
+        &self.channels
+    }
+}
+
+impl Machine for MainChannel {
+    type Event = MainEvent;
+
+    fn recv(&mut self, input: &mut &[u8], now: Instant) -> Result<Option<MainEvent>, ChannelError> {
+        while let Some(message) = self.flow.recv(input, now)? {
+            match FromClient::decode(message.id, &message.body)? {
+                FromClient::AttachChannels => {
+                    self.attached = true;
+                    self.send(FromServer::ChannelsList(self.channels.clone()), now)?;
+                }
+                FromClient::MouseModeRequest(mode) => {
+                    if self.mouse.supports(mode) && self.mouse.current != mode {
+                        self.set_mouse(MouseModes { current: mode, ..self.mouse }, now)?;
+                        return Ok(Some(MainEvent::MouseMode(mode)));
+                    }
+                }
+                // No agent was announced. A client that sends to one all the same may have met one just before.
+                FromClient::AgentStart(_) | FromClient::AgentData(_) | FromClient::AgentToken(_) => {}
+                FromClient::ClientInfo(_) => {}
+                FromClient::Unknown { id } => tracing::debug!(id, "ignored a main message"),
+            }
+        }
+        self.start_ping(now);
+        Ok(None)
+    }
+
+    fn poll_frame(&mut self, _now: Instant) -> Option<Frame> {
+        self.flow.poll_frame()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.flow.deadline()
+    }
+
+    fn handle_timeout(&self, now: Instant) -> Result<(), ChannelError> {
+        self.flow.handle_timeout(now)
     }
 }
 

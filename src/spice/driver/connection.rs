@@ -51,7 +51,7 @@ impl<M: Machine> Connection<M> {
             if let Some(event) = self.next_event()? {
                 return Ok(Turn::Event(event));
             }
-            self.refill()?;
+            self.refill();
             let deadline = self.machine.deadline();
             let ready = self.writing.is_empty() && has_room(&self.machine);
             let slices: Vec<IoSlice<'_>> = unwritten(&self.writing, self.written).collect();
@@ -77,7 +77,7 @@ impl<M: Machine> Connection<M> {
     /// Writes what is queued, without reading: for the last words.
     pub(super) async fn finish(mut self) -> Result<(), ChannelEnd> {
         loop {
-            self.refill()?;
+            self.refill();
             let slices: Vec<IoSlice<'_>> = unwritten(&self.writing, self.written).collect();
             if slices.is_empty() {
                 return Ok(self.write.shutdown().await?);
@@ -99,15 +99,14 @@ impl<M: Machine> Connection<M> {
         Ok(event)
     }
 
-    fn refill(&mut self) -> Result<(), ChannelEnd> {
+    fn refill(&mut self) {
         let now = Instant::now();
         while self.writing.len() < BATCH {
-            match self.machine.poll_frame(now)? {
+            match self.machine.poll_frame(now) {
                 Some(frame) => self.writing.push_back(frame),
                 None => break,
             }
         }
-        Ok(())
     }
 
     /// Notes that so many bytes more have been written.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::ChannelEnd;
 use super::connection::Connection;
 use crate::hub::Console;
-use crate::spice::channel::{ChannelError, CursorChannel, LinkRequest};
+use crate::spice::channel::{CursorChannel, LinkRequest};
 use crate::spice::session::Session;
 use crate::spice::wire::msg::main::MouseMode;
 
@@ -16,10 +16,10 @@ pub(super) fn start(
     console: &Console,
     request: &LinkRequest,
     now: Instant,
-) -> Result<CursorChannel, ChannelError> {
+) -> CursorChannel {
     let state = console.cursor().borrow().clone();
     let mode = mode(*session.absolute.borrow());
-    Ok(CursorChannel::new(request.header_form(), state.shape, state.pointer, mode, now))
+    CursorChannel::new(request.header_form(), state.shape, state.pointer, mode, now)
 }
 
 /// Serves the channel until the client leaves.

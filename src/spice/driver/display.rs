@@ -5,17 +5,17 @@ use std::time::Instant;
 
 use super::connection::{Connection, Turn};
 use super::{ChannelEnd, Server};
-use crate::encode::{Item, Profile};
+use crate::encode::{Codec, Item, Profile};
 use crate::frame::{Rect, Size};
 use crate::hub::{Change, Console, Subscription};
-use crate::spice::channel::{ChannelError, DisplayChannel, DisplayEvent, LinkRequest, Video};
+use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video};
 use crate::spice::images::images;
-use crate::spice::wire::msg::display::ImageData;
 use crate::spice::wire::Payload;
+use crate::spice::wire::msg::display::ImageData;
 use crate::viewer::{Delivery, VideoPolicy, decide};
 
 /// Starts the machine.
-pub(super) fn start(request: &LinkRequest, now: Instant) -> Result<DisplayChannel, ChannelError> {
+pub(super) fn start(request: &LinkRequest, now: Instant) -> DisplayChannel {
     DisplayChannel::new(request.header_form(), request.channel_caps, now)
 }
 
@@ -94,12 +94,11 @@ impl Viewer<'_> {
             (Some(_), _) => VideoPolicy::Allowed,
         };
         // A console that shows nothing yet will most likely show something of an ordinary size.
-        let (delivery, reason) =
-            decide(display.abilities(), video, size.unwrap_or(Size::new(1024, 768)));
+        let (delivery, reason) = decide(display.abilities(), video, size.unwrap_or(Size::new(1024, 768)));
         match (delivery, &self.pictures, &self.server.encoders) {
             (Delivery::Encode, Pictures::Video(_), _) | (Delivery::Images, Pictures::Images(_), _) => return,
             (Delivery::Encode, _, Some(encoders)) => {
-                self.pictures = Pictures::Video(encoders.join(&self.console, Profile::default()));
+                self.pictures = Pictures::Video(encoders.join(&self.console, Profile { codec: Codec::H264 }));
             }
             _ => self.pictures = Pictures::Images(self.console.subscribe()),
         }
@@ -133,7 +132,9 @@ impl Viewer<'_> {
             None => display.blank(),
             Some(size) => match encode(change, display.takes_lz4()).await {
                 Ok(images) => display.show_images(size, images),
-                Err(error) => tracing::debug!(console = %self.console.id(), %error, "a change cannot be read"),
+                Err(error) => {
+                    tracing::debug!(console = %self.console.id(), %error, "a change cannot be read")
+                }
             },
         }
         if replaced {

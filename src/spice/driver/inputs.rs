@@ -5,15 +5,21 @@ use std::time::Instant;
 use super::connection::{Connection, Turn};
 use super::{ChannelEnd, Server};
 use crate::frame::{ConsoleId, GuestCommand};
-use crate::spice::channel::{ChannelError, InputsChannel, LinkRequest};
+use crate::hub::Leds;
+use crate::spice::channel::{InputsChannel, LinkRequest};
+use crate::spice::wire::msg::inputs::LockKeys;
 
 /// Starts the machine with the lights as they are now.
-pub(super) fn start(server: &Server, request: &LinkRequest, now: Instant) -> Result<InputsChannel, ChannelError> {
+pub(super) fn start(server: &Server, request: &LinkRequest, now: Instant) -> InputsChannel {
     let guest = server.hub.guest();
     let guest = guest.borrow();
     // Motion has no console of its own; it goes to the first one.
     let console = guest.consoles.keys().next().copied().unwrap_or(ConsoleId(0));
     InputsChannel::new(request.header_form(), lights(guest.leds), console, now)
+}
+
+fn lights(leds: Leds) -> LockKeys {
+    LockKeys::from_bits(u16::from(leds.bits()))
 }
 
 /// Serves the channel until the client leaves; then nothing it held stays pressed.
@@ -60,8 +66,8 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         let commands = self.server.commands.clone();
         let held = self.connection.machine.release_all();
-        if !held.is_empty() {
-            tokio::spawn(async move {
+        if let (false, Ok(runtime)) = (held.is_empty(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
                 for command in held {
                     let _ = commands.send(command).await;
                 }

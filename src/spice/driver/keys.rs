@@ -30,7 +30,8 @@ impl Keys {
             return Ok(key);
         }
         let _turn = self.maker.acquire().await;
-        match self.stock().take() {
+        let ready = self.stock().take(); // made while we waited
+        match ready {
             Some(key) => Ok(key),
             None => make().await,
         }

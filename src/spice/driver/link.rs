@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{ChannelEnd, Connection, Server};
 use crate::spice::auth::Admission;
-use crate::spice::channel::{ChannelError, DisplayChannel, LinkEvent, LinkFailure, LinkMachine, LinkRequest, Machine};
+use crate::spice::channel::{DisplayChannel, LinkEvent, LinkFailure, LinkMachine, LinkRequest, Machine};
 use crate::spice::wire::{Caps, ChannelType, LinkError, inputs, main};
 use crate::transport::Stream;
 
@@ -50,7 +50,9 @@ pub(super) async fn run(server: &Server, mut stream: Stream) -> Result<Linked, C
                     return fail(&mut stream, &mut machine, failure).await;
                 }
             },
-            Some(LinkEvent::Linked(request)) => return Ok(Linked { request, machine, stream, surplus: input }),
+            Some(LinkEvent::Linked(request)) => {
+                return Ok(Linked { request, machine, stream, surplus: input });
+            }
             None => {}
         }
         input.reserve(READ_SIZE);
@@ -69,12 +71,12 @@ impl Linked {
     /// Tells the client that it is in, and starts the machine that speaks from now on.
     pub(super) async fn accept<M: Machine>(
         self,
-        start: impl FnOnce(&LinkRequest, Instant) -> Result<M, ChannelError>,
+        start: impl FnOnce(&LinkRequest, Instant) -> M,
     ) -> Result<Connection<M>, ChannelEnd> {
         let Self { request, mut machine, mut stream, surplus } = self;
         machine.accept();
         stream.write_all(&machine.take_output()).await?;
-        Ok(Connection::new(stream, start(&request, Instant::now())?, surplus)?)
+        Ok(Connection::new(stream, start(&request, Instant::now()), surplus)?)
     }
 
     /// Tells the client why it is not.
@@ -96,11 +98,15 @@ fn server_caps(kind: ChannelType) -> Option<Caps> {
 }
 
 fn admission(server: &Server) -> Admission {
-    server.password.clone().map_or(Admission::Anyone, Admission::Password)
+    server.password.clone().map_or(Admission::Open, Admission::Password)
 }
 
 /// Sends the machine's last words.
-async fn fail<T>(stream: &mut Stream, machine: &mut LinkMachine, failure: LinkFailure) -> Result<T, ChannelEnd> {
+async fn fail<T>(
+    stream: &mut Stream,
+    machine: &mut LinkMachine,
+    failure: LinkFailure,
+) -> Result<T, ChannelEnd> {
     stream.write_all(&machine.take_output()).await?;
     stream.shutdown().await?;
     Err(failure.into())

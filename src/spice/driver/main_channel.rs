@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Turn};
 use super::{ChannelEnd, Server};
 use crate::hub::Guest;
-use crate::spice::channel::{ChannelError, MainChannel, MainEvent, MainStart};
 use crate::spice::channel::LinkRequest;
+use crate::spice::channel::{MainChannel, MainEvent, MainStart};
 use crate::spice::session::Session;
 use crate::spice::wire::msg::main::{MouseMode, MouseModes};
 use crate::spice::wire::{ChannelId, ChannelType};
@@ -15,12 +15,7 @@ use crate::spice::wire::{ChannelId, ChannelType};
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Starts the machine with what is known of the guest now.
-pub(super) fn start(
-    server: &Server,
-    session: &Session,
-    request: &LinkRequest,
-    now: Instant,
-) -> Result<MainChannel, ChannelError> {
+pub(super) fn start(server: &Server, session: &Session, request: &LinkRequest, now: Instant) -> MainChannel {
     let guest = server.hub.guest().borrow().clone();
     let start = MainStart {
         session_id: session.id,

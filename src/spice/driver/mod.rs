@@ -19,7 +19,7 @@ use self::clock::Clock;
 use self::connection::Connection;
 use self::keys::Keys;
 use self::link::Linked;
-use super::auth::{Admission, Password};
+use super::auth::Password;
 use super::channel::{ChannelError, LinkFailure};
 use super::session::{Seat, Sessions};
 use super::wire::{ChannelType, LinkError, WireError};
@@ -69,6 +69,7 @@ impl Server {
         end: CancellationToken,
     ) -> Self {
         let keys = Arc::new(Keys::default());
+        keys.refill();
         Self { hub, encoders, password, commands, sessions: Arc::default(), keys, clock: Clock::start(), end }
     }
 
@@ -99,7 +100,7 @@ impl Server {
         }
     }
 
-    async fn serve_main(&self, mut linked: Linked) -> Result<(), ChannelEnd> {
+    async fn serve_main(&self, linked: Linked) -> Result<(), ChannelEnd> {
         let seat = match self.sessions.start(&self.end) {
             Ok(seat) if linked.request.connection_id == 0 => seat,
             Ok(_) => return linked.refuse(LinkError::BadConnectionId).await,
@@ -121,7 +122,7 @@ impl Server {
         .await
     }
 
-    async fn serve_other(&self, mut linked: Linked) -> Result<(), ChannelEnd> {
+    async fn serve_other(&self, linked: Linked) -> Result<(), ChannelEnd> {
         let request = linked.request;
         let seat = match self.sessions.join(request.connection_id, request.channel) {
             Ok(seat) => seat,

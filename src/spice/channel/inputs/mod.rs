@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use self::held::{BUTTONS, Held};
 use self::scancode::{Key, Scancodes};
-use super::{ChannelError, Flow};
+use super::{ChannelError, Flow, Machine};
 use crate::frame::{ConsoleId, GuestCommand, PointerButton};
 use crate::spice::wire::msg::inputs::{FromClient, FromServer, LockKeys};
 use crate::spice::wire::{Frame, HeaderForm};
@@ -59,21 +59,6 @@ impl InputsChannel {
         channel
     }
 
-    /// Takes bytes from the front of `input` until the guest is to do something, or they are used up. Call it again
-    /// until it yields `None`.
-    ///
-    /// # Errors
-    /// When the channel is over. Pass on what [`release_all`](Self::release_all) yields.
-    pub fn recv(&mut self, input: &mut &[u8], now: Instant) -> Result<Option<GuestCommand>, ChannelError> {
-        while self.waiting.is_empty() {
-            let Some(message) = self.flow.recv(input, now)? else {
-                break;
-            };
-            self.handle(FromClient::decode(message.id, &message.body)?, now)?;
-        }
-        Ok(self.waiting.pop_front())
-    }
-
     /// The guest's lock lights are these now; tells the client.
     ///
     /// # Errors
@@ -94,24 +79,6 @@ impl InputsChannel {
         let keys = keys.into_iter().map(|qnum| GuestCommand::Key { qnum: u32::from(qnum), down: false });
         let buttons = buttons.into_iter().map(|button| GuestCommand::Button { console, button, down: false });
         keys.chain(buttons).collect()
-    }
-
-    /// The next bytes to write.
-    pub fn poll_frame(&mut self) -> Option<Frame> {
-        self.flow.poll_frame()
-    }
-
-    /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.flow.deadline()
-    }
-
-    /// Checks the deadlines.
-    ///
-    /// # Errors
-    /// When one has passed.
-    pub fn handle_timeout(&self, now: Instant) -> Result<(), ChannelError> {
-        self.flow.handle_timeout(now)
     }
 
     fn handle(&mut self, message: FromClient, now: Instant) -> Result<(), ChannelError> {
@@ -195,6 +162,32 @@ impl InputsChannel {
             self.flow.send(FromServer::MouseMotionAck.encode(), now)?;
         }
         Ok(())
+    }
+}
+
+impl Machine for InputsChannel {
+    type Event = GuestCommand;
+
+    fn recv(&mut self, input: &mut &[u8], now: Instant) -> Result<Option<GuestCommand>, ChannelError> {
+        while self.waiting.is_empty() {
+            let Some(message) = self.flow.recv(input, now)? else {
+                break;
+            };
+            self.handle(FromClient::decode(message.id, &message.body)?, now)?;
+        }
+        Ok(self.waiting.pop_front())
+    }
+
+    fn poll_frame(&mut self, _now: Instant) -> Option<Frame> {
+        self.flow.poll_frame()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.flow.deadline()
+    }
+
+    fn handle_timeout(&self, now: Instant) -> Result<(), ChannelError> {
+        self.flow.handle_timeout(now)
     }
 }
 
