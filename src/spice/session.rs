@@ -85,14 +85,8 @@ impl Sessions {
 
     /// How many clients there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         lock(&self.open).len()
-    }
-
-    /// Whether there is no client.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -158,6 +152,6 @@ mod tests {
             (0..MAX_SESSIONS).map(|_| sessions.start(&CancellationToken::new()).unwrap()).collect();
         assert!(sessions.start(&CancellationToken::new()).is_err());
         drop(all);
-        assert!(sessions.is_empty());
+        assert_eq!(sessions.count(), 0);
     }
 }

@@ -250,7 +250,7 @@ mod tests {
     /// The messages that wait, pings left out.
     fn sent(channel: &mut MainChannel) -> Vec<FromServer> {
         let mut messages = Vec::new();
-        while let Some(frame) = channel.poll_frame() {
+        while let Some(frame) = channel.poll_frame(Instant::now()) {
             let bytes = frame.slices().concat();
             let id = u16::from_le_bytes([bytes[0], bytes[1]]);
             if id > base::LAST {

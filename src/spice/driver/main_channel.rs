@@ -94,7 +94,7 @@ fn mouse(guest: &Guest, session: &Session) -> MouseModes {
     let absolute = guest.is_absolute();
     session.absolute.send_replace(absolute);
     MouseModes {
-        server: true,
+        server: !absolute, // QEMU refuses motion to an absolute device
         client: absolute,
         current: if absolute { MouseMode::Client } else { MouseMode::Server },
     }

@@ -111,11 +111,11 @@ impl Server {
             let session = seat.session();
             let start = |request: &_, now| main_channel::start(self, session, request, now);
             let connection = linked.accept(start).await?;
-            info!(clients = self.sessions.len(), "connected");
+            info!(clients = self.sessions.count(), "connected");
             let ended = main_channel::run(self, session, connection).await;
             drop(seat);
             let reason = ended.err().map_or_else(|| "the server ends".to_owned(), |error| error.to_string());
-            info!(%reason, clients = self.sessions.len(), "disconnected");
+            info!(%reason, clients = self.sessions.count(), "disconnected");
             Ok(())
         }
         .instrument(span)

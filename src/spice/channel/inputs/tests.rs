@@ -14,7 +14,7 @@ fn channel() -> InputsChannel {
 }
 
 fn sent(channel: &mut InputsChannel) -> Vec<FromServer> {
-    std::iter::from_fn(|| channel.poll_frame())
+    std::iter::from_fn(|| channel.poll_frame(Instant::now()))
         .map(|frame| {
             let id = u16::from_le_bytes([frame.head[0], frame.head[1]]);
             FromServer::decode(id, &frame.head[6..]).unwrap()
