@@ -45,7 +45,7 @@ impl Pair {
             }
             if let Some(main) = &mut self.main {
                 while main.recv(&mut input, self.now).unwrap().is_some() {}
-                while let Some(frame) = main.poll_frame(now) {
+                while let Some(frame) = main.poll_frame(self.now) {
                     answer.extend(frame.slices().concat());
                 }
             }
