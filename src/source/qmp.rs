@@ -60,9 +60,9 @@ impl From<io::Error> for QmpError {
 }
 
 impl QmpError {
-    /// Whether it says no more than that QEMU is not there.
+    /// Whether it says no more than that QEMU is not there, or not yet ready to talk.
     pub(super) fn is_absence(&self) -> bool {
-        matches!(self, Self::Absent(_) | Self::HungUp)
+        matches!(self, Self::Absent(_) | Self::HungUp | Self::Deadline)
     }
 }
 

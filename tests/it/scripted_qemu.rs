@@ -341,6 +341,17 @@ impl Screen {
         self.connection.send(&call.build(body).unwrap()).await.unwrap();
     }
 
+    /// Any call, with a body that may not be what its signature says, and no files. No answer is waited for.
+    #[allow(unsafe_code)]
+    pub async fn post_without_files(&self, interface: &str, method: &str, signature: &str, words: &[u32]) {
+        let call =
+            Message::method_call(format!("{ROOT}/Listener"), method).unwrap().interface(interface).unwrap();
+        let body: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        // SAFETY: the message may be wrong, which is what it is for; it is only sent, never read here.
+        let call = unsafe { call.build_raw_body(&body, signature, Vec::new()) };
+        self.connection.send(&call.unwrap()).await.unwrap();
+    }
+
     /// The listener's connection.
     pub fn connection(&self) -> &Connection {
         &self.connection

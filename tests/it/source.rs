@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qemu_spice::frame::{ConsoleId, GuestCommand, PixelFormat, PointerButton, Scanout};
 use qemu_spice::hub::{Change, Console, Hub, Leds, Subscription};
@@ -12,6 +12,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::scripted_qemu::{Input, PATIENCE, Screen, ScriptedQemu, Vm, XR24, XRGB, memfd};
+
+/// A little less than the time a guest waits at most.
+const DEADLINE: Duration = Duration::from_millis(15);
 
 /// A source at work, and the hub it writes into.
 struct Attached {
@@ -123,7 +126,8 @@ async fn a_thousand_calls_are_seen_in_their_order() {
             tokio::task::yield_now().await;
             continue;
         };
-        let scanout = change.scanout.expect("a Disable overtook the scanout after it");
+        // On a machine that stands still for long enough, the Disable counts.
+        let Some(scanout) = change.scanout else { continue };
         assert!(scanout.size().width >= last, "an old scanout after a new one");
         assert!(change.replaced || scanout.size().width == last, "another scanout without notice");
         last = scanout.size().width;
@@ -138,18 +142,20 @@ async fn a_disable_after_the_new_scanout_is_absorbed_and_one_alone_is_not() {
     let console = attached.console();
     let (one, two) = (memfd(&grey(1, 4)), memfd(&grey(2, 4)));
     // As QEMU flips between two buffers of a guest.
+    let listener = "org.qemu.Display1.Listener";
     for flip in 0..20 {
         let buffer = if flip % 2 == 0 { &one } else { &two };
         screen.scanout_dmabuf(buffer, 2, 2, 8, XR24, false).await.unwrap();
-        screen.disable().await.unwrap();
-        screen.update_dmabuf((0, 0, 2, 2)).await.unwrap();
-        assert!(shown(&console).is_some());
+        screen.post(listener, "Disable", &(), false).await;
+        screen.post(listener, "UpdateDMABUF", &(0i32, 0i32, 2i32, 2i32), false).await;
+        screen.mouse_set(flip, 0, true).await.unwrap();
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(shown(&console).unwrap(), [2; 12], "an absorbed Disable came back");
+    let said = Instant::now();
     screen.disable().await.unwrap();
-    assert!(shown(&console).is_some(), "a Disable blanks before it has stood");
     eventually(|| shown(&console).is_none()).await;
+    assert!(said.elapsed() >= Duration::from_millis(90), "a Disable blanks before it has stood");
     screen.scanout(1, 1, 4, XRGB, &grey(3, 1)).await.unwrap();
     assert_eq!(shown(&console).unwrap(), [3; 3]);
 }
@@ -204,7 +210,16 @@ async fn sizes_that_lie_are_refused_and_the_next_good_frame_is_shown() {
         assert!(matches!(answer, Err(zbus::Error::MethodError(..))), "{what}: {answer:?}");
         assert!(shown(&console).is_none(), "{what}");
     }
-    // A file index that has no file: the handle alone, as a plain number of the same signature.
+    screen
+        .post_without_files(
+            "org.qemu.Display1.Listener.Unix.Map",
+            "ScanoutMap",
+            "huuuuu",
+            &[9, 0, 8, 8, 32, XRGB],
+        )
+        .await;
+    screen.mouse_set(0, 0, true).await.unwrap();
+    assert!(shown(&console).is_none(), "a file that did not come");
     screen.scanout_map(&fd, 0, 8, 8, 32, XRGB).await.unwrap();
     assert_eq!(shown(&console).unwrap(), [5; 64 * 3]);
     for at in [(-1, 0, 4, 4), (6, 6, 4, 4), (i32::MAX, i32::MAX, i32::MAX, i32::MAX), (0, 0, -4, 4)] {
@@ -213,6 +228,49 @@ async fn sizes_that_lie_are_refused_and_the_next_good_frame_is_shown() {
         assert!(screen.update(at, 16, XRGB, &grey(1, 16)).await.is_err(), "{at:?}");
     }
     assert_eq!(shown(&console).unwrap(), [5; 64 * 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_call_with_any_arguments_gets_an_answer() {
+    let (_qemu, screen, attached) = start(Vm::default()).await;
+    let listener = "org.qemu.Display1.Listener";
+    let map = "org.qemu.Display1.Listener.Unix.Map";
+    let dmabuf2 = "org.qemu.Display1.Listener.Unix.ScanoutDMABUF2";
+    for interface in
+        [listener, map, dmabuf2, "org.freedesktop.DBus.Properties", "org.freedesktop.DBus.Introspectable"]
+    {
+        for method in [
+            "Scanout",
+            "Update",
+            "ScanoutDMABUF",
+            "UpdateDMABUF",
+            "Disable",
+            "MouseSet",
+            "CursorDefine",
+            "ScanoutMap",
+            "UpdateMap",
+            "ScanoutDMABUF2",
+            "Get",
+            "GetAll",
+            "Set",
+            "Introspect",
+        ] {
+            let _ = screen.call(interface, method, &()).await;
+            let _ = screen.call(interface, method, &u32::MAX).await;
+            let _ = screen.call(interface, method, &"").await;
+            let _ = screen.call(interface, method, &(i32::MIN, i32::MIN, i32::MIN)).await;
+            let _ = screen.call(interface, method, &(i32::MIN, i32::MAX, i32::MIN, i32::MAX)).await;
+            let _ = screen.call(interface, method, &(vec![vec![0u8; 9]; 9], "x", 1u64)).await;
+            screen.post_without_files(interface, method, "huuutb", &[0, 1, 1, 1, 0, 0]).await;
+            screen.post_without_files(interface, method, "ay", &[u32::MAX]).await;
+            screen.post_without_files(interface, method, "uuuuay", &[1, 1, 4, XRGB, 1 << 30]).await;
+        }
+    }
+    screen.scanout(1, 1, 4, XRGB, &grey(1, 1)).await.unwrap();
+    assert_eq!(shown(&attached.console()).unwrap(), [1; 3]);
+    let xml = screen.ask("org.freedesktop.DBus.Introspectable", "Introspect", &()).await.unwrap();
+    assert!(xml.body().deserialize::<String>().unwrap().contains(dmabuf2));
+    screen.call("org.freedesktop.DBus.Peer", "Ping", &()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,27 +296,32 @@ async fn the_guest_waits_for_a_waiting_reader_and_never_long() {
     // Nobody reads.
     screen.update_dmabuf((0, 0, 8, 8)).await.unwrap();
 
-    // A reader that waits, reads and lets go: the answer does not come before it did.
-    let reader = attached.console().subscribe();
+    // A reader that waits, reads and lets go: that, not the deadline, is what answers.
+    let mut reader = attached.console().subscribe();
     assert!(next_change(&reader).await.replaced);
-    assert!(reader.take().is_none());
-    let (let_go, read) = std::sync::mpsc::channel();
-    let reading = tokio::spawn(async move {
-        let change = next_change(&reader).await;
-        assert_eq!(change.damage.area(), 16);
-        let_go.send(()).unwrap();
-        drop(change);
-        reader
-    });
-    screen.update_dmabuf((0, 0, 4, 4)).await.unwrap();
-    read.try_recv().expect("answered before it was read");
-    let reader = reading.await.unwrap();
+    let mut quickest = Duration::MAX;
+    for _ in 0..20 {
+        assert!(reader.take().is_none());
+        let (let_go, read) = std::sync::mpsc::channel();
+        let reading = tokio::spawn(async move {
+            let change = next_change(&reader).await;
+            assert_eq!(change.damage.area(), 16);
+            let_go.send(()).unwrap();
+            drop(change);
+            reader
+        });
+        let waited = screen.update_dmabuf((0, 0, 4, 4)).await.unwrap();
+        assert!(waited >= DEADLINE || read.try_recv().is_ok(), "answered before it was read");
+        quickest = quickest.min(waited);
+        reader = reading.await.unwrap();
+    }
+    assert!(quickest < DEADLINE, "{quickest:?}");
 
     // A reader that never lets go: the deadline answers, and what comes after is not held up either.
     assert!(reader.take().is_none());
     let waited = screen.update_dmabuf((0, 0, 4, 4)).await.unwrap();
     let held = reader.take().unwrap();
-    assert!(held.release.is_some() && waited >= Duration::from_millis(15), "{waited:?}");
+    assert!(held.release.is_some() && waited >= DEADLINE, "{waited:?}");
     screen.update_dmabuf((0, 0, 4, 4)).await.unwrap();
     // Other calls never wait.
     assert!(reader.take().is_some() && reader.take().is_none());
@@ -527,7 +590,8 @@ async fn a_connection_that_another_program_took_leaves_the_picture() {
     let (qemu, screen, attached) = start(Vm::default()).await;
     attached.attached().await;
     let _other = Attached::to(Attach::Peer(qemu.control_fd()), false);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Longer than the source needs to see that QEMU itself is still there.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     screen.scanout(1, 1, 4, XRGB, &grey(4, 1)).await.unwrap();
     assert_eq!(shown(&attached.console()).unwrap(), [4; 3]);
     assert!(!attached.running.is_finished());
