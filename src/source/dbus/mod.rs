@@ -7,6 +7,7 @@ mod calls;
 mod connect;
 mod consoles;
 mod disable;
+mod imports;
 mod input;
 mod listener;
 mod object;
