@@ -21,6 +21,7 @@
     )
 )]
 
+pub mod encode;
 pub mod frame;
 pub mod hub;
 pub mod sys;
