@@ -21,6 +21,13 @@
     )
 )]
 
+pub mod app;
+pub mod cli;
+pub mod encode;
 pub mod frame;
 pub mod hub;
+pub mod source;
+pub mod spice;
 pub mod sys;
+pub mod transport;
+pub mod viewer;

@@ -1,2 +1,5 @@
-//! Parses the arguments, starts logging and runs the program: nothing else.
-fn main() {}
+//! Runs the program: nothing else.
+
+fn main() -> std::process::ExitCode {
+    qemu_spice::app::run()
+}

@@ -2,6 +2,8 @@
 
 mod dmabuf;
 mod file;
+mod inherited;
 
 pub use dmabuf::{DmabufMap, ReadSpan, is_dmabuf};
 pub use file::{FileId, file_size, read_at};
+pub use inherited::inherited_fd;

@@ -1,0 +1,262 @@
+//! The wiring: which part gets which, in which order they start, and how all of it ends.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command, Document, Passthrough, Serve, VideoCodec};
+use crate::encode::{Element, Encoders};
+use crate::hub::Hub;
+use crate::source::{Attach, Ended, Source};
+use crate::spice::{Password, Server, Settings};
+use crate::transport::{Address, Listener, Stream};
+
+/// Commands of viewers that may wait for QEMU. A key or a motion is one; past it the viewer's own socket waits.
+const COMMANDS: usize = 256;
+
+/// The most connections at a time: 64 sessions of a handful of channels each.
+const MAX_CONNECTIONS: usize = 512;
+
+/// How long viewers have to hear that it is over.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Pause after the system refused a connection, usually for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// The most bytes of a password file that are looked at.
+const PASSWORD_FILE_MAX: u64 = 4096;
+
+/// Runs the program. What went wrong is one line on standard error.
+#[must_use]
+pub fn run() -> ExitCode {
+    match perform(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "qemu-spice: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(cli: Cli) -> anyhow::Result<()> {
+    start_logging();
+    match cli.command {
+        Some(Command::Probe) => return probe(),
+        Some(Command::Generate { what }) => return generate(what),
+        None => {}
+    }
+    if cli.serve.print_capabilities {
+        return say(&capabilities().to_string());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let done = runtime.block_on(serve(cli.serve));
+    runtime.shutdown_timeout(FAREWELL);
+    done
+}
+
+async fn serve(options: Serve) -> anyhow::Result<()> {
+    // Everything that can be wrong with the arguments comes before anything that others notice.
+    let password = options.password_file.as_deref().map(read_password).transpose()?;
+    let encoders = encoders(options.video_codec)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listeners = bind(&options.spice_addr, password.is_some()).await?;
+
+    let hub = Hub::default();
+    let end = CancellationToken::new();
+    let (commands, asked) = mpsc::channel(COMMANDS);
+    let source = Source { attach: attach(&options)?, bus_name: options.bus_name, wait: options.wait };
+    let mut source = tokio::spawn(source.run(hub.clone(), asked, end.clone()));
+
+    let passthrough = options.passthrough == Passthrough::Auto;
+    let settings = Settings { encoders, passthrough, password };
+    let server = Arc::new(Server::new(hub.clone(), settings, commands, end.clone()));
+    let tasks = TaskTracker::new();
+    let uris: Vec<String> = listeners.iter().map(|listener| listener.uri().to_owned()).collect();
+    for listener in listeners {
+        tasks.spawn(accept(listener, server.clone(), tasks.clone(), end.clone()));
+    }
+    let ready = async {
+        if !options.wait {
+            let _ = hub.guest().wait_for(|guest| !guest.consoles.is_empty()).await;
+        }
+        announce(&uris)
+    };
+    tokio::pin!(ready);
+    let mut announced = false;
+    let ended = loop {
+        tokio::select! {
+            done = &mut ready, if !announced => {
+                done?;
+                announced = true;
+            }
+            ended = &mut source => break ended.context("the source of the picture failed")?,
+            _ = terminate.recv() => break Ok(Ended::Cancelled),
+            _ = interrupt.recv() => break Ok(Ended::Cancelled),
+        }
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    end.cancel();
+    tasks.close();
+    if tokio::time::timeout(FAREWELL, tasks.wait()).await.is_err() {
+        warn!(connections = tasks.len(), "some viewers did not hear the end");
+    }
+    match ended? {
+        Ended::QemuLeft => info!("QEMU left: ending"),
+        Ended::Cancelled => info!("ending as asked"),
+    }
+    Ok(())
+}
+
+/// Takes in viewers until the end.
+async fn accept(listener: Listener, server: Arc<Server>, tasks: TaskTracker, end: CancellationToken) {
+    loop {
+        let stream = tokio::select! {
+            () = end.cancelled() => return,
+            stream = listener.accept() => stream,
+        };
+        match stream {
+            Ok(_) if tasks.len() >= MAX_CONNECTIONS => {
+                warn!(MAX_CONNECTIONS, "refused a connection: there are too many");
+            }
+            Ok(stream) => {
+                tasks.spawn(serve_one(server.clone(), stream));
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve_one(server: Arc<Server>, stream: Stream) {
+    server.serve(stream).await;
+}
+
+/// Tells people and service managers that viewers can come.
+fn announce(uris: &[String]) -> anyhow::Result<()> {
+    for uri in uris {
+        say(uri)?;
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    Ok(())
+}
+
+fn attach(options: &Serve) -> anyhow::Result<Attach> {
+    Ok(match (&options.qmp, options.dbus_p2p_fd, &options.dbus_address) {
+        (Some(path), _, _) => Attach::Qmp(path.clone()),
+        (_, Some(number), _) => Attach::Peer(crate::sys::inherited_fd(number).with_context(|| {
+            format!("--dbus-p2p-fd: fd {number} was not left open by the parent process")
+        })?),
+        (_, _, Some(address)) => Attach::Bus(address.clone()),
+        _ => Attach::SessionBus,
+    })
+}
+
+async fn bind(addresses: &[Address], password: bool) -> anyhow::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        if let Some(listener) = Listener::bind(address).await? {
+            if !password && !listener.is_local() {
+                warn!(
+                    address = listener.uri(),
+                    "whoever reaches this address sees and controls the machine: give --password-file"
+                );
+            }
+            listeners.push(listener);
+        }
+    }
+    Ok(listeners)
+}
+
+fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
+    match codec {
+        VideoCodec::None => Ok(None),
+        VideoCodec::H264 => Ok(Some(Encoders::probe(&Element::ALL)?)),
+        VideoCodec::Auto => match Encoders::probe(&Element::ALL) {
+            Ok(encoders) => Ok(Some(encoders)),
+            Err(error) => {
+                warn!(%error, "no video: every viewer gets images, which cost more of the network");
+                Ok(None)
+            }
+        },
+    }
+}
+
+fn read_password(path: &Path) -> anyhow::Result<Password> {
+    let name = || format!("--password-file {}", path.display());
+    let mut text = String::new();
+    let file = std::fs::File::open(path).with_context(name)?;
+    file.take(PASSWORD_FILE_MAX).read_to_string(&mut text).with_context(name)?;
+    let line = text.lines().next().unwrap_or_default();
+    Password::new(line).with_context(name)
+}
+
+/// What management programs may rely on, in the form that QEMU's and libvirt's helpers use.
+fn capabilities() -> serde_json::Value {
+    serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "features": [
+            "dbus-address", "dbus-p2p-fd", "bus-name", "qmp", "wait",
+            "spice-addr", "spice-addr-unix", "spice-addr-fd", "password-file", "video-codec", "passthrough",
+        ],
+    })
+}
+
+fn probe() -> anyhow::Result<()> {
+    let mut used = false;
+    for element in Element::ALL {
+        let verdict = match Encoders::probe(&[element]) {
+            Err(error) => error.to_string(),
+            Ok(_) if std::mem::replace(&mut used, true) => "works".to_owned(),
+            Ok(_) => "works, and is used".to_owned(),
+        };
+        say(&format!("{:12} H.264  {verdict}", element.name()))?;
+    }
+    if used { Ok(()) } else { bail!("no video encoder works here: viewers get images") }
+}
+
+fn generate(what: Document) -> anyhow::Result<()> {
+    let mut command = Cli::command();
+    let mut text = Vec::new();
+    let shell = match what {
+        Document::Man => {
+            clap_mangen::Man::new(command).render(&mut text)?;
+            return Ok(std::io::stdout().write_all(&text)?);
+        }
+        Document::Bash => Shell::Bash,
+        Document::Zsh => Shell::Zsh,
+        Document::Fish => Shell::Fish,
+    };
+    clap_complete::generate(shell, &mut command, "qemu-spice", &mut text);
+    Ok(std::io::stdout().write_all(&text)?)
+}
+
+/// Prints a line for whoever started us; the lint keeps all else off standard output.
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
+}
+
+fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("qemu_spice=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,173 @@
+//! The command line. Only types: they make the parser, `--help`, the man page and the completions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::transport::Address;
+
+const ABOUT: &str = "Serve the screens of a QEMU virtual machine to SPICE clients";
+
+const LONG_ABOUT: &str = "\
+Serve the screens of a QEMU virtual machine to SPICE clients.
+
+qemu-spice runs beside QEMU, not inside it. It attaches to the display that `qemu-system-x86_64 -display dbus` offers \
+and shows it to any number of viewers (remote-viewer, virt-manager, GNOME Boxes, ...) at the same time: as one H.264 \
+stream for all that can decode it, as exact images for the rest. The guest never waits for a viewer, and a viewer that \
+comes, goes or crashes touches nobody else.";
+
+const EXAMPLES: &str = "\
+Examples:
+  A virtual machine of your own, connected by its QMP socket:
+    qemu-system-x86_64 -display dbus,p2p=yes -qmp unix:/tmp/qmp.sock,server=on,wait=off ... &
+    qemu-spice --qmp /tmp/qmp.sock
+    remote-viewer spice://127.0.0.1:5900
+
+  On the D-Bus session bus, waiting for the machine to start, with a password, for the whole network:
+    qemu-spice --wait --password-file ~/.spice-password --spice-addr 0.0.0.0:5900
+
+  For viewers on this machine only:
+    qemu-spice --spice-addr unix:/run/user/1000/vm.sock
+    remote-viewer spice+unix:///run/user/1000/vm.sock
+
+When viewers can connect, one line for each address is printed on standard output: the URI to open.
+What goes on is logged on standard error; set RUST_LOG=qemu_spice=debug to see more.";
+
+/// The arguments of `qemu-spice`.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "qemu-spice", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// Things to do instead of serving.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// List the video encoders of this machine, and which one is used
+    Probe,
+    /// Print the man page (roff) or a shell's completions
+    #[command(hide = true)]
+    Generate {
+        /// What to print.
+        what: Document,
+    },
+}
+
+/// What `generate` can print.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Document {
+    /// Man page, section 1.
+    Man,
+    /// Completions for bash.
+    Bash,
+    /// Completions for zsh.
+    Zsh,
+    /// Completions for fish.
+    Fish,
+}
+
+/// How to serve.
+#[derive(Args, Clone, Debug)]
+pub struct Serve {
+    /// Find QEMU on the D-Bus bus at this address [default: the session bus]
+    #[arg(long, short = 'a', value_name = "ADDRESS", group = "attach", help_heading = "Virtual machine")]
+    pub dbus_address: Option<String>,
+
+    /// Speak to QEMU over this connected socket, left open by the parent process
+    #[arg(long, value_name = "FD", group = "attach", help_heading = "Virtual machine")]
+    pub dbus_p2p_fd: Option<i32>,
+
+    /// Ask QEMU for a connection through its QMP socket (QEMU runs with `-display dbus,p2p=yes`)
+    #[arg(long, value_name = "SOCKET", group = "attach", help_heading = "Virtual machine")]
+    pub qmp: Option<PathBuf>,
+
+    /// The name QEMU has on the bus
+    #[arg(long, value_name = "NAME", default_value = "org.qemu", help_heading = "Virtual machine")]
+    pub bus_name: String,
+
+    /// Wait for QEMU if it is not there, and again when it leaves; viewers stay connected
+    ///
+    /// Without it, qemu-spice ends when QEMU leaves.
+    #[arg(long, help_heading = "Virtual machine")]
+    pub wait: bool,
+
+    /// Listen for viewers here: HOST:PORT, unix:PATH, fd:N (a listening socket) or none
+    ///
+    /// May be given several times. IPv6 addresses stand in brackets. Port 0 lets the system choose a port; the line
+    /// printed tells which.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5900", help_heading = "Viewers")]
+    pub spice_addr: Vec<Address>,
+
+    /// Ask viewers for the password in this file (its first line, at most 60 characters)
+    ///
+    /// Without it, whoever reaches an address sees and controls the machine.
+    #[arg(long, value_name = "FILE", help_heading = "Viewers")]
+    pub password_file: Option<PathBuf>,
+
+    /// The video codec to encode with; `none` sends every viewer exact images
+    #[arg(long, value_enum, value_name = "CODEC", default_value_t = VideoCodec::Auto, help_heading = "Picture")]
+    pub video_codec: VideoCodec,
+
+    /// Pass the guest's GPU buffers to viewers on unix sockets that can import them, without a copy
+    ///
+    /// `never` sends them video as everyone else: for a viewer that runs on another GPU and shows a white window.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Passthrough::Auto, help_heading = "Picture")]
+    pub passthrough: Passthrough,
+
+    /// Print what this program can do, as JSON for management programs, and exit
+    #[arg(long)]
+    pub print_capabilities: bool,
+}
+
+/// Which video codec to encode with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum VideoCodec {
+    /// The best that is there: today H.264, and images where there is no encoder for it
+    Auto,
+    /// H.264; an error if there is no encoder for it
+    H264,
+    /// No video
+    None,
+}
+
+/// When to pass the guest's buffers through.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Passthrough {
+    /// To viewers that can import them
+    Auto,
+    /// To nobody
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_examples_parse() {
+        let commands = EXAMPLES.lines().map(str::trim).filter(|line| line.starts_with("qemu-spice "));
+        let parsed: Vec<_> =
+            commands.map(|line| Cli::try_parse_from(line.split_whitespace()).unwrap()).collect();
+        assert_eq!(parsed.len(), 3);
+    }
+
+    #[test]
+    fn there_is_one_way_to_the_machine() {
+        assert!(
+            Cli::try_parse_from(["qemu-spice", "--qmp", "/q", "--dbus-address", "unix:path=/d"]).is_err()
+        );
+    }
+}

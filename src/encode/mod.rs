@@ -1,0 +1,175 @@
+//! Software H.264 of what consoles show: one encoder for all viewers of the same console and profile.
+//!
+//! ```text
+//!     hub::Subscription ─► picture thread ─► Picture ─► encode thread ─► slot of each viewer ─► Stream::next
+//!                          reads, converts              gst, h264         schedule
+//!                          what changed
+//! ```
+//!
+//! Nothing here waits for a viewer but the encoder, and nothing makes the guest wait but reading its pixels.
+//! Uses `frame` and `hub`.
+
+mod encoder;
+mod gst;
+mod h264;
+mod picture;
+mod schedule;
+mod worker;
+
+pub use gst::Element;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::frame::{Region, Size};
+use crate::hub::Console;
+use worker::Worker;
+
+/// How a video is compressed.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Codec {
+    /// H.264 / AVC: 8 bits, 4:2:0, no reordering.
+    H264,
+}
+
+/// What viewers must have in common to share an encoder.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Profile {
+    /// How it is compressed.
+    pub codec: Codec,
+}
+
+/// Why there is no video.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// GStreamer itself does not start.
+    #[error("GStreamer does not start: {0}")]
+    Init(String),
+    /// No encoder that works.
+    #[error(
+        "no H.264 encoder works ({0}); on Debian, install gstreamer1.0-plugins-base and gstreamer1.0-plugins-ugly \
+         (x264enc) or gstreamer1.0-plugins-bad (openh264enc)"
+    )]
+    NoEncoder(String),
+    /// A picture too small or too large for the encoders there are.
+    #[error("a picture of {0} cannot be encoded")]
+    Size(Size),
+    /// The encoder failed.
+    #[error(transparent)]
+    Pipeline(#[from] gst::PipelineError),
+    /// The encoder gave what viewers cannot show.
+    #[error(transparent)]
+    Stream(#[from] h264::StreamError),
+    /// The encoder did not heed the request for a key frame.
+    #[error("{0}: gives no key frame when asked")]
+    NoKeyFrame(&'static str),
+    /// The system has no thread for it.
+    #[error("no thread to encode with: {0}")]
+    Thread(std::io::Error),
+    /// A thread ended that should not have: a fault of this program.
+    #[error("the encoder's thread ended unexpectedly")]
+    Crashed,
+}
+
+/// All encoders of the program. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Encoders {
+    elements: Arc<[Element]>,
+    workers: Arc<Mutex<Vec<Weak<Worker>>>>,
+}
+
+impl Encoders {
+    /// Starts GStreamer and sees which of these elements work, by encoding one tiny picture each: about 20 ms.
+    /// The first that works is used, the others when it fails.
+    ///
+    /// # Errors
+    /// If none works. The message says what to install.
+    pub fn probe(wanted: &[Element]) -> Result<Self, EncodeError> {
+        let elements = gst::probe(wanted)?;
+        Ok(Self { elements: elements.into(), workers: Arc::default() })
+    }
+
+    /// The element that is used.
+    #[must_use]
+    pub fn element(&self) -> Option<Element> {
+        self.elements.first().copied()
+    }
+
+    /// Starts watching a console. Its first frame is a key frame, at once, also if the guest is idle.
+    #[must_use]
+    pub fn join(&self, console: &Arc<Console>, profile: Profile) -> Stream {
+        let mut workers = lock(&self.workers);
+        workers.retain(|worker| worker.strong_count() > 0);
+        let running = workers.iter().filter_map(Weak::upgrade).filter(|w| w.is_for(console, profile));
+        for worker in running {
+            if let Some(viewer) = worker.join() {
+                return Stream { worker, viewer };
+            }
+        }
+        let (worker, viewer) = Worker::start(console, profile, self.elements.to_vec());
+        workers.push(Arc::downgrade(&worker));
+        Stream { worker, viewer }
+    }
+}
+
+/// One viewer's view of a console. Leaves when dropped; with the last one the encoder ends.
+pub struct Stream {
+    worker: Arc<Worker>,
+    viewer: u64,
+}
+
+impl Stream {
+    /// The next frame or piece of news. Calling it says that this viewer is ready for it: nothing is encoded while
+    /// no viewer is. May be dropped while it waits, without losing anything.
+    ///
+    /// A viewer that stays away while others go on misses frames, and goes on with a key frame when it is back.
+    pub async fn next(&self) -> Item {
+        self.worker.next(self.viewer).await
+    }
+
+    /// This viewer lost data, or its decoder did: it gets nothing more until a key frame, soon.
+    pub fn request_key(&self) {
+        self.worker.request_key(self.viewer);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.worker.leave(self.viewer);
+    }
+}
+
+/// What a viewer gets.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A frame, all before it since the last key frame having been given, too.
+    Frame(EncodedFrame),
+    /// The console is off: there is nothing to show. Frames may follow.
+    Blank,
+    /// What the console shows now cannot be encoded. Frames follow only if it shows something of another size.
+    Failed(Arc<EncodeError>),
+}
+
+/// One encoded picture.
+#[derive(Clone, Debug)]
+pub struct EncodedFrame {
+    /// Annex B: with parameter sets first in a key frame, then slices alone. No access unit delimiter.
+    pub data: Arc<[u8]>,
+    /// It can be decoded without those before it.
+    pub key: bool,
+    /// The picture's size.
+    pub size: Size,
+    /// The size in the stream: rounded up to even numbers, the edge repeated.
+    pub coded: Size,
+    /// Changes with the stream's parameters: a viewer makes a new stream then. Its first frame is a key frame.
+    pub generation: u64,
+    /// The part that changed since the frame before; in a key frame, all of it.
+    pub damage: Region,
+}
+
+/// What a panicking thread left under a lock is used as it is: no change here depends on another.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+use yuv::{
+    BufferStoreMut, YuvConversionMode, YuvError, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
+    bgra_to_yuv420,
+};
+
+use crate::frame::{Rect, ScanoutError, ScanoutReader, Size};
+
+/// Bytes of pixels that are read before they are converted: few enough to be still in the second level cache.
+const BAND_BYTES: u32 = 64 << 10;
+
+/// A console's picture as the encoder takes it: Y, U and V planes of 8 bits, 4:2:0, BT.709 in limited range.
+/// Kept up to date by reading only what changed.
+///
+/// Odd sizes are rounded up to even ones, and the pixels beyond the edge repeat the last.
+pub(super) struct Picture {
+    size: Size,
+    layout: Layout,
+    y: Vec<u8>,
+    u: Vec<u8>,
+    v: Vec<u8>,
+    band: Vec<u8>,
+}
+
+/// How a picture's planes lie in memory: rows padded to four bytes, as GStreamer lays out I420.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Layout {
+    /// The picture's size, rounded up to even numbers.
+    pub(super) coded: Size,
+    /// Bytes from one row of Y to the next.
+    pub(super) y_stride: usize,
+    /// Bytes of Y.
+    pub(super) y_len: usize,
+    /// Bytes from one row of U or V to the next.
+    pub(super) c_stride: usize,
+    /// Bytes of U, and of V.
+    pub(super) c_len: usize,
+}
+
+impl Layout {
+    /// The layout of a picture of this size.
+    pub(super) fn of(size: Size) -> Self {
+        let coded = Size::new(size.width.next_multiple_of(2), size.height.next_multiple_of(2));
+        let y_stride = index(coded.width.next_multiple_of(4));
+        let c_stride = index((coded.width / 2).next_multiple_of(4));
+        Self {
+            coded,
+            y_stride,
+            y_len: y_stride * index(coded.height),
+            c_stride,
+            c_len: c_stride * index(coded.height / 2),
+        }
+    }
+
+    /// Bytes of all planes.
+    pub(super) fn len(&self) -> usize {
+        self.y_len + self.c_len * 2
+    }
+}
+
+/// Why a part of a picture could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PictureError {
+    /// The pixels could not be read.
+    #[error(transparent)]
+    Read(#[from] ScanoutError),
+    /// The converter refused.
+    #[error("converting the picture: {0}")]
+    Convert(#[from] YuvError),
+}
+
+impl Picture {
+    /// A black picture of this size.
+    pub(super) fn new(size: Size) -> Self {
+        let layout = Layout::of(size);
+        // A row more than is shown: the converter takes whole rows, also where they start in the middle of one.
+        let y = vec![16; layout.y_len + layout.y_stride];
+        let u = vec![128; layout.c_len + layout.c_stride];
+        Self { size, layout, v: u.clone(), y, u, band: Vec::new() }
+    }
+
+    /// The console's size.
+    pub(super) fn size(&self) -> Size {
+        self.size
+    }
+
+    /// Where its planes are.
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Writes the planes one after the other; `out` has the layout's length.
+    pub(super) fn copy_to(&self, out: &mut [u8]) {
+        let Some((y, chroma)) = out.split_at_mut_checked(self.layout.y_len) else { return };
+        let Some((u, v)) = chroma.split_at_mut_checked(self.layout.c_len) else { return };
+        for (to, from) in [(y, &self.y), (u, &self.u), (v, &self.v)] {
+            if let Some(from) = from.get(..to.len()) {
+                to.copy_from_slice(from);
+            }
+        }
+    }
+
+    /// Reads a part of the scanout again. `scanout` has the picture's size.
+    pub(super) fn refresh(
+        &mut self,
+        scanout: &mut ScanoutReader<'_>,
+        rect: Rect,
+    ) -> Result<(), PictureError> {
+        let Some(rect) = rect.even().intersection(self.size.rect()) else { return Ok(()) };
+        let row_bytes = rect.width.saturating_mul(4);
+        let rows = (BAND_BYTES / row_bytes / 2 * 2).max(2);
+        let mut y = rect.y;
+        while y < rect.bottom() {
+            let part = Rect { y, height: rows.min(rect.bottom() - y), ..rect };
+            self.band.resize(index(part.height) * index(row_bytes), 0);
+            scanout.read(part, &mut self.band)?;
+            self.convert(part, row_bytes)?;
+            y += rows;
+        }
+        self.pad(rect);
+        Ok(())
+    }
+
+    /// Converts what is in `band`: the pixels of `part`, whose corner is even.
+    fn convert(&mut self, part: Rect, row_bytes: u32) -> Result<(), PictureError> {
+        let Layout { y_stride, c_stride, .. } = self.layout;
+        let (x, y) = (index(part.x), index(part.y));
+        // Exactly the rows of the part: the converter goes by the length of what it gets.
+        let y_at = y * y_stride + x;
+        let c_at = y / 2 * c_stride + x / 2;
+        let y_len = index(part.height) * y_stride;
+        let c_len = index(part.height.div_ceil(2)) * c_stride;
+        let rows = |plane, at, len| BufferStoreMut::Borrowed(part_of(plane, at, len));
+        let mut image = YuvPlanarImageMut {
+            y_plane: rows(&mut self.y, y_at, y_len),
+            y_stride: u32::try_from(y_stride).unwrap_or(0),
+            u_plane: rows(&mut self.u, c_at, c_len),
+            u_stride: u32::try_from(c_stride).unwrap_or(0),
+            v_plane: rows(&mut self.v, c_at, c_len),
+            v_stride: u32::try_from(c_stride).unwrap_or(0),
+            width: part.width,
+            height: part.height,
+        };
+        bgra_to_yuv420(
+            &mut image,
+            &self.band,
+            row_bytes,
+            YuvRange::Limited,
+            YuvStandardMatrix::Bt709,
+            YuvConversionMode::Balanced,
+        )?;
+        Ok(())
+    }
+
+    /// Repeats the last column and row of Y where the picture's size is odd. U and V have no pixel of their own there.
+    fn pad(&mut self, rect: Rect) {
+        let (width, height) = (index(self.size.width), index(self.size.height));
+        if width % 2 == 1 && rect.right() == self.size.width {
+            let rows = self.y.chunks_exact_mut(self.layout.y_stride).take(height);
+            for row in rows.skip(index(rect.y)) {
+                if let Some([last, beyond]) = row.get_mut(width - 1..=width) {
+                    *beyond = *last;
+                }
+            }
+        }
+        if height % 2 == 1 && rect.bottom() == self.size.height {
+            let stride = self.layout.y_stride;
+            self.y.copy_within((height - 1) * stride..height * stride, height * stride);
+        }
+    }
+}
+
+/// `len` bytes of a plane; nothing if it has not so many, which the converter then refuses.
+fn part_of(plane: &mut [u8], at: usize, len: usize) -> &mut [u8] {
+    plane.get_mut(at..).and_then(|rest| rest.get_mut(..len)).unwrap_or_default()
+}
+
+fn index(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,209 @@
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a frame waits for viewers that are in step but have not fetched the last one: about a frame at 30 Hz.
+/// Those that are not back by then lose their step and need a key frame later.
+const GRACE: Duration = Duration::from_millis(33);
+
+/// Key frames for viewers that fell behind or ask for one come no closer than this: they cost all viewers bytes.
+const LOST_KEY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Key frames for viewers that have just come are closer, but not as close as a stranger likes.
+const JOIN_KEY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// When to encode, and who gets what: one encoder, any number of viewers, each with room for one item.
+///
+/// A pure state machine: it is told what happens and what time it is. `T` is what viewers get.
+///
+/// INVARIANT: a viewer gets every frame since its last key frame, or none until the next.
+#[derive(Debug)]
+pub(super) struct Schedule<T> {
+    viewers: BTreeMap<u64, Viewer<T>>,
+    next_id: u64,
+    /// What there is to say in the place of frames.
+    notice: Option<T>,
+    /// There is a picture to encode.
+    shown: bool,
+    /// The picture is newer than the last frame.
+    stale: bool,
+    /// Since when a frame could be encoded but for viewers that would lose their step.
+    held_since: Option<Instant>,
+    last_key: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Viewer<T> {
+    slot: Option<T>,
+    /// Has asked, and got nothing yet. INVARIANT: then its slot is empty.
+    waiting: bool,
+    step: Step,
+}
+
+/// Whether the next frame means anything to a viewer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// It has all there was since the last key frame.
+    In,
+    /// It has nothing of this stream yet.
+    Joined,
+    /// It missed a frame, or says so.
+    Lost,
+}
+
+/// What the encoder does now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Turn {
+    /// Encodes the picture as it is now.
+    Encode {
+        /// As a key frame.
+        key: bool,
+    },
+    /// Nothing before this time, unless something happens.
+    WaitUntil(Instant),
+    /// Nothing until something happens.
+    Wait,
+}
+
+impl<T> Default for Schedule<T> {
+    fn default() -> Self {
+        Self {
+            viewers: BTreeMap::new(),
+            next_id: 0,
+            notice: None,
+            shown: false,
+            stale: false,
+            held_since: None,
+            last_key: None,
+        }
+    }
+}
+
+impl<T: Clone> Schedule<T> {
+    /// Another viewer: gives the number it goes by.
+    pub(super) fn join(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.viewers.insert(id, Viewer { slot: self.notice.clone(), waiting: false, step: Step::Joined });
+        id
+    }
+
+    /// A viewer is gone. Whether it was the last.
+    pub(super) fn leave(&mut self, id: u64) -> bool {
+        self.viewers.remove(&id);
+        self.viewers.is_empty()
+    }
+
+    /// A viewer is ready for the next item: gives it, or remembers that it waits.
+    pub(super) fn take(&mut self, id: u64) -> Option<T> {
+        let viewer = self.viewers.get_mut(&id)?;
+        let item = viewer.slot.take();
+        viewer.waiting = item.is_none();
+        item
+    }
+
+    /// A viewer cannot decode what it has.
+    pub(super) fn lose(&mut self, id: u64) {
+        if let Some(viewer) = self.viewers.get_mut(&id).filter(|_| self.notice.is_none()) {
+            viewer.lose();
+        }
+    }
+
+    /// There is a picture of a new kind: what was encoded before is of no use to anyone.
+    pub(super) fn show(&mut self) {
+        (self.notice, self.shown, self.stale) = (None, true, true);
+        for viewer in self.viewers.values_mut() {
+            (viewer.slot, viewer.step) = (None, Step::Joined);
+        }
+    }
+
+    /// The picture changed.
+    pub(super) fn change(&mut self) {
+        self.stale = self.shown;
+    }
+
+    /// There is no picture: everyone, and whoever comes, gets this instead.
+    pub(super) fn tell(&mut self, notice: T) {
+        (self.shown, self.stale) = (false, false);
+        for viewer in self.viewers.values_mut() {
+            (viewer.slot, viewer.step, viewer.waiting) = (Some(notice.clone()), Step::Joined, false);
+        }
+        self.notice = Some(notice);
+    }
+
+    /// What to do now. [`Turn::Encode`] is followed by [`Schedule::pick_up`] and [`Schedule::deliver`].
+    pub(super) fn turn(&mut self, now: Instant) -> Turn {
+        if !self.shown {
+            return Turn::Wait;
+        }
+        let key_at = self.key_at(now);
+        let frame_at = self.frame_at(now);
+        match (key_at, frame_at) {
+            (Some(at), _) if at <= now => Turn::Encode { key: true },
+            (_, Some(at)) if at <= now => Turn::Encode { key: false },
+            (None, None) => Turn::Wait,
+            (Some(at), None) | (None, Some(at)) => Turn::WaitUntil(at),
+            (Some(one), Some(other)) => Turn::WaitUntil(one.min(other)),
+        }
+    }
+
+    /// The encoder has the picture: only what changes from here on is new.
+    pub(super) fn pick_up(&mut self) {
+        (self.stale, self.held_since) = (false, None);
+    }
+
+    /// Puts a frame into the slots of all to whom it means something.
+    pub(super) fn deliver(&mut self, frame: &T, key: bool, now: Instant) {
+        if !self.shown {
+            return;
+        }
+        if key {
+            self.last_key = Some(now);
+        }
+        for viewer in self.viewers.values_mut() {
+            match viewer.step {
+                Step::In if viewer.slot.is_some() && !key => viewer.lose(),
+                Step::Joined | Step::Lost if !key => {}
+                _ => {
+                    (viewer.slot, viewer.step, viewer.waiting) = (Some(frame.clone()), Step::In, false);
+                }
+            }
+        }
+    }
+
+    /// When the next key frame is due, if a viewer waits for one.
+    fn key_at(&self, now: Instant) -> Option<Instant> {
+        let waiting = self.viewers.values().filter(|viewer| viewer.waiting);
+        let interval = waiting.filter_map(|viewer| match viewer.step {
+            Step::In => None,
+            Step::Joined => Some(JOIN_KEY_INTERVAL),
+            Step::Lost => Some(LOST_KEY_INTERVAL),
+        });
+        interval.min().map(|interval| self.last_key.map_or(now, |last| last + interval))
+    }
+
+    /// When the next other frame is due, if there is something new and a viewer waits for it.
+    fn frame_at(&mut self, now: Instant) -> Option<Instant> {
+        let in_step = || self.viewers.values().filter(|viewer| viewer.step == Step::In);
+        if !self.stale || !in_step().any(|viewer| viewer.waiting) {
+            self.held_since = None;
+            return None;
+        }
+        if in_step().any(|viewer| viewer.slot.is_some()) {
+            return Some(*self.held_since.get_or_insert(now) + GRACE);
+        }
+        Some(now)
+    }
+}
+
+impl<T> Viewer<T> {
+    /// What it has not fetched is dropped: a key frame will be newer.
+    fn lose(&mut self) {
+        self.slot = None;
+        if self.step == Step::In {
+            self.step = Step::Lost;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

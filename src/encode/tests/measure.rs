@@ -1,0 +1,89 @@
+//! Numbers to look at, none asserted: `cargo test --release encode::tests::measure -- --ignored --nocapture`.
+
+use std::time::Instant;
+
+use super::*;
+use crate::encode::gst::Pipeline;
+use crate::encode::h264::StreamCheck;
+use crate::encode::picture::{Layout, Picture};
+use rustix::fs::{MemfdFlags, memfd_create};
+use std::io::Write;
+
+const SIZE: Size = Size::new(1280, 720);
+
+fn mean_ms(rounds: u32, mut what: impl FnMut()) -> f64 {
+    what();
+    let start = Instant::now();
+    for _ in 0..rounds {
+        what();
+    }
+    start.elapsed().as_secs_f64() * 1000.0 / f64::from(rounds)
+}
+
+#[test]
+#[ignore = "prints times"]
+fn reading_and_converting() {
+    let screen = Screen::desktop(SIZE, 0);
+    let fd = memfd_create("picture", MemfdFlags::CLOEXEC).unwrap();
+    std::fs::File::from(fd.try_clone().unwrap()).write_all(&screen.bgrx).unwrap();
+    let stride = SIZE.width * 4;
+    let shared = Scanout::shared(fd, 0, SIZE.width, SIZE.height, stride, 0x2002_0888).unwrap();
+    let owned = Scanout::owned(SIZE.width, SIZE.height, stride, 0x2002_0888, &screen.bgrx).unwrap();
+    let mut bgrx = vec![0; screen.bgrx.len()];
+    let mut picture = Picture::new(SIZE);
+    for (name, scanout) in [("shared", shared), ("owned", owned)] {
+        let mut reader = scanout.reader().unwrap();
+        let read = mean_ms(200, || reader.read(SIZE.rect(), &mut bgrx).unwrap());
+        let both = mean_ms(200, || picture.refresh(&mut reader, SIZE.rect()).unwrap());
+        println!(
+            "{name}: reading whole {read:.3} ms, reading and converting in bands {both:.3} ms a {SIZE} frame"
+        );
+        let small = Rect::new(333, 222, 200, 40);
+        let small_ms = mean_ms(200, || picture.refresh(&mut reader, small).unwrap());
+        println!("{name}: {small:?}: {small_ms:.4} ms");
+    }
+    let mut planes = vec![0; Layout::of(SIZE).len()];
+    println!("copying the planes {:.3} ms", mean_ms(200, || picture.copy_to(&mut planes)));
+}
+
+#[test]
+#[ignore = "prints times"]
+fn encoding_a_desktop_that_scrolls() {
+    gst::init().unwrap();
+    for element in Element::ALL {
+        let Some(decoder) = Decoder::new() else { return };
+        let mut pipeline = Pipeline::new(element, Layout::of(SIZE)).unwrap();
+        let mut check = StreamCheck::new(SIZE);
+        let mut picture = Picture::new(SIZE);
+        let mut times = Vec::new();
+        let mut bytes = Vec::new();
+        let mut last = None;
+        for n in 0..40 {
+            // Scrolls, then rests.
+            let screen = Screen::desktop(SIZE, n.min(30) * 5);
+            let scanout =
+                Scanout::owned(SIZE.width, SIZE.height, SIZE.width * 4, 0x2002_0888, &screen.bgrx).unwrap();
+            picture.refresh(&mut scanout.reader().unwrap(), SIZE.rect()).unwrap();
+            let start = Instant::now();
+            let encoded = pipeline.encode(n == 0, |planes| picture.copy_to(planes)).unwrap();
+            let ms = start.elapsed().as_secs_f64() * 1000.0;
+            let unit = check.access_unit(&encoded).unwrap();
+            let checked = start.elapsed().as_secs_f64() * 1000.0 - ms;
+            let seen = decoder.show(&unit.data);
+            if [0, 1, 10, 30, 31, 32, 39].contains(&n) {
+                let psnr = seen.psnr(&screen, SIZE.rect());
+                println!(
+                    "{element:?} frame {n}: {ms:.2} ms + {checked:.2}, {} bytes, {psnr:.1} dB",
+                    unit.data.len()
+                );
+            }
+            times.push(ms);
+            bytes.push(unit.data.len());
+            last = Some(seen);
+        }
+        let mean = times[1..30].iter().sum::<f64>() / 29.0;
+        let mean_bytes = bytes[1..30].iter().sum::<usize>() / 29;
+        println!("{element:?}: scrolling {mean:.2} ms, {mean_bytes} bytes a frame");
+        drop(last);
+    }
+}

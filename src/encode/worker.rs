@@ -1,0 +1,261 @@
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use async_channel::Receiver;
+use tokio::sync::Notify;
+
+use super::encoder::Encoder;
+use super::gst::Element;
+use super::picture::Picture;
+use super::schedule::{Schedule, Turn};
+use super::{EncodeError, EncodedFrame, Item, Profile, lock};
+use crate::frame::{Region, Scanout, Size};
+use crate::hub::{Change, Console, Subscription};
+
+/// One console's picture, encoded once for all who want it in the same way.
+///
+/// Two threads: one keeps the [`Picture`] up to date and lets the guest go on at once, the other encodes it when a
+/// viewer is ready. They share nothing but the picture and the schedule, and sleep while nothing happens.
+pub(super) struct Worker {
+    console: Arc<Console>,
+    profile: Profile,
+    elements: Vec<Element>,
+    /// INVARIANT: there is one if and only if the schedule shows something. Who needs both locks takes this first.
+    picture: Mutex<Option<Picture>>,
+    state: Mutex<State>,
+    /// For the encoding thread: the schedule has changed.
+    work: Condvar,
+    /// For viewers: there may be an item.
+    items: Notify,
+    /// Closing it ends the picture thread.
+    bell: Receiver<()>,
+}
+
+struct State {
+    schedule: Schedule<Item>,
+    /// What changed since the last frame.
+    damage: Region,
+    stopped: bool,
+}
+
+impl Worker {
+    /// Starts the threads. Gives the first viewer's number, too.
+    pub(super) fn start(
+        console: &Arc<Console>,
+        profile: Profile,
+        elements: Vec<Element>,
+    ) -> (Arc<Self>, u64) {
+        let subscription = console.subscribe();
+        let mut schedule = Schedule::default();
+        let first = schedule.join();
+        let worker = Arc::new(Self {
+            console: console.clone(),
+            profile,
+            elements,
+            picture: Mutex::new(None),
+            state: Mutex::new(State { schedule, damage: Region::new(), stopped: false }),
+            work: Condvar::new(),
+            items: Notify::new(),
+            bell: subscription.bell().clone(),
+        });
+        let id = console.id();
+        worker.spawn(format!("picture-{id}"), move |worker| worker.keep_picture(&subscription));
+        worker.spawn(format!("encode-{id}"), |worker| worker.encode());
+        (worker, first)
+    }
+
+    /// Whether it is for this console and profile.
+    pub(super) fn is_for(&self, console: &Arc<Console>, profile: Profile) -> bool {
+        Arc::ptr_eq(&self.console, console) && self.profile == profile
+    }
+
+    /// Another viewer's number; `None` if the last one has left, and a new worker is needed.
+    pub(super) fn join(&self) -> Option<u64> {
+        let mut state = lock(&self.state);
+        (!state.stopped).then(|| state.schedule.join())
+    }
+
+    /// A viewer is gone; with the last one the threads end.
+    pub(super) fn leave(&self, viewer: u64) {
+        let mut state = lock(&self.state);
+        if state.schedule.leave(viewer) {
+            state.stopped = true;
+            self.bell.close();
+        }
+        self.work.notify_one();
+    }
+
+    /// Waits for a viewer's next item.
+    pub(super) async fn next(&self, viewer: u64) -> Item {
+        loop {
+            // From here on it hears of new items: one that comes between looking and waiting is not missed.
+            let news = self.items.notified();
+            if let Some(item) = self.take(viewer) {
+                return item;
+            }
+            news.await;
+        }
+    }
+
+    /// A viewer cannot go on without a key frame.
+    pub(super) fn request_key(&self, viewer: u64) {
+        lock(&self.state).schedule.lose(viewer);
+        self.work.notify_one();
+    }
+
+    fn take(&self, viewer: u64) -> Option<Item> {
+        let item = lock(&self.state).schedule.take(viewer);
+        if item.is_none() {
+            self.work.notify_one(); // it is ready now
+        }
+        item
+    }
+
+    fn spawn(self: &Arc<Self>, name: String, run: impl FnOnce(&Self) + Send + 'static) {
+        let worker = self.clone();
+        let spawned = thread::Builder::new().name(name).spawn(move || {
+            let unexpected = Unexpected(&worker);
+            run(&worker);
+            std::mem::forget(unexpected);
+        });
+        if let Err(error) = spawned {
+            self.fail(None, EncodeError::Thread(error));
+        }
+    }
+
+    /// Nobody must wait for frames that do not come. Unless the picture has no longer the size that failed.
+    fn fail(&self, size: Option<Size>, error: EncodeError) {
+        let mut picture = lock(&self.picture);
+        let now = picture.as_ref().map(Picture::size);
+        if size.is_some() && size != now {
+            return;
+        }
+        tracing::warn!(console = %self.console.id(), error = %error, "console cannot be encoded");
+        self.tell(&mut picture, Item::Failed(Arc::new(error)));
+    }
+
+    /// There is no picture, but this.
+    fn tell(&self, picture: &mut Option<Picture>, item: Item) {
+        *picture = None;
+        lock(&self.state).schedule.tell(item);
+        self.items.notify_waiters();
+    }
+
+    /// The picture thread.
+    fn keep_picture(&self, subscription: &Subscription) {
+        let mut size = None;
+        if subscription.console().size().is_none() {
+            self.tell(&mut lock(&self.picture), Item::Blank);
+        }
+        loop {
+            while let Some(change) = subscription.take() {
+                size = self.take_change(change, size);
+            }
+            if self.bell.recv_blocking().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Brings the picture up to date. The console's size was `before`; gives what it is now.
+    fn take_change(&self, change: Change, before: Option<Size>) -> Option<Size> {
+        let mut picture = lock(&self.picture);
+        let Some(scanout) = change.scanout else {
+            self.tell(&mut picture, Item::Blank);
+            return None;
+        };
+        let size = scanout.size();
+        let is_new = before != Some(size);
+        if is_new {
+            let checked = Encoder::check_size(&self.elements, size);
+            *picture = checked.is_ok().then(|| Picture::new(size));
+            if let Err(error) = checked {
+                self.tell(&mut picture, Item::Failed(Arc::new(error)));
+            }
+        }
+        if let Some(picture) = picture.as_mut() {
+            self.refresh(picture, &scanout, &change.damage);
+        }
+        // INVARIANT: the guest goes on as soon as its pixels are read, before anything that waits for a viewer.
+        drop(change.release);
+        if picture.is_some() {
+            let mut state = lock(&self.state);
+            state.damage.add_region(&change.damage);
+            if is_new {
+                state.schedule.show();
+            } else {
+                state.schedule.change();
+            }
+            drop(state);
+            self.work.notify_one();
+        }
+        Some(size)
+    }
+
+    /// Reads what changed. What cannot be read stays as it was: its memory may be gone because another scanout is
+    /// on its way.
+    fn refresh(&self, picture: &mut Picture, scanout: &Scanout, damage: &Region) {
+        let read = scanout.reader().map_err(Into::into).and_then(|mut reader| {
+            damage.rects().iter().try_for_each(|&rect| picture.refresh(&mut reader, rect))
+        });
+        if let Err(error) = read {
+            tracing::debug!(console = %self.console.id(), error = %error, "picture cannot be read");
+        }
+    }
+
+    /// The encoding thread.
+    fn encode(&self) {
+        let mut encoder = Encoder::new(self.elements.clone());
+        let mut state = lock(&self.state);
+        while !state.stopped {
+            let now = Instant::now();
+            state = match state.schedule.turn(now) {
+                Turn::Wait => self.work.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner),
+                Turn::WaitUntil(at) => {
+                    let waited = self.work.wait_timeout(state, at.saturating_duration_since(now));
+                    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+                }
+                Turn::Encode { key } => {
+                    drop(state);
+                    self.encode_one(&mut encoder, key);
+                    lock(&self.state)
+                }
+            };
+        }
+    }
+
+    fn encode_one(&self, encoder: &mut Encoder, key: bool) {
+        let mut damage = Region::new();
+        let encoded = encoder.encode(&self.picture, key, || {
+            let mut state = lock(&self.state);
+            state.schedule.pick_up();
+            damage.add_region(&state.damage.take());
+        });
+        let encoded = match encoded {
+            Ok(Some(encoded)) => encoded,
+            Ok(None) => return,
+            Err((size, error)) => return self.fail(Some(size), error),
+        };
+        let key = encoded.unit.key;
+        let frame = Item::Frame(EncodedFrame {
+            data: encoded.unit.data.into(),
+            key,
+            size: encoded.size,
+            coded: encoded.coded,
+            generation: encoded.generation,
+            damage: if key { encoded.size.rect().into() } else { damage },
+        });
+        lock(&self.state).schedule.deliver(&frame, key, Instant::now());
+        self.items.notify_waiters();
+    }
+}
+
+/// Dropped only when a thread ends by a panic: then nobody must wait for it.
+struct Unexpected<'a>(&'a Worker);
+
+impl Drop for Unexpected<'_> {
+    fn drop(&mut self) {
+        self.0.fail(None, EncodeError::Crashed);
+    }
+}

@@ -1,0 +1,192 @@
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+use zbus::MessageStream;
+use zbus::fdo::ManagedObjects;
+use zbus::message::Message;
+use zbus::zvariant::{Fd, Value};
+
+use super::ROOT;
+use super::connect::Qemu;
+use crate::frame::ConsoleId;
+use crate::hub::{ConsoleInfo, Guest, Leds};
+use crate::source::SourceError;
+
+/// The longest description of a VM taken, in bytes. One of 16 consoles has under 20 KiB.
+const MAX_DESCRIPTION: usize = 1 << 20;
+
+/// The longest name of a VM or label of a console kept, in characters.
+const MAX_NAME: usize = 256;
+
+const VM: &str = "org.qemu.Display1.VM";
+const CONSOLE: &str = "org.qemu.Display1.Console";
+const KEYBOARD: &str = "org.qemu.Display1.Keyboard";
+const MOUSE: &str = "org.qemu.Display1.Mouse";
+
+/// The path of a console's object.
+pub(super) fn path(id: ConsoleId) -> String {
+    format!("{ROOT}/Console_{id}")
+}
+
+/// Asks QEMU what the VM is called and which consoles it has.
+pub(super) async fn discover(qemu: &Qemu) -> Result<Guest, SourceError> {
+    const WHAT: &str = "GetManagedObjects";
+    let answer = qemu.call(ROOT, "org.freedesktop.DBus.ObjectManager", WHAT, &()).await?;
+    let body = answer.body();
+    if body.len() > MAX_DESCRIPTION {
+        return Err(SourceError::Answer { what: WHAT, error: format!("it has {} bytes", body.len()) });
+    }
+    let objects: ManagedObjects =
+        body.deserialize().map_err(|error| SourceError::Answer { what: WHAT, error: error.to_string() })?;
+    let guest = guest(&objects);
+    if guest.consoles.is_empty() { Err(SourceError::NoConsole) } else { Ok(guest) }
+}
+
+/// Gives QEMU a socket to show a console on.
+pub(super) async fn register(qemu: &Qemu, id: ConsoleId, socket: OwnedFd) -> Result<(), SourceError> {
+    let called = qemu.call(&path(id), CONSOLE, "RegisterListener", &Fd::from(socket)).await;
+    called.map(|_| ()).map_err(|error| match error {
+        SourceError::Refused { error, .. } => SourceError::Register { console: id, error },
+        other => other,
+    })
+}
+
+/// The changes that [`apply_change`] understands, from now on.
+pub(super) async fn changes(qemu: &Qemu) -> Result<MessageStream, SourceError> {
+    qemu.changes().await
+}
+
+/// Takes up a change of a property. What is not known is passed over.
+pub(super) fn apply_change(guest: &mut Guest, change: &Message) {
+    let (header, body) = (change.header(), change.body());
+    if body.len() > MAX_DESCRIPTION {
+        return;
+    }
+    let Some(id) = header.path().and_then(|path| console_id(path.as_str())) else { return };
+    let Ok((interface, properties, _)) = body.deserialize::<(&str, HashMap<&str, Value<'_>>, Vec<&str>)>()
+    else {
+        return;
+    };
+    match interface {
+        MOUSE => {
+            if let (Some(console), Some(Value::Bool(absolute))) =
+                (guest.consoles.get_mut(&id), properties.get("IsAbsolute"))
+            {
+                console.absolute = *absolute;
+            }
+        }
+        KEYBOARD => {
+            if let Some(Value::U32(bits)) = properties.get("Modifiers") {
+                guest.leds = Leds::from_bits(*bits);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn guest(objects: &ManagedObjects) -> Guest {
+    let property = |path: &str, interface: &str, name: &str| -> Option<&Value<'_>> {
+        let (_, interfaces) = objects.iter().find(|(at, _)| at.as_str() == path)?;
+        let (_, properties) = interfaces.iter().find(|(known, _)| known.as_str() == interface)?;
+        properties.get(name).map(|value| &**value)
+    };
+    let text = |path: &str, interface: &str, name: &str| match property(path, interface, name) {
+        Some(Value::Str(text)) => text.chars().take(MAX_NAME).collect(),
+        _ => String::new(),
+    };
+    let vm = format!("{ROOT}/VM");
+    let mut guest = Guest {
+        name: text(&vm, VM, "Name"),
+        uuid: uuid(&text(&vm, VM, "UUID")).unwrap_or_default(),
+        ..Guest::default()
+    };
+    for id in objects.keys().filter_map(|path| console_id(path.as_str())) {
+        let path = path(id);
+        if text(&path, CONSOLE, "Type") != "Graphic" {
+            continue;
+        }
+        let absolute = matches!(property(&path, MOUSE, "IsAbsolute"), Some(Value::Bool(true)));
+        guest.consoles.insert(id, ConsoleInfo { label: text(&path, CONSOLE, "Label"), absolute });
+    }
+    // All keyboards of a QEMU show the same lights.
+    if let Some((&first, _)) = guest.consoles.first_key_value()
+        && let Some(Value::U32(bits)) = property(&path(first), KEYBOARD, "Modifiers")
+    {
+        guest.leds = Leds::from_bits(*bits);
+    }
+    guest
+}
+
+fn console_id(path: &str) -> Option<ConsoleId> {
+    let number = path.strip_prefix(ROOT)?.strip_prefix("/Console_")?;
+    number.parse().ok().map(ConsoleId)
+}
+
+/// The bytes of a UUID in its usual form of 32 hexadecimal digits and four dashes.
+fn uuid(text: &str) -> Option<[u8; 16]> {
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?;
+    Some(number.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use zbus::zvariant::{OwnedObjectPath, OwnedValue};
+
+    type Rows<'a> = &'a [(&'a str, &'a str, &'a str, Value<'a>)];
+
+    fn objects(rows: Rows<'_>) -> ManagedObjects {
+        let mut objects = ManagedObjects::new();
+        for (path, interface, name, value) in rows {
+            let path = OwnedObjectPath::try_from(format!("{ROOT}/{path}")).unwrap();
+            let interfaces = objects.entry(path).or_default();
+            let properties = interfaces.entry((*interface).try_into().unwrap()).or_default();
+            properties.insert((*name).to_owned(), OwnedValue::try_from(value).unwrap());
+        }
+        objects
+    }
+
+    fn change(path: &str, interface: &str, name: &str, value: Value<'_>) -> Message {
+        let signal =
+            Message::signal(format!("{ROOT}/{path}"), "org.freedesktop.DBus.Properties", "PropertiesChanged");
+        signal.unwrap().build(&(interface, HashMap::from([(name, value)]), Vec::<&str>::new())).unwrap()
+    }
+
+    #[test]
+    fn graphic_consoles_are_found_and_followed() {
+        let mut guest = guest(&objects(&[
+            ("VM", VM, "Name", "alpine".into()),
+            ("VM", VM, "UUID", "00112233-4455-6677-8899-aabbccddeeff".into()),
+            ("Console_1", CONSOLE, "Type", "Text".into()),
+            ("Console_10", CONSOLE, "Type", "Graphic".into()),
+            ("Console_2", CONSOLE, "Type", "Graphic".into()),
+            ("Console_2", CONSOLE, "Label", "virtio-vga".into()),
+            ("Console_2", MOUSE, "IsAbsolute", true.into()),
+            ("Console_2", KEYBOARD, "Modifiers", 2u32.into()),
+            ("Console_x", CONSOLE, "Type", "Graphic".into()),
+        ]));
+        assert_eq!((guest.name.as_str(), guest.uuid[15], guest.leds.bits()), ("alpine", 0xff, Leds::NUM));
+        let first = ConsoleInfo { label: "virtio-vga".into(), absolute: true };
+        let both = [(ConsoleId(2), first), (ConsoleId(10), ConsoleInfo::default())];
+        assert_eq!(guest.consoles, BTreeMap::from(both));
+
+        apply_change(&mut guest, &change("Console_10", MOUSE, "IsAbsolute", true.into()));
+        apply_change(&mut guest, &change("Console_2", MOUSE, "IsAbsolute", false.into()));
+        apply_change(&mut guest, &change("Console_2", KEYBOARD, "Modifiers", 0xf5u32.into()));
+        assert!(guest.consoles[&ConsoleId(10)].absolute && !guest.consoles[&ConsoleId(2)].absolute);
+        assert_eq!(guest.leds.bits(), Leds::SCROLL | Leds::CAPS);
+        let before = guest.clone();
+        apply_change(&mut guest, &change("Console_77", MOUSE, "IsAbsolute", true.into()));
+        apply_change(&mut guest, &change("Console_2", MOUSE, "IsAbsolute", "yes".into()));
+        assert_eq!(guest, before);
+    }
+
+    #[test]
+    fn a_vm_without_a_uuid_has_zeros() {
+        assert_eq!(uuid("00000000-0000-0000-0000-000000000000"), Some([0; 16]));
+        assert_eq!(uuid("+0112233-4455-6677-8899-aabbccddeef"), None);
+        assert_eq!(uuid(""), None);
+    }
+}

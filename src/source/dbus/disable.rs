@@ -1,0 +1,63 @@
+use std::time::{Duration, Instant};
+
+/// How long a `Disable` must stand before the console goes black.
+///
+/// QEMU (at least up to 10.2) sends one whenever it releases a guest's old buffer, which is after every flip, and
+/// not only when a screen is switched off. Three of its 30 ms refresh intervals tell the two apart.
+const STANDS: Duration = Duration::from_millis(100);
+
+/// Whether a console that was disabled is to go black.
+#[derive(Debug, Default)]
+pub(super) struct Disable {
+    due: Option<Instant>,
+}
+
+impl Disable {
+    /// QEMU said `Disable`.
+    pub(super) fn said(&mut self, now: Instant) {
+        self.due.get_or_insert(now + STANDS);
+    }
+
+    /// QEMU drew, or showed something else: it did not mean it.
+    pub(super) fn drawn(&mut self) {
+        self.due = None;
+    }
+
+    /// Whether the console goes black now. True once.
+    pub(super) fn stands(&mut self, now: Instant) -> bool {
+        self.due.take_if(|due| *due <= now).is_some()
+    }
+
+    /// When to call [`Disable::stands`] next.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disable_between_flips_is_not_one() {
+        let (mut disable, mut now) = (Disable::default(), Instant::now());
+        for _ in 0..100 {
+            disable.said(now);
+            now += Duration::from_millis(16);
+            assert!(!disable.stands(now));
+            disable.drawn();
+            assert_eq!(disable.wake_at(), None);
+        }
+        assert!(!disable.stands(now + STANDS));
+    }
+
+    #[test]
+    fn a_disable_that_stands_is_one() {
+        let (mut disable, now) = (Disable::default(), Instant::now());
+        disable.said(now);
+        disable.said(now + STANDS / 2); // saying it again does not put it off
+        assert_eq!(disable.wake_at(), Some(now + STANDS));
+        assert!(disable.stands(now + STANDS));
+        assert!(!disable.stands(now + STANDS * 2));
+    }
+}

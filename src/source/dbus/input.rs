@@ -1,0 +1,153 @@
+use tokio::sync::mpsc;
+
+use super::connect::Qemu;
+use super::consoles;
+use crate::frame::{ConsoleId, GuestCommand, Size};
+use crate::hub::{Guest, Hub};
+
+/// The most commands taken at once: as many as a fast mouse makes while QEMU is busy for a tenth of a second.
+const BATCH: usize = 128;
+
+const KEYBOARD: &str = "org.qemu.Display1.Keyboard";
+const MOUSE: &str = "org.qemu.Display1.Mouse";
+
+/// Brings commands to QEMU, in order. While QEMU is slow they wait in `commands`, which is bounded.
+pub(super) async fn forward(
+    qemu: &Qemu,
+    hub: &Hub,
+    commands: &mut mpsc::Receiver<GuestCommand>,
+) -> std::convert::Infallible {
+    let guest = hub.guest();
+    let mut batch = Vec::new();
+    while commands.recv_many(&mut batch, BATCH).await > 0 {
+        coalesce(&mut batch);
+        for command in batch.drain(..) {
+            let size = |console| hub.console(console).and_then(|console| console.size());
+            let Some(call) = call(command, &guest.borrow(), size) else { continue };
+            let path = consoles::path(call.console);
+            let told = match call.arguments {
+                Arguments::Number(n) => qemu.tell(&path, call.interface, call.method, &n).await,
+                Arguments::Place(x, y) => qemu.tell(&path, call.interface, call.method, &(x, y)).await,
+                Arguments::Way(dx, dy) => qemu.tell(&path, call.interface, call.method, &(dx, dy)).await,
+            };
+            if told.is_err() {
+                break; // QEMU is going; whoever watches for that ends this
+            }
+        }
+        batch.clear();
+    }
+    std::future::pending().await
+}
+
+/// Of places that follow each other, only the last matters.
+fn coalesce(batch: &mut Vec<GuestCommand>) {
+    use GuestCommand::Position;
+    batch.dedup_by(|next, kept| match (&next, &kept) {
+        (Position { console: a, .. }, Position { console: b, .. }) if a == b => {
+            *kept = *next;
+            true
+        }
+        _ => false,
+    });
+}
+
+/// A call of a console's keyboard or mouse.
+#[derive(Debug, Eq, PartialEq)]
+struct Call {
+    console: ConsoleId,
+    interface: &'static str,
+    method: &'static str,
+    arguments: Arguments,
+}
+
+#[derive(Debug, Eq, PartialEq)]
+enum Arguments {
+    Number(u32),
+    Place(u32, u32),
+    Way(i32, i32),
+}
+
+/// What a command is to QEMU. Nothing, if it is for a console that is not there, a pointing device that the guest does
+/// not use now, or a place that is not on screen: QEMU would refuse it.
+fn call(command: GuestCommand, guest: &Guest, size: impl Fn(ConsoleId) -> Option<Size>) -> Option<Call> {
+    let absolute = |console: &ConsoleId| guest.consoles.get(console).map(|info| info.absolute);
+    Some(match command {
+        GuestCommand::Key { qnum, down } => {
+            // Every console has the VM's one keyboard.
+            let (&console, _) = guest.consoles.first_key_value()?;
+            Call { console, interface: KEYBOARD, method: press(down), arguments: Arguments::Number(qnum) }
+        }
+        GuestCommand::Button { console, button, down } => {
+            absolute(&console)?;
+            let arguments = Arguments::Number(button.qemu_number());
+            Call { console, interface: MOUSE, method: press(down), arguments }
+        }
+        GuestCommand::Position { console, x, y } => {
+            absolute(&console).filter(|&absolute| absolute)?;
+            let size = size(console)?;
+            let place =
+                Arguments::Place(x.min(size.width.checked_sub(1)?), y.min(size.height.checked_sub(1)?));
+            Call { console, interface: MOUSE, method: "SetAbsPosition", arguments: place }
+        }
+        GuestCommand::Motion { console, dx, dy } => {
+            absolute(&console).filter(|&absolute| !absolute)?;
+            Call { console, interface: MOUSE, method: "RelMotion", arguments: Arguments::Way(dx, dy) }
+        }
+    })
+}
+
+fn press(down: bool) -> &'static str {
+    if down { "Press" } else { "Release" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::PointerButton;
+    use crate::hub::ConsoleInfo;
+
+    const ZERO: ConsoleId = ConsoleId(0);
+    const ONE: ConsoleId = ConsoleId(1);
+
+    fn at(console: ConsoleId, x: u32) -> GuestCommand {
+        GuestCommand::Position { console, x, y: 0 }
+    }
+
+    #[test]
+    fn only_places_that_follow_each_other_are_dropped() {
+        let key = GuestCommand::Key { qnum: 30, down: true };
+        let button = GuestCommand::Button { console: ZERO, button: PointerButton::Left, down: true };
+        let mut batch =
+            vec![at(ZERO, 1), at(ZERO, 2), button, at(ZERO, 3), key, at(ZERO, 4), at(ZERO, 5), at(ONE, 6)];
+        coalesce(&mut batch);
+        assert_eq!(batch, [at(ZERO, 2), button, at(ZERO, 3), key, at(ZERO, 5), at(ONE, 6)]);
+        let motion = GuestCommand::Motion { console: ZERO, dx: 1, dy: 0 };
+        let mut batch = vec![motion; 3];
+        coalesce(&mut batch);
+        assert_eq!(batch.len(), 3);
+    }
+
+    #[test]
+    fn a_device_gets_only_what_it_takes() {
+        let mut guest = Guest::default();
+        let size = |_| Some(Size::new(640, 480));
+        let key = GuestCommand::Key { qnum: 0xb7, down: false };
+        assert_eq!(call(key, &guest, size), None, "no console, no keyboard");
+        guest.consoles.insert(ONE, ConsoleInfo { absolute: true, ..Default::default() });
+        let release =
+            Call { console: ONE, interface: KEYBOARD, method: "Release", arguments: Arguments::Number(0xb7) };
+        assert_eq!(call(key, &guest, size), Some(release));
+        let place = |x| call(at(ONE, x), &guest, size).map(|call| call.arguments);
+        assert_eq!(
+            (place(639), place(9999)),
+            (Some(Arguments::Place(639, 0)), Some(Arguments::Place(639, 0)))
+        );
+        let motion = GuestCommand::Motion { console: ONE, dx: -3, dy: 4 };
+        assert_eq!(call(motion, &guest, size), None);
+        assert_eq!(call(at(ONE, 1), &guest, |_| None), None, "nothing on screen");
+        assert_eq!(call(at(ZERO, 1), &guest, size), None, "no such console");
+        guest.consoles.insert(ONE, ConsoleInfo::default());
+        assert_eq!(call(at(ONE, 1), &guest, size), None);
+        assert_eq!(call(motion, &guest, size).map(|call| call.arguments), Some(Arguments::Way(-3, 4)));
+    }
+}

@@ -1,0 +1,147 @@
+//! One console's connection, on which QEMU calls us.
+//!
+//! INVARIANT: calls are handled in the order they were sent, each completely before the next. zbus's own object
+//! server would run each in a task of its own, and a `Disable` could overtake the scanout it came before.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use tokio::net::UnixStream;
+use tracing::warn;
+use zbus::connection::Builder;
+use zbus::message::{Flags, Message, Type};
+use zbus::{Connection, MessageStream};
+
+use super::calls::Call;
+use super::connect::DEADLINE;
+use super::object::{self, Answer};
+use super::refusal::Refusal;
+use super::screen::Screen;
+use super::warnings::Warnings;
+use crate::frame::ConsoleId;
+use crate::hub::{Console, Ledger, ReleaseQueue};
+
+/// The latest that a frame is released to the guest, whatever its readers do: one interval of a 60 Hz display.
+const RELEASE_DEADLINE: Duration = Duration::from_millis(16);
+
+/// The most messages that wait to be handled. Each can have the 128 MiB that D-Bus allows.
+const QUEUE: usize = 4;
+
+/// Serves QEMU on this socket until it closes it.
+pub(super) async fn run(socket: UnixStream, console: Arc<Console>) -> zbus::Result<()> {
+    // The stream is there before the first message, which QEMU sends at once and waits for, VM and all.
+    let connecting = Builder::unix_stream(socket).p2p().max_queued(QUEUE).build_message_stream();
+    let connected = tokio::time::timeout(DEADLINE, connecting).await;
+    let stream = connected.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    let listener = Listener {
+        connection: Connection::from(&stream),
+        id: console.id(),
+        screen: Screen::new(console),
+        unanswered: Ledger::new(RELEASE_DEADLINE),
+        releases: ReleaseQueue::default(),
+        warnings: Warnings::default(),
+    };
+    listener.serve(stream).await
+}
+
+struct Listener {
+    connection: Connection,
+    id: ConsoleId,
+    screen: Screen,
+    /// The `UpdateDMABUF`s whose frames are being read.
+    unanswered: Ledger<Message>,
+    releases: ReleaseQueue,
+    warnings: Warnings,
+}
+
+impl Listener {
+    async fn serve(mut self, mut stream: MessageStream) -> zbus::Result<()> {
+        loop {
+            let wake_at = self.unanswered.wake_at().into_iter().chain(self.screen.wake_at()).min();
+            let woken = async {
+                match wake_at {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased; // the guest waits for the first two
+                id = self.releases.returned() => {
+                    if let Some(call) = self.unanswered.returned(id) {
+                        self.reply(&call, Ok(Answer::Nothing)).await?;
+                    }
+                }
+                () = woken => {
+                    let now = Instant::now();
+                    while let Some(call) = self.unanswered.expired(now) {
+                        self.reply(&call, Ok(Answer::Nothing)).await?;
+                    }
+                    self.screen.tick(now);
+                }
+                message = stream.next() => match message {
+                    Some(Ok(message)) if message.message_type() == Type::MethodCall => self.handle(message).await?,
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) if is_end(&error) => return Ok(()),
+                    Some(Err(error)) => return Err(error),
+                    None => return Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, message: Message) -> zbus::Result<()> {
+        let now = Instant::now();
+        let (header, body) = (message.header(), message.body());
+        let path = header.path().map(|path| path.as_str());
+        let interface = header.interface().map(|interface| interface.as_str());
+        let member = header.member().map_or("", |member| member.as_str());
+        let answer = match object::answer(path, interface, member, &body) {
+            Some(answer) => answer,
+            None => match Call::decode(interface, member, &body) {
+                Ok(Call::UpdateDmabuf(at)) if wants_reply(&message) => {
+                    let (id, overdue) = self.unanswered.hold(message.clone(), now);
+                    self.screen.damage(at, Some(self.releases.release(id)));
+                    return match overdue {
+                        Some(call) => self.reply(&call, Ok(Answer::Nothing)).await,
+                        None => Ok(()),
+                    };
+                }
+                Ok(call) => self.screen.apply(call, now).map(|()| Answer::Nothing),
+                Err(refusal) => Err(refusal),
+            },
+        };
+        if let Err(refusal) = &answer
+            && refusal.is_remarkable()
+            && let Some(kept_back) = self.warnings.pass(now)
+        {
+            warn!(console = %self.id, call = member, error = %refusal, kept_back, "refused what QEMU sent");
+        }
+        self.reply(&message, answer).await
+    }
+
+    /// Answers a call, if QEMU wants to know.
+    async fn reply(&self, call: &Message, answer: Result<Answer, Refusal>) -> zbus::Result<()> {
+        if !wants_reply(call) {
+            return Ok(());
+        }
+        let header = call.header();
+        match answer {
+            Ok(Answer::Nothing) => self.connection.reply(&header, &()).await,
+            Ok(Answer::Text(text)) => self.connection.reply(&header, &text).await,
+            Ok(Answer::Property(value)) => self.connection.reply(&header, &value).await,
+            Ok(Answer::Properties(values)) => self.connection.reply(&header, &values).await,
+            Err(refusal) => self.connection.reply_error(&header, refusal.name(), &refusal.to_string()).await,
+        }
+    }
+}
+
+fn wants_reply(call: &Message) -> bool {
+    !call.primary_header().flags().contains(Flags::NoReplyExpected)
+}
+
+/// Whether an error is merely the other end's going away.
+fn is_end(error: &zbus::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error, zbus::Error::InputOutput(error) if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof))
+}

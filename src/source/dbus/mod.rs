@@ -1,0 +1,142 @@
+//! QEMU's D-Bus display (`org.qemu.Display1`), as its one listener.
+//!
+//! Two kinds of connections: [`Qemu`], where we ask, and one [`listener`] per console, where QEMU calls.
+//! Whatever a listener is told goes through [`calls`] (what was said) and [`screen`] (what it means) into the hub.
+
+mod calls;
+mod connect;
+mod consoles;
+mod disable;
+mod imports;
+mod input;
+mod listener;
+mod object;
+mod refusal;
+mod screen;
+mod warnings;
+
+pub(super) use connect::{Bus, Qemu};
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::SourceError;
+use crate::frame::{ConsoleId, GuestCommand};
+use crate::hub::Hub;
+
+/// Where QEMU's objects live.
+const ROOT: &str = "/org/qemu/Display1";
+
+/// How long after the first connection of a QEMU that ends the others may take to end as well.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The listeners at work. Each gives its console's number and why it ended.
+type Listeners = JoinSet<(ConsoleId, zbus::Result<()>)>;
+
+/// Attaches to this QEMU and serves it until it leaves.
+pub(super) async fn serve(
+    qemu: Qemu,
+    hub: &Hub,
+    commands: &mut mpsc::Receiver<GuestCommand>,
+) -> Result<(), SourceError> {
+    let mut listeners = Listeners::new();
+    let served = attach_and_serve(&qemu, hub, commands, &mut listeners).await;
+    // None of them may write into the hub when its next user has it.
+    listeners.shutdown().await;
+    served
+}
+
+async fn attach_and_serve(
+    qemu: &Qemu,
+    hub: &Hub,
+    commands: &mut mpsc::Receiver<GuestCommand>,
+    listeners: &mut Listeners,
+) -> Result<(), SourceError> {
+    // Watched before asked, so that no change falls between.
+    let mut changes = consoles::changes(qemu).await?;
+    let mut guest = consoles::discover(qemu).await?;
+    let mut shown = Vec::new();
+    for &id in guest.consoles.keys() {
+        match hub.console(id) {
+            Some(console) => {
+                register(qemu, console, listeners).await?;
+                shown.push(id);
+            }
+            None => warn!(console = %id, "too many consoles: this one is not shown"),
+        }
+    }
+    guest.consoles.retain(|id, _| shown.contains(id));
+    info!(name = guest.name, consoles = shown.len(), "attached to QEMU");
+    hub.change_guest(|known| *known = guest);
+
+    let left = qemu.left();
+    tokio::pin!(left);
+    {
+        let input = input::forward(qemu, hub, commands);
+        tokio::pin!(input);
+        loop {
+            tokio::select! {
+                () = &mut left => break,
+                never = &mut input => match never {},
+                Some(change) = changes.next() => {
+                    if let Ok(change) = change {
+                        hub.change_guest(|guest| consoles::apply_change(guest, &change));
+                    }
+                }
+                Some(ended) = listeners.join_next() => {
+                    report(ended);
+                    if listeners.is_empty() {
+                        return tokio::time::timeout(GRACE, left).await.map_err(|_| SourceError::NoListener);
+                    }
+                }
+            }
+        }
+    }
+    outlive(listeners, commands).await;
+    Ok(())
+}
+
+/// The connection on which we ask is gone. Where another program took it over, or only the bus ended, QEMU still calls
+/// our listeners: the picture goes on until they end as well.
+async fn outlive(listeners: &mut Listeners, commands: &mut mpsc::Receiver<GuestCommand>) {
+    let ended = async { while listeners.join_next().await.is_some() {} };
+    tokio::pin!(ended);
+    if tokio::time::timeout(GRACE, &mut ended).await.is_ok() {
+        return;
+    }
+    warn!(
+        "QEMU closed our connection but still draws (did another program take it over?): no key reaches it now"
+    );
+    tokio::select! {
+        () = ended => {}
+        never = super::discard(commands) => match never {},
+    }
+}
+
+/// Starts a console's listener. QEMU answers, then waits for us on the new socket, and stands still meanwhile:
+/// both ends run at once.
+async fn register(
+    qemu: &Qemu,
+    console: std::sync::Arc<crate::hub::Console>,
+    listeners: &mut Listeners,
+) -> Result<(), SourceError> {
+    let id = console.id();
+    let pair = UnixStream::pair().and_then(|(ours, theirs)| Ok((ours, theirs.into_std()?)));
+    let (ours, theirs) = pair.map_err(|error| SourceError::Register { console: id, error: error.into() })?;
+    listeners.spawn(async move { (id, listener::run(ours, console).await) });
+    consoles::register(qemu, id, theirs.into()).await
+}
+
+fn report(ended: Result<(ConsoleId, zbus::Result<()>), tokio::task::JoinError>) {
+    match ended {
+        Ok((console, Ok(()))) => info!(%console, "QEMU closed the console's connection"),
+        Ok((console, Err(error))) => warn!(%console, %error, "the console's connection broke"),
+        Err(error) if error.is_cancelled() => {}
+        Err(error) => tracing::error!(%error, "a console's listener failed"),
+    }
+}

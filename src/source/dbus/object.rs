@@ -1,0 +1,119 @@
+//! What every D-Bus object can be asked, answered for the one object a listener is.
+
+use std::collections::HashMap;
+
+use zbus::message::Body;
+use zbus::zvariant::Value;
+
+use super::calls::{DMABUF2, LISTENER, MAP};
+use super::refusal::Refusal;
+
+/// The path of the object.
+const PATH: &str = "/org/qemu/Display1/Listener";
+
+/// The interfaces QEMU may use besides [`LISTENER`]. It asks once, when it has connected.
+const OPTIONAL: [&str; 2] = [MAP, DMABUF2];
+
+/// The interfaces in D-Bus's own words.
+const XML: &str = include_str!("../../../dbus-interfaces/org.qemu.Display1.Listener.xml");
+
+/// The body of an answer.
+#[derive(Debug, PartialEq)]
+pub(super) enum Answer {
+    /// None.
+    Nothing,
+    /// A string.
+    Text(String),
+    /// One property.
+    Property(Value<'static>),
+    /// All properties of an interface.
+    Properties(HashMap<&'static str, Value<'static>>),
+}
+
+/// Answers a call of a standard interface; `None` if it is of another one.
+pub(super) fn answer(
+    path: Option<&str>,
+    interface: Option<&str>,
+    member: &str,
+    body: &Body,
+) -> Option<Result<Answer, Refusal>> {
+    Some(match (interface, member) {
+        // For the connection as a whole, so at any path.
+        (Some("org.freedesktop.DBus.Peer"), "Ping") => Ok(Answer::Nothing),
+        (Some("org.freedesktop.DBus.Peer"), _) => Err(Refusal::Method),
+        _ if path != Some(PATH) => Err(Refusal::Object),
+        (Some("org.freedesktop.DBus.Introspectable"), "Introspect") => Ok(Answer::Text(XML.to_owned())),
+        (Some("org.freedesktop.DBus.Introspectable"), _) => Err(Refusal::Method),
+        (Some("org.freedesktop.DBus.Properties"), _) => property(member, body),
+        _ => return None,
+    })
+}
+
+fn property(member: &str, body: &Body) -> Result<Answer, Refusal> {
+    let interfaces = || Value::from(OPTIONAL.to_vec());
+    match member {
+        "Get" => {
+            let types =
+                |error: zbus::Error| Refusal::Types { method: "Get", wanted: "ss", error: error.to_string() };
+            match body.deserialize().map_err(types)? {
+                (LISTENER, "Interfaces") => Ok(Answer::Property(interfaces())),
+                (LISTENER | MAP | DMABUF2, _) => Err(Refusal::Property),
+                _ => Err(Refusal::Interface),
+            }
+        }
+        "GetAll" => {
+            let types = |error: zbus::Error| Refusal::Types {
+                method: "GetAll",
+                wanted: "s",
+                error: error.to_string(),
+            };
+            match body.deserialize().map_err(types)? {
+                LISTENER => Ok(Answer::Properties(HashMap::from([("Interfaces", interfaces())]))),
+                MAP | DMABUF2 => Ok(Answer::Properties(HashMap::new())),
+                _ => Err(Refusal::Interface),
+            }
+        }
+        "Set" => Err(Refusal::ReadOnly),
+        _ => Err(Refusal::Method),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zbus::Message;
+
+    fn asked(interface: &str, member: &str, args: &[&str]) -> Option<Result<Answer, String>> {
+        let call = Message::method_call(PATH, member).unwrap();
+        let message = match args {
+            [] => call.build(&()),
+            [one] => call.build(one),
+            [one, two] => call.build(&(one, two)),
+            _ => panic!(),
+        };
+        let body = message.unwrap().body();
+        answer(Some(PATH), Some(interface), member, &body)
+            .map(|answer| answer.map_err(|r| r.name().to_owned()))
+    }
+
+    #[test]
+    fn qemu_learns_of_both_optional_interfaces() {
+        let properties = "org.freedesktop.DBus.Properties";
+        let both = Value::from(vec![MAP, DMABUF2]);
+        let all = HashMap::from([("Interfaces", both.try_clone().unwrap())]);
+        assert_eq!(asked(properties, "GetAll", &[LISTENER]), Some(Ok(Answer::Properties(all))));
+        assert_eq!(asked(properties, "GetAll", &[MAP]), Some(Ok(Answer::Properties(HashMap::new()))));
+        assert_eq!(asked(properties, "Get", &[LISTENER, "Interfaces"]), Some(Ok(Answer::Property(both))));
+    }
+
+    #[test]
+    fn what_there_is_not_is_an_error_of_its_own_name() {
+        let properties = "org.freedesktop.DBus.Properties";
+        let error = |name: &str| Some(Err(format!("org.freedesktop.DBus.Error.{name}")));
+        assert_eq!(asked(properties, "Get", &[LISTENER, "Colour"]), error("UnknownProperty"));
+        assert_eq!(asked(properties, "GetAll", &["org.example"]), error("UnknownInterface"));
+        assert_eq!(asked(properties, "GetAll", &[]), error("InvalidArgs"));
+        assert_eq!(asked(properties, "Fly", &[]), error("UnknownMethod"));
+        assert_eq!(asked(LISTENER, "Scanout", &[]), None);
+    }
+}

@@ -1,0 +1,107 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::calls::{Call, Given};
+use super::disable::Disable;
+use super::imports::Imports;
+use super::refusal::Refusal;
+use crate::frame::{Cursor, Pointer, Rect, Scanout};
+use crate::hub::{Console, Release};
+
+/// What QEMU's calls mean for the console they are about.
+#[derive(Debug)]
+pub(super) struct Screen {
+    console: Arc<Console>,
+    disable: Disable,
+    imports: Imports,
+}
+
+impl Screen {
+    /// A screen that writes into this console.
+    pub(super) fn new(console: Arc<Console>) -> Self {
+        Self { console, disable: Disable::default(), imports: Imports::default() }
+    }
+
+    /// Does what a call says.
+    ///
+    /// # Errors
+    /// If it makes no sense. A scanout that is refused leaves the console black: what it showed is not shown any
+    /// more. Shared memory is the exception, because QEMU then sends the same picture by value.
+    pub(super) fn apply(&mut self, call: Call<'_>, now: Instant) -> Result<(), Refusal> {
+        match call {
+            Call::Scanout { width, height, stride, pixman, data } => {
+                self.show(Scanout::owned(width, height, stride, pixman, data).map_err(Refusal::from))
+            }
+            Call::ScanoutMap { fd, offset, width, height, stride, pixman } => {
+                let scanout = Scanout::shared(fd, offset, width, height, stride, pixman)?;
+                self.show(Ok(scanout))
+            }
+            Call::ScanoutDmabuf(dmabuf) => {
+                let dmabuf = self.imports.known(dmabuf);
+                self.show(Scanout::dmabuf(dmabuf).map_err(Refusal::from))
+            }
+            Call::Update { at, stride, pixman, data } => {
+                let shown = self.console.shown().ok_or(Refusal::Nothing)?;
+                shown.write(rect(at)?, stride, pixman, data)?;
+                self.damage(at, None);
+                Ok(())
+            }
+            Call::UpdateMap(at) | Call::UpdateDmabuf(at) => {
+                self.damage(at, None);
+                Ok(())
+            }
+            Call::Disable => {
+                self.disable.said(now);
+                Ok(())
+            }
+            Call::MouseSet { x, y, visible } => {
+                self.console.change_cursor(|cursor| cursor.pointer = Pointer { x, y, visible });
+                Ok(())
+            }
+            Call::CursorDefine { width, height, hot_x, hot_y, data } => {
+                let shape = Cursor::new(width, height, hot_x, hot_y, data)?;
+                self.console.change_cursor(|cursor| cursor.shape = Some(shape));
+                Ok(())
+            }
+        }
+    }
+
+    /// A part of the memory that is shown changed. Whoever reads it gets the release.
+    pub(super) fn damage(&mut self, at: Given, release: Option<Release>) {
+        self.disable.drawn();
+        self.console.damage(at, release);
+    }
+
+    /// Does what time alone makes due.
+    pub(super) fn tick(&mut self, now: Instant) {
+        if self.disable.stands(now) {
+            self.imports.forget();
+            self.console.show(None);
+        }
+    }
+
+    /// When to call [`Screen::tick`] next.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.disable.wake_at()
+    }
+
+    fn show(&mut self, scanout: Result<Scanout, Refusal>) -> Result<(), Refusal> {
+        self.disable.drawn();
+        match scanout {
+            Ok(scanout) => {
+                self.console.show(Some(scanout));
+                Ok(())
+            }
+            Err(refusal) => {
+                self.console.show(None);
+                Err(refusal)
+            }
+        }
+    }
+}
+
+fn rect((x, y, width, height): Given) -> Result<Rect, Refusal> {
+    let number =
+        |n: i32| u32::try_from(n).map_err(|_| Refusal::Numbers("the changed part starts or ends nowhere"));
+    Ok(Rect::new(number(x)?, number(y)?, number(width)?, number(height)?))
+}

@@ -1,0 +1,166 @@
+//! Where pictures come from: a QEMU that runs with `-display dbus`.
+//!
+//! Attaches, writes what QEMU shows into the [`Hub`], brings [`GuestCommand`]s back, and sees QEMU leave.
+//! Uses `frame` and `hub`.
+
+mod dbus;
+mod error;
+mod qmp;
+
+pub use error::SourceError;
+pub use qmp::QmpError;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::frame::GuestCommand;
+use crate::hub::Hub;
+use dbus::{Bus, Qemu};
+
+/// How long until a socket that is not there, or not yet served, is tried again. Only sockets: a bus tells by itself.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The way to QEMU.
+#[derive(Debug)]
+pub enum Attach {
+    /// The user's session bus.
+    SessionBus,
+    /// The bus at this D-Bus address.
+    Bus(String),
+    /// A socket whose other end QEMU has already, such as libvirt's `virDomainOpenGraphicsFD` gives.
+    Peer(OwnedFd),
+    /// The QMP socket at this path, where QEMU is asked for a connection of our own.
+    Qmp(PathBuf),
+}
+
+/// Which QEMU to attach to, and whether to stay when it leaves.
+#[derive(Debug)]
+pub struct Source {
+    /// The way to it.
+    pub attach: Attach,
+    /// The name QEMU owns on a bus: `org.qemu`, unless someone runs a bus where it is another one.
+    pub bus_name: String,
+    /// Wait for a QEMU that is not there yet, and for the next one when it leaves.
+    pub wait: bool,
+}
+
+/// Why a [`Source`] ended without an error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// It was told to.
+    Cancelled,
+    /// QEMU left, and nobody asked to wait for another.
+    QemuLeft,
+}
+
+impl Source {
+    /// Attaches, and keeps the hub up to date until QEMU leaves or `cancel` is cancelled; then the hub is detached.
+    ///
+    /// Once [`Hub::guest`] has consoles, QEMU is attached. Commands that come while no QEMU is are dropped.
+    ///
+    /// # Errors
+    /// If QEMU cannot be reached or is no display we can use. With `wait`, a QEMU that is merely not there is none.
+    pub async fn run(
+        self,
+        hub: Hub,
+        mut commands: mpsc::Receiver<GuestCommand>,
+        cancel: CancellationToken,
+    ) -> Result<Ended, SourceError> {
+        let ended = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Ok(Ended::Cancelled),
+            ended = self.follow(&hub, &mut commands) => ended,
+        };
+        hub.detach();
+        ended
+    }
+
+    /// One QEMU after the other.
+    async fn follow(
+        self,
+        hub: &Hub,
+        commands: &mut mpsc::Receiver<GuestCommand>,
+    ) -> Result<Ended, SourceError> {
+        let Self { attach, bus_name, wait } = self;
+        let mut way = Some(attach);
+        // Whether it is known that we wait.
+        let mut waiting = false;
+        while let Some(attach) = way {
+            let qemu;
+            (way, qemu) = match attach {
+                // The one connection that cannot be made again.
+                Attach::Peer(socket) => (None, Qemu::peer(socket).await),
+                again => {
+                    let qemu = tokio::select! {
+                        qemu = reach(&again, &bus_name, wait, &mut waiting) => qemu,
+                        never = discard(commands) => match never {},
+                    };
+                    (Some(again), qemu)
+                }
+            };
+            let served = match qemu {
+                Ok(qemu) => {
+                    waiting = false;
+                    dbus::serve(qemu, hub, commands).await
+                }
+                Err(error) => Err(error),
+            };
+            hub.detach();
+            match served {
+                Ok(()) if wait && way.is_some() => {
+                    info!("QEMU left; waiting for the next one");
+                    waiting = true;
+                }
+                Ok(()) => return Ok(Ended::QemuLeft),
+                Err(error) if wait && way.is_some() && error.is_absence() => {
+                    say_waiting(&mut waiting, &error);
+                    tokio::select! {
+                        () = tokio::time::sleep(RETRY) => {}
+                        never = discard(commands) => match never {},
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Ended::QemuLeft)
+    }
+}
+
+/// Connects to the next QEMU.
+async fn reach(attach: &Attach, name: &str, wait: bool, waiting: &mut bool) -> Result<Qemu, SourceError> {
+    let address = match attach {
+        Attach::Bus(address) => Some(address.as_str()),
+        Attach::SessionBus | Attach::Peer(_) => None,
+        Attach::Qmp(path) => return Qemu::peer(qmp::open_display(path).await?).await,
+    };
+    let mut bus = Bus::connect(address, name).await?;
+    let owner = match bus.owner().await? {
+        Some(owner) => owner,
+        None => {
+            let error = SourceError::NoOwner { name: name.to_owned() };
+            if !wait {
+                return Err(error);
+            }
+            say_waiting(waiting, &error);
+            bus.next_owner().await?
+        }
+    };
+    Ok(bus.into_qemu(owner))
+}
+
+fn say_waiting(waiting: &mut bool, error: &SourceError) {
+    if !std::mem::replace(waiting, true) {
+        info!(%error, "waiting for QEMU");
+    }
+}
+
+/// What a viewer asks of no guest is for nobody.
+async fn discard(commands: &mut mpsc::Receiver<GuestCommand>) -> std::convert::Infallible {
+    while commands.recv().await.is_some() {}
+    std::future::pending().await
+}

@@ -1,0 +1,486 @@
+//! The link stage of a connection: what it wants, whether it may, and how it will speak.
+
+use std::time::{Duration, Instant};
+
+use super::flow::take;
+use crate::spice::auth::{Admission, TICKET_LEN, TicketKey};
+use crate::spice::wire::{
+    Caps, ChannelId, HeaderForm, LINK_HEADER_LEN, LINK_MAGIC, LINK_MESS_MAX, LINK_MESS_MIN, LinkError,
+    LinkHeader, LinkMess, LinkReply, WireError, common,
+};
+
+/// Longest time from the first byte to an authenticated client.
+pub const LINK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of the authentication mechanism's number.
+const MECHANISM_LEN: usize = 4;
+/// The number of the ticket mechanism: `SPICE_COMMON_CAP_AUTH_SPICE`.
+const MECHANISM_TICKET: u32 = 1;
+
+/// The server's side of linking one connection.
+///
+/// It asks its owner twice: with [`LinkEvent::Hello`] before it answers the client, and with [`LinkEvent::Linked`]
+/// before it lets the authenticated client in. It never takes bytes that belong to the data stage.
+///
+/// INVARIANT: it holds no more than one link message of [`LINK_MESS_MAX`] bytes, and one reply.
+#[derive(Debug)]
+pub struct LinkMachine {
+    stage: Stage,
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+    deadline: Option<Instant>,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkRequest {
+    /// The channel.
+    pub channel: ChannelId,
+    /// 0 for a new session's main channel, else the session's id.
+    pub connection_id: u32,
+    /// What the client can do on every channel.
+    pub common_caps: Caps,
+    /// What the client can do on this channel.
+    pub channel_caps: Caps,
+}
+
+/// What the owner has to decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// A client said what it wants. Answer with [`LinkMachine::greet`] or [`LinkMachine::reject`].
+    Hello(LinkRequest),
+    /// The client is authenticated. Answer with [`LinkMachine::accept`] or [`LinkMachine::refuse`].
+    Linked(LinkRequest),
+}
+
+/// Why linking ended. Write what [`LinkMachine::take_output`] yields, then close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LinkFailure {
+    /// The first bytes are not those of SPICE.
+    #[error("not a SPICE client")]
+    NotSpice,
+    /// Another version of the protocol.
+    #[error("protocol version {0} is not supported")]
+    Version(u32),
+    /// A malformed link message.
+    #[error("malformed link message: {0}")]
+    Malformed(#[from] WireError),
+    /// The client chose an authentication we did not offer.
+    #[error("authentication mechanism {0} is not offered")]
+    Mechanism(u32),
+    /// The password is wrong, or none would do.
+    #[error("wrong password")]
+    WrongPassword,
+    /// The owner turned the client away.
+    #[error("turned away: {0}")]
+    TurnedAway(LinkError),
+    /// The client took too long.
+    #[error("not linked within {} s", LINK_TIMEOUT.as_secs())]
+    Deadline,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Awaits the link header.
+    Header,
+    /// Awaits the link message of that many bytes.
+    Mess(usize),
+    /// Awaits the owner's greeting.
+    Greeting(LinkRequest),
+    /// Awaits the number of the authentication mechanism.
+    Mechanism(Asked),
+    /// Awaits the ticket.
+    Ticket(Asked),
+    /// Awaits the owner's decision.
+    Decision,
+    /// Accepted, or failed.
+    Over,
+}
+
+/// What was asked for, and what it takes to open the ticket.
+#[derive(Debug)]
+struct Asked {
+    request: LinkRequest,
+    key: TicketKey,
+    admission: Admission,
+}
+
+impl LinkMachine {
+    /// Starts with a connection that was accepted at `now`.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            stage: Stage::Header,
+            inbox: Vec::new(),
+            outbox: Vec::new(),
+            deadline: now.checked_add(LINK_TIMEOUT),
+        }
+    }
+
+    /// Takes bytes from the front of `input` until the owner has to decide something, or they are used up.
+    ///
+    /// What is left in `input` must be passed in again after the owner has decided; once accepted, it belongs to the
+    /// channel.
+    ///
+    /// # Errors
+    /// When the client cannot be linked.
+    pub fn recv(&mut self, input: &mut &[u8]) -> Result<Option<LinkEvent>, LinkFailure> {
+        loop {
+            let wanted = match &self.stage {
+                Stage::Header => LINK_HEADER_LEN,
+                Stage::Mess(size) => *size,
+                Stage::Mechanism(_) => MECHANISM_LEN,
+                Stage::Ticket(_) => TICKET_LEN,
+                Stage::Greeting(_) | Stage::Decision | Stage::Over => return Ok(None),
+            };
+            let complete = take(&mut self.inbox, input, wanted);
+            if matches!(self.stage, Stage::Header) && !starts_like_magic(&self.inbox) {
+                return Err(self.reply_failure(LinkError::InvalidMagic, LinkFailure::NotSpice));
+            }
+            if !complete {
+                return Ok(None);
+            }
+            let bytes = std::mem::take(&mut self.inbox);
+            match std::mem::replace(&mut self.stage, Stage::Over) {
+                Stage::Header => self.stage = Stage::Mess(self.header(&bytes)?),
+                Stage::Mess(_) => return self.mess(&bytes).map(Some),
+                Stage::Mechanism(asked) => self.stage = self.mechanism(&bytes, asked)?,
+                Stage::Ticket(asked) => return self.ticket(&bytes, asked).map(Some),
+                stage @ (Stage::Greeting(_) | Stage::Decision | Stage::Over) => self.stage = stage,
+            }
+        }
+    }
+
+    /// Answers [`LinkEvent::Hello`]: sends the public half of `key` and what we can do on this channel, and expects a
+    /// ticket that satisfies `admission`. Does nothing at any other time.
+    pub fn greet(&mut self, key: TicketKey, admission: Admission, channel_caps: Caps) {
+        let Stage::Greeting(request) = self.stage else {
+            return;
+        };
+        let reply = LinkReply {
+            error: LinkError::Ok,
+            pub_key: *key.spki(),
+            common_caps: Caps::of(&[common::AUTH_SELECTION, common::AUTH_SPICE, common::MINI_HEADER]),
+            channel_caps,
+        };
+        self.outbox.extend(reply.encode());
+        let asked = Asked { request, key, admission };
+        // Clients that do not announce the selection send their ticket at once.
+        self.stage = if request.common_caps.has(common::AUTH_SELECTION) {
+            Stage::Mechanism(asked)
+        } else {
+            Stage::Ticket(asked)
+        };
+    }
+
+    /// Answers [`LinkEvent::Hello`]: turns the client away before it authenticates.
+    pub fn reject(&mut self, error: LinkError) -> LinkFailure {
+        self.reply_failure(error, LinkFailure::TurnedAway(error))
+    }
+
+    /// Answers [`LinkEvent::Linked`]: lets the client in. Afterwards the data stage starts, in the form the request
+    /// says. Does nothing at any other time.
+    pub fn accept(&mut self) {
+        if matches!(self.stage, Stage::Decision) {
+            self.stage = Stage::Over;
+            self.deadline = None;
+            self.result(LinkError::Ok);
+        }
+    }
+
+    /// Answers [`LinkEvent::Linked`]: turns the client away after all.
+    pub fn refuse(&mut self, error: LinkError) -> LinkFailure {
+        self.result_failure(error, LinkFailure::TurnedAway(error))
+    }
+
+    /// Bytes to write; empty when there are none.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Checks the deadline. The owner's own time to decide counts.
+    ///
+    /// # Errors
+    /// When it has passed.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), LinkFailure> {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.stage = Stage::Over;
+            return Err(LinkFailure::Deadline);
+        }
+        Ok(())
+    }
+
+    fn header(&mut self, bytes: &[u8]) -> Result<usize, LinkFailure> {
+        let header = LinkHeader::decode(bytes)?;
+        if !header.is_our_version() {
+            return Err(self.reply_failure(LinkError::VersionMismatch, LinkFailure::Version(header.major)));
+        }
+        let size = header.size;
+        if !(LINK_MESS_MIN..=LINK_MESS_MAX).contains(&size) {
+            let error = WireError::too_large("SpiceLinkHeader", "size", size, LINK_MESS_MAX);
+            return Err(self.reply_failure(LinkError::InvalidData, error.into()));
+        }
+        Ok(usize::try_from(size).unwrap_or(usize::MAX))
+    }
+
+    fn mess(&mut self, bytes: &[u8]) -> Result<LinkEvent, LinkFailure> {
+        let mess = match LinkMess::decode(bytes) {
+            Ok(mess) => mess,
+            Err(error) => return Err(self.reply_failure(LinkError::InvalidData, error.into())),
+        };
+        let request = LinkRequest {
+            channel: mess.channel,
+            connection_id: mess.connection_id,
+            common_caps: mess.common_caps,
+            channel_caps: mess.channel_caps,
+        };
+        self.stage = Stage::Greeting(request);
+        Ok(LinkEvent::Hello(request))
+    }
+
+    fn mechanism(&mut self, bytes: &[u8], asked: Asked) -> Result<Stage, LinkFailure> {
+        let mechanism = bytes.try_into().map(u32::from_le_bytes).unwrap_or_default();
+        if mechanism != MECHANISM_TICKET {
+            return Err(self.result_failure(LinkError::InvalidData, LinkFailure::Mechanism(mechanism)));
+        }
+        Ok(Stage::Ticket(asked))
+    }
+
+    fn ticket(&mut self, bytes: &[u8], asked: Asked) -> Result<LinkEvent, LinkFailure> {
+        let Asked { request, key, admission } = asked;
+        let admitted = bytes.try_into().is_ok_and(|ticket| admission.admits(key, ticket));
+        if !admitted {
+            return Err(self.result_failure(LinkError::PermissionDenied, LinkFailure::WrongPassword));
+        }
+        self.stage = Stage::Decision;
+        Ok(LinkEvent::Linked(request))
+    }
+
+    /// A failure that the client learns from the link reply.
+    fn reply_failure(&mut self, error: LinkError, failure: LinkFailure) -> LinkFailure {
+        self.stage = Stage::Over;
+        self.outbox.extend(LinkReply::refusal(error).encode());
+        failure
+    }
+
+    /// A failure that the client learns from the link result.
+    fn result_failure(&mut self, error: LinkError, failure: LinkFailure) -> LinkFailure {
+        self.stage = Stage::Over;
+        self.result(error);
+        failure
+    }
+
+    fn result(&mut self, error: LinkError) {
+        self.outbox.extend(error.code().to_le_bytes());
+    }
+}
+
+impl LinkRequest {
+    /// The header both sides use in the data stage. We announce the mini header always.
+    pub fn header_form(&self) -> HeaderForm {
+        if self.common_caps.has(common::MINI_HEADER) { HeaderForm::Mini } else { HeaderForm::Full }
+    }
+}
+
+fn starts_like_magic(bytes: &[u8]) -> bool {
+    bytes.iter().zip(LINK_MAGIC).all(|(byte, magic)| *byte == magic)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::spice::auth::{Password, seal, shared_key};
+    use crate::spice::wire::ChannelType;
+
+    const DISPLAY: ChannelId = ChannelId { kind: ChannelType::Display, id: 0 };
+
+    fn mess(common_caps: Caps) -> LinkMess {
+        LinkMess { connection_id: 7, channel: DISPLAY, common_caps, channel_caps: Caps::from(0x6fbf) }
+    }
+
+    /// What spice-gtk announces: `AUTH_SELECTION`, `AUTH_SASL`, `MINI_HEADER`.
+    fn gtk() -> LinkMess {
+        mess(Caps::from(0xd))
+    }
+
+    fn secret() -> Admission {
+        Admission::Password(Password::new("secret").unwrap())
+    }
+
+    /// Feeds `wire` and greets; yields what comes out at the end and the reply.
+    fn greeted(wire: &[u8], admission: Admission) -> (LinkMachine, LinkReply) {
+        let mut machine = LinkMachine::new(Instant::now());
+        let mut input = wire;
+        assert!(matches!(machine.recv(&mut input), Ok(Some(LinkEvent::Hello(_)))));
+        assert!(input.is_empty() && machine.take_output().is_empty());
+        machine.greet(shared_key(), admission, Caps::from(0x1052));
+        let output = machine.take_output();
+        let reply = LinkReply::decode(&output[LINK_HEADER_LEN..]).unwrap();
+        (machine, reply)
+    }
+
+    /// The code in a refusing link reply.
+    fn refusal(machine: &mut LinkMachine) -> LinkError {
+        let output = machine.take_output();
+        assert_eq!(output.len(), 16 + 178);
+        LinkReply::decode(&output[LINK_HEADER_LEN..]).unwrap().error
+    }
+
+    fn result(machine: &mut LinkMachine) -> u32 {
+        u32::from_le_bytes(machine.take_output().try_into().unwrap())
+    }
+
+    #[test]
+    fn the_right_password_comes_in_and_what_follows_is_left_for_the_channel() {
+        let (mut machine, reply) = greeted(&gtk().encode(), secret());
+        assert_eq!(reply.common_caps, Caps::from(0b1011));
+        assert_eq!(reply.channel_caps, Caps::from(0x1052));
+        let ticket = seal(&reply.pub_key, b"secret");
+        let wire = [&1u32.to_le_bytes()[..], &ticket, b"data stage"].concat();
+        let mut input = &wire[..];
+        let Ok(Some(LinkEvent::Linked(request))) = machine.recv(&mut input) else {
+            panic!("not linked");
+        };
+        assert_eq!((request.channel, request.connection_id), (DISPLAY, 7));
+        assert_eq!(request.header_form(), HeaderForm::Mini);
+        machine.accept();
+        assert_eq!(result(&mut machine), 0);
+        assert_eq!(machine.recv(&mut input), Ok(None));
+        assert_eq!(input, b"data stage");
+        assert_eq!(machine.deadline(), None);
+    }
+
+    #[test]
+    fn the_wrong_password_gets_result_7() {
+        for (admission, shown) in [(secret(), "guess"), (secret(), ""), (Admission::Closed, "secret")] {
+            let (mut machine, reply) = greeted(&gtk().encode(), admission);
+            let wire = [&1u32.to_le_bytes()[..], &seal(&reply.pub_key, shown.as_bytes())].concat();
+            assert_eq!(machine.recv(&mut &wire[..]), Err(LinkFailure::WrongPassword));
+            assert_eq!(result(&mut machine), 7);
+            machine.accept();
+            assert!(machine.take_output().is_empty(), "too late to let it in");
+        }
+    }
+
+    #[test]
+    fn clients_without_the_selection_send_their_ticket_at_once() {
+        let (mut machine, reply) = greeted(&mess(Caps::NONE).encode(), secret());
+        let ticket = seal(&reply.pub_key, b"secret");
+        let Ok(Some(LinkEvent::Linked(request))) = machine.recv(&mut &ticket[..]) else {
+            panic!("not linked");
+        };
+        assert_eq!(request.header_form(), HeaderForm::Full);
+    }
+
+    #[test]
+    fn only_tickets_are_offered() {
+        let (mut machine, _) = greeted(&gtk().encode(), Admission::Open);
+        assert_eq!(machine.recv(&mut &2u32.to_le_bytes()[..]), Err(LinkFailure::Mechanism(2)));
+        assert_eq!(result(&mut machine), 3);
+    }
+
+    #[test]
+    fn the_owner_can_turn_a_client_away_at_both_points() {
+        let mut machine = LinkMachine::new(Instant::now());
+        machine.recv(&mut &gtk().encode()[..]).unwrap();
+        let failure = machine.reject(LinkError::NeedSecured);
+        assert_eq!(failure, LinkFailure::TurnedAway(LinkError::NeedSecured));
+        assert_eq!(refusal(&mut machine), LinkError::NeedSecured);
+
+        let (mut machine, reply) = greeted(&gtk().encode(), Admission::Open);
+        let wire = [&1u32.to_le_bytes()[..], &seal(&reply.pub_key, b"")].concat();
+        assert!(matches!(machine.recv(&mut &wire[..]), Ok(Some(LinkEvent::Linked(_)))));
+        machine.refuse(LinkError::BadConnectionId);
+        assert_eq!(result(&mut machine), 8);
+    }
+
+    #[test]
+    fn strangers_are_told_what_is_wrong() {
+        let good = gtk().encode();
+        let with = |at: usize, value: u32| {
+            let mut wire = good.clone();
+            wire[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            wire
+        };
+        for (wire, error) in [
+            (b"GET / HTTP/1.1".to_vec(), LinkError::InvalidMagic),
+            (b"REDX".to_vec(), LinkError::InvalidMagic),
+            (with(4, 1), LinkError::VersionMismatch),
+            (with(12, 17), LinkError::InvalidData),
+            (with(12, 4097), LinkError::InvalidData),
+            (with(26, 1025), LinkError::InvalidData),
+            (with(30, 17), LinkError::InvalidData),
+        ] {
+            let mut machine = LinkMachine::new(Instant::now());
+            assert!(machine.recv(&mut &wire[..]).is_err(), "{error}");
+            assert_eq!(refusal(&mut machine), error);
+        }
+    }
+
+    #[test]
+    fn slow_clients_meet_the_deadline() {
+        let start = Instant::now();
+        let mut machine = LinkMachine::new(start);
+        for (second, byte) in (1..).zip(gtk().encode().into_iter().take(9)) {
+            assert_eq!(machine.recv(&mut &[byte][..]), Ok(None));
+            assert_eq!(machine.handle_timeout(start + Duration::from_secs(second)), Ok(()));
+        }
+        assert_eq!(machine.deadline(), Some(start + LINK_TIMEOUT));
+        assert_eq!(machine.handle_timeout(start + LINK_TIMEOUT), Err(LinkFailure::Deadline));
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_in_random_chunks_never_panic(
+            wire in proptest::collection::vec(any::<u8>(), 0..6000),
+            start in 0usize..5,
+            chunk in 1usize..600,
+        ) {
+            let good = [gtk().encode(), 1u32.to_le_bytes().to_vec()].concat();
+            let cut = [0, 4, LINK_HEADER_LEN, good.len() - 4, good.len()][start];
+            let wire = [&good[..cut], &wire].concat();
+            let mut machine = LinkMachine::new(Instant::now());
+            for mut piece in wire.chunks(chunk) {
+                match machine.recv(&mut piece) {
+                    Ok(Some(LinkEvent::Hello(_))) => {
+                        machine.greet(shared_key(), secret(), Caps::NONE);
+                    }
+                    Ok(Some(LinkEvent::Linked(_))) => prop_assert!(false, "let in by chance"),
+                    Ok(None) => {}
+                    Err(_) => break,
+                }
+                prop_assert!(machine.inbox.len() <= 4096 && machine.outbox.len() <= 1000);
+            }
+        }
+
+        #[test]
+        fn linking_works_however_the_bytes_are_cut(chunk in 1usize..200) {
+            let mut machine = LinkMachine::new(Instant::now());
+            let key = shared_key();
+            let ticket = seal(key.spki(), b"secret");
+            let wire = [&gtk().encode()[..], &1u32.to_le_bytes(), &ticket, b"rest"].concat();
+            let mut linked = false;
+            let mut left = Vec::new();
+            for mut piece in wire.chunks(chunk) {
+                while !linked {
+                    match machine.recv(&mut piece).unwrap() {
+                        Some(LinkEvent::Hello(_)) => machine.greet(shared_key(), secret(), Caps::NONE),
+                        Some(LinkEvent::Linked(_)) => linked = true,
+                        None => break,
+                    }
+                }
+                if linked {
+                    left.extend_from_slice(piece);
+                }
+            }
+            prop_assert!(linked);
+            prop_assert_eq!(left, b"rest");
+        }
+    }
+}

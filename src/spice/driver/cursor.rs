@@ -1,0 +1,59 @@
+//! Drives a cursor channel: the newest shape and place of one console's cursor.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::ChannelEnd;
+use super::connection::Connection;
+use crate::hub::Console;
+use crate::spice::channel::{CursorChannel, LinkRequest};
+use crate::spice::session::Session;
+use crate::spice::wire::msg::main::MouseMode;
+
+/// Starts the machine with the cursor as it is now.
+pub(super) fn start(
+    session: &Session,
+    console: &Console,
+    request: &LinkRequest,
+    now: Instant,
+) -> CursorChannel {
+    let state = console.cursor().borrow().clone();
+    let mode = mode(*session.absolute.borrow());
+    CursorChannel::new(request.header_form(), state.shape, state.pointer, mode, now)
+}
+
+/// Serves the channel until the client leaves.
+pub(super) async fn run(
+    session: &Session,
+    console: Arc<Console>,
+    mut connection: Connection<CursorChannel>,
+) -> Result<(), ChannelEnd> {
+    let (mut cursor, mut absolute) = (console.cursor(), session.absolute.subscribe());
+    cursor.mark_changed(); // it may have since the start
+    absolute.mark_changed();
+    loop {
+        tokio::select! {
+            turn = connection.turn(|_| false) => {
+                turn?;
+            }
+            changed = cursor.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                let state = cursor.borrow_and_update().clone();
+                connection.machine.set_shape(state.shape);
+                connection.machine.set_pointer(state.pointer);
+            }
+            changed = absolute.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                connection.machine.set_mouse_mode(mode(*absolute.borrow_and_update()));
+            }
+        }
+    }
+}
+
+fn mode(absolute: bool) -> MouseMode {
+    if absolute { MouseMode::Client } else { MouseMode::Server }
+}

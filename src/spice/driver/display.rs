@@ -1,0 +1,199 @@
+//! Drives a display channel: asks for a frame when the client has room for one, and sends what it then gets.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::connection::{Connection, Turn};
+use super::{ChannelEnd, Server};
+use crate::encode::{Codec, Item, Profile};
+use crate::frame::{Rect, ScanoutInfo};
+use crate::hub::{Change, Console, Release, Subscription};
+use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video};
+use crate::spice::images::images;
+use crate::spice::wire::Payload;
+use crate::spice::wire::msg::display::{GlScanout, ImageData};
+use crate::viewer::{Delivery, Reason, VideoPolicy, decide};
+
+/// Starts the machine.
+pub(super) fn start(request: &LinkRequest, now: Instant) -> DisplayChannel {
+    DisplayChannel::new(request.header_form(), request.channel_caps, now)
+}
+
+/// Serves one console to one client until either ends.
+pub(super) async fn run(
+    server: &Server,
+    console: Arc<Console>,
+    mut connection: Connection<DisplayChannel>,
+) -> Result<(), ChannelEnd> {
+    let mut info = console.info();
+    let passes_fds = connection.passes_fds();
+    let mut viewer = Viewer {
+        server,
+        console,
+        passes_fds,
+        chosen: None,
+        pictures: Pictures::None,
+        failed: None,
+        drawn: None,
+    };
+    let mut ready = false;
+    loop {
+        tokio::select! {
+            turn = connection.turn(|display| !ready && display.has_room()) => match turn? {
+                Turn::Ready => ready = true,
+                Turn::Event(DisplayEvent::Drawn) => viewer.drawn = None,
+                Turn::Event(DisplayEvent::Ready | DisplayEvent::DecoderFailed) => {
+                    viewer.choose(&connection.machine);
+                }
+            },
+            _ = info.changed() => viewer.choose(&connection.machine),
+            picture = viewer.pictures.next(), if ready => {
+                ready = false;
+                viewer.show(picture, &mut connection.machine).await;
+            }
+        }
+    }
+}
+
+struct Viewer<'a> {
+    server: &'a Server,
+    console: Arc<Console>,
+    passes_fds: bool,
+    chosen: Option<(Delivery, Reason)>,
+    pictures: Pictures,
+    /// What the encoder gave up on.
+    failed: Option<ScanoutInfo>,
+    /// Held while the client draws from the guest's buffer.
+    drawn: Option<Release>,
+}
+
+/// Where the channel's pictures come from.
+enum Pictures {
+    None,
+    Buffers(Subscription),
+    Video(crate::encode::Stream),
+    Images(Subscription),
+}
+
+enum Picture {
+    Flip(Change),
+    Encoded(Item),
+    Changed(Change),
+}
+
+impl Pictures {
+    /// The next picture to show. May be dropped and called again.
+    async fn next(&mut self) -> Picture {
+        match self {
+            Self::None => std::future::pending().await,
+            Self::Video(stream) => Picture::Encoded(stream.next().await),
+            Self::Buffers(subscription) => Picture::Flip(next_change(subscription).await),
+            Self::Images(subscription) => Picture::Changed(next_change(subscription).await),
+        }
+    }
+}
+
+async fn next_change(subscription: &Subscription) -> Change {
+    loop {
+        if let Some(change) = subscription.take() {
+            return change;
+        }
+        if subscription.bell().recv().await.is_err() {
+            std::future::pending::<()>().await; // the console rings as long as the subscription lives
+        }
+    }
+}
+
+impl Viewer<'_> {
+    /// Decides how the client gets the picture from now on. With nothing to show, what was decided stays.
+    fn choose(&mut self, display: &DisplayChannel) {
+        let info = *self.console.info().borrow();
+        let Some(info) = info.filter(|_| display.is_ready()) else { return };
+        let video = match &self.server.encoders {
+            None => VideoPolicy::Off,
+            Some(_) if self.failed == Some(info) => VideoPolicy::EncoderFailed,
+            Some(_) => VideoPolicy::Allowed,
+        };
+        let abilities = display.abilities(self.passes_fds);
+        let chosen = decide(abilities, info, self.server.passthrough, video);
+        let before = self.chosen.replace(chosen);
+        if before != Some(chosen) {
+            tracing::info!(console = %self.console.id(), delivery = ?chosen.0, reason = %chosen.1, "delivery chosen");
+        }
+        if before.map(|before| before.0) == Some(chosen.0) {
+            return;
+        }
+        self.drawn = None;
+        self.pictures = match (chosen.0, &self.server.encoders) {
+            (Delivery::Passthrough, _) => Pictures::Buffers(self.console.subscribe()),
+            (Delivery::Encode, Some(encoders)) => {
+                Pictures::Video(encoders.join(&self.console, Profile { codec: Codec::H264 }))
+            }
+            _ => Pictures::Images(self.console.subscribe()),
+        };
+    }
+
+    async fn show(&mut self, picture: Picture, display: &mut DisplayChannel) {
+        match picture {
+            Picture::Encoded(Item::Frame(frame)) => {
+                let video = Video {
+                    generation: frame.generation,
+                    coded: frame.coded,
+                    picture: frame.size,
+                    data: Payload::new(frame.data),
+                };
+                display.show_video(video, self.server.clock.past());
+            }
+            Picture::Encoded(Item::Blank) => display.blank(),
+            Picture::Encoded(Item::Failed(error)) => {
+                tracing::warn!(console = %self.console.id(), %error, "no video of this console, sending images");
+                self.failed = *self.console.info().borrow();
+                self.choose(display);
+            }
+            Picture::Flip(change) => self.show_buffer(change, display),
+            Picture::Changed(change) => self.show_change(change, display).await,
+        }
+    }
+
+    /// Passes the guest's buffer on. A scanout of another kind is for [`Viewer::choose`], which hears of it too.
+    fn show_buffer(&mut self, change: Change, display: &mut DisplayChannel) {
+        let Some(scanout) = &change.scanout else { return display.blank() };
+        let Some((dmabuf, plane)) = scanout.as_dmabuf().and_then(|d| Some((d, d.planes.first()?))) else {
+            return;
+        };
+        if change.replaced {
+            let description = GlScanout {
+                width: dmabuf.backing.width,
+                height: dmabuf.backing.height,
+                stride: plane.stride,
+                fourcc: dmabuf.fourcc,
+                bottom_up: dmabuf.bottom_up,
+            };
+            display.show_scanout(description, plane.buffer.fd().clone());
+        }
+        if let Some(damage) = change.damage.rects().iter().copied().reduce(Rect::union) {
+            display.draw(damage);
+            self.drawn = change.release;
+        }
+    }
+
+    async fn show_change(&mut self, change: Change, display: &mut DisplayChannel) {
+        match change.scanout.as_ref().map(|scanout| scanout.size()) {
+            None => display.blank(),
+            Some(size) => match encode(change, display.takes_lz4()).await {
+                Ok(images) => display.show_images(size, images),
+                Err(error) => {
+                    tracing::debug!(console = %self.console.id(), %error, "a change cannot be read");
+                }
+            },
+        }
+    }
+}
+
+/// Makes the images of a change away from the async tasks: it takes milliseconds.
+async fn encode(change: Change, lz4: bool) -> Result<Vec<(Rect, ImageData)>, String> {
+    match tokio::task::spawn_blocking(move || images(change, lz4)).await {
+        Ok(images) => images.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,113 @@
+//! Drives the link stage of a connection.
+
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{ChannelEnd, Connection, Server};
+use crate::spice::auth::Admission;
+use crate::spice::channel::{DisplayChannel, LinkEvent, LinkFailure, LinkMachine, LinkRequest, Machine};
+use crate::spice::wire::{Caps, ChannelType, LinkError, inputs, main};
+use crate::transport::Stream;
+
+/// Bytes read at a time; the whole stage has a few hundred.
+const READ_SIZE: usize = 1024;
+
+/// A connection that may attach, if there is a place for it.
+pub(super) struct Linked {
+    pub(super) request: LinkRequest,
+    machine: LinkMachine,
+    stream: Stream,
+    surplus: Vec<u8>,
+}
+
+/// Runs the stage up to the question whether there is a place.
+pub(super) async fn run(server: &Server, mut stream: Stream) -> Result<Linked, ChannelEnd> {
+    let mut machine = LinkMachine::new(Instant::now());
+    let mut input = Vec::with_capacity(READ_SIZE);
+    loop {
+        let mut rest = input.as_slice();
+        let event = machine.recv(&mut rest);
+        let used = input.len().saturating_sub(rest.len());
+        input.drain(..used);
+        let event = match event {
+            Ok(event) => event,
+            Err(failure) => return fail(&mut stream, &mut machine, failure).await,
+        };
+        match event {
+            Some(LinkEvent::Hello(request)) => match server_caps(request.channel.kind) {
+                Some(caps) => {
+                    let Ok(key) = server.keys.take().await else {
+                        let failure = machine.reject(LinkError::Error);
+                        return fail(&mut stream, &mut machine, failure).await;
+                    };
+                    machine.greet(key, admission(server), caps);
+                    stream.write_all(&machine.take_output()).await?;
+                    continue;
+                }
+                None => {
+                    let failure = machine.reject(LinkError::ChannelNotAvailable);
+                    return fail(&mut stream, &mut machine, failure).await;
+                }
+            },
+            Some(LinkEvent::Linked(request)) => {
+                return Ok(Linked { request, machine, stream, surplus: input });
+            }
+            None => {}
+        }
+        input.reserve(READ_SIZE);
+        let deadline = machine.deadline().unwrap_or_else(Instant::now);
+        match tokio::time::timeout_at(deadline.into(), stream.read_buf(&mut input)).await {
+            Ok(Ok(0)) => return Err(ChannelEnd::Closed),
+            Ok(read) => {
+                read?;
+            }
+            Err(_) => machine.handle_timeout(Instant::now())?,
+        }
+    }
+}
+
+impl Linked {
+    /// Tells the client that it is in, and starts the machine that speaks from now on.
+    pub(super) async fn accept<M: Machine>(
+        self,
+        start: impl FnOnce(&LinkRequest, Instant) -> M,
+    ) -> Result<Connection<M>, ChannelEnd> {
+        let Self { request, mut machine, mut stream, surplus } = self;
+        machine.accept();
+        stream.write_all(&machine.take_output()).await?;
+        Ok(Connection::new(stream, start(&request, Instant::now()), surplus)?)
+    }
+
+    /// Tells the client why it is not.
+    pub(super) async fn refuse(mut self, error: LinkError) -> Result<(), ChannelEnd> {
+        let failure = self.machine.refuse(error);
+        fail(&mut self.stream, &mut self.machine, failure).await
+    }
+}
+
+/// What we announce for a channel of this kind; `None` for kinds that we do not have.
+fn server_caps(kind: ChannelType) -> Option<Caps> {
+    match kind {
+        ChannelType::Main => Some(Caps::of(&[main::NAME_AND_UUID, main::AGENT_CONNECTED_TOKENS])),
+        ChannelType::Display => Some(DisplayChannel::server_caps()),
+        ChannelType::Inputs => Some(Caps::of(&[inputs::KEY_SCANCODE])),
+        ChannelType::Cursor => Some(Caps::NONE),
+        _ => None,
+    }
+}
+
+fn admission(server: &Server) -> Admission {
+    server.password.clone().map_or(Admission::Open, Admission::Password)
+}
+
+/// Sends the machine's last words.
+async fn fail<T>(
+    stream: &mut Stream,
+    machine: &mut LinkMachine,
+    failure: LinkFailure,
+) -> Result<T, ChannelEnd> {
+    stream.write_all(&machine.take_output()).await?;
+    stream.shutdown().await?;
+    Err(failure.into())
+}

@@ -1,0 +1,69 @@
+//! Scanouts that local clients import as dmabufs.
+
+use super::super::super::{Reader, WireError, Writer};
+
+const FLAG_Y0_TOP: u32 = 1;
+
+/// `SpiceMsgDisplayGlScanoutUnix`.
+///
+/// The file descriptor is sent after the message, with one byte of its own; not at all when `fourcc` is 0, which takes
+/// the scanout away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GlScanout {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Bytes from one row to the next.
+    pub stride: u32,
+    /// `DRM_FORMAT_*`, or 0 for no scanout.
+    pub fourcc: u32,
+    /// `Y0TOP`: despite its name, the first row in memory is the bottom one.
+    pub bottom_up: bool,
+}
+
+/// `SpiceMsgDisplayGlDraw`: this part of the scanout changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GlDraw {
+    /// First column.
+    pub x: u32,
+    /// First row.
+    pub y: u32,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+impl GlScanout {
+    pub(super) fn encode(&self, w: &mut Writer) {
+        w.u32(self.width);
+        w.u32(self.height);
+        w.u32(self.stride);
+        w.u32(self.fourcc);
+        w.u32(if self.bottom_up { FLAG_Y0_TOP } else { 0 });
+    }
+
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            width: r.u32()?,
+            height: r.u32()?,
+            stride: r.u32()?,
+            fourcc: r.u32()?,
+            bottom_up: r.u32()? & FLAG_Y0_TOP != 0,
+        })
+    }
+}
+
+impl GlDraw {
+    pub(super) fn encode(&self, w: &mut Writer) {
+        w.u32(self.x);
+        w.u32(self.y);
+        w.u32(self.width);
+        w.u32(self.height);
+    }
+
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self { x: r.u32()?, y: r.u32()?, width: r.u32()?, height: r.u32()? })
+    }
+}

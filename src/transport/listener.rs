@@ -1,0 +1,184 @@
+use std::io;
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, UnixListener};
+
+use super::{Address, Stream};
+
+/// A socket that viewers connect to. A unix socket's path is removed when it is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    uri: String,
+    _path: Option<OwnPath>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Why there is no listening on an address.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else listens there.
+    #[error("{0} is taken: stop what listens there, or give another --spice-addr")]
+    Taken(Address),
+    /// A file that is no socket has the path.
+    #[error("{0} exists and is no socket: remove it, or give another --spice-addr")]
+    NotSocket(PathBuf),
+    /// The system refuses.
+    #[error("cannot listen on {0}: {1}")]
+    System(Address, io::Error),
+    /// The fd is not a listening socket.
+    #[error("fd {0} is not a listening TCP or unix socket")]
+    NotListening(i32),
+}
+
+impl Listener {
+    /// Listens on an address; `None` for [`Address::None`].
+    ///
+    /// # Errors
+    /// If the address is taken or the system refuses.
+    pub async fn bind(address: &Address) -> Result<Option<Self>, BindError> {
+        let refused = |error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::Taken(address.clone()),
+            _ => BindError::System(address.clone(), error),
+        };
+        Ok(Some(match address {
+            Address::None => return Ok(None),
+            Address::Tcp { host, port } => {
+                let socket = TcpListener::bind((host.as_str(), *port)).await.map_err(refused)?;
+                Self::tcp(socket).map_err(refused)?
+            }
+            Address::Unix(path) => {
+                remove_stale(path)?;
+                let socket = UnixListener::bind(path).map_err(refused)?;
+                let _path = Some(OwnPath(path.clone()));
+                Self { socket: Socket::Unix(socket), uri: unix_uri(path), _path }
+            }
+            Address::Fd(number) => Self::inherited(*number)?,
+        }))
+    }
+
+    /// What a SPICE client opens to get here, such as `spice://127.0.0.1:5900`.
+    #[must_use]
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// Whether only processes of this machine can get here.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.local_addr().is_ok_and(|address| address.ip().is_loopback()),
+            Socket::Unix(_) => true,
+        }
+    }
+
+    /// Waits for the next viewer.
+    ///
+    /// # Errors
+    /// If the system refuses, such as for want of file descriptors; a later call may succeed.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                Stream::tcp(socket, peer.to_string())
+            }
+            Socket::Unix(listener) => Ok(Stream::unix(listener.accept().await?.0)),
+        }
+    }
+
+    fn tcp(socket: TcpListener) -> io::Result<Self> {
+        let uri = format!("spice://{}", socket.local_addr()?);
+        Ok(Self { socket: Socket::Tcp(socket), uri, _path: None })
+    }
+
+    /// Takes over a listening socket that the parent process left open.
+    fn inherited(number: i32) -> Result<Self, BindError> {
+        let wrong = |_| BindError::NotListening(number);
+        let fd = crate::sys::inherited_fd(number).map_err(wrong)?;
+        let socket = socket2::Socket::from(fd);
+        if !socket.is_listener().map_err(wrong)? {
+            return Err(BindError::NotListening(number));
+        }
+        socket.set_nonblocking(true).map_err(wrong)?;
+        match socket.local_addr().map_err(wrong)? {
+            address if address.is_unix() => {
+                let uri = address.as_pathname().map_or_else(|| format!("fd:{number}"), unix_uri);
+                let socket = UnixListener::from_std(socket.into()).map_err(wrong)?;
+                Ok(Self { socket: Socket::Unix(socket), uri, _path: None })
+            }
+            _ => TcpListener::from_std(socket.into()).and_then(Self::tcp).map_err(wrong),
+        }
+    }
+}
+
+fn unix_uri(path: &Path) -> String {
+    format!("spice+unix://{}", std::path::absolute(path).unwrap_or_else(|_| path.into()).display())
+}
+
+/// Removes a socket that a process which is gone left behind. One that answers is in use.
+fn remove_stale(path: &Path) -> Result<(), BindError> {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(BindError::NotSocket(path.into()));
+    }
+    let address = Address::Unix(path.into());
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(BindError::Taken(address));
+    }
+    std::fs::remove_file(path).map_err(|error| BindError::System(address, error))
+}
+
+/// The path of a socket we made.
+#[derive(Debug)]
+struct OwnPath(PathBuf);
+
+impl Drop for OwnPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0); // gone already is as good
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(path: &Path) -> Address {
+        Address::Unix(path.into())
+    }
+
+    #[tokio::test]
+    async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spice.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // std leaves the file
+        let listener = Listener::bind(&at(&path)).await.unwrap().unwrap();
+        assert_eq!(listener.uri(), format!("spice+unix://{}", path.display()));
+        assert!(matches!(Listener::bind(&at(&path)).await, Err(BindError::Taken(_))));
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_in_the_way_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        std::fs::write(&path, "mine").unwrap();
+        assert!(matches!(Listener::bind(&at(&path)).await, Err(BindError::NotSocket(_))));
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_named() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Tcp { host: "127.0.0.1".into(), port: taken.local_addr().unwrap().port() };
+        let error = Listener::bind(&address).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("{address} is taken")), "{error}");
+    }
+}

@@ -1,0 +1,243 @@
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Bytes that may wait in the kernel unsent before we count the socket as full. What waits there cannot be replaced
+/// by a newer frame; this is enough to keep 100 Mbit/s busy for 5 ms, longer than it takes us to come back.
+const UNSENT_LIMIT: u32 = 64 * 1024;
+
+/// After this long without a word, the system asks whether the peer's host is still there (as libspice-server does).
+const KEEPALIVE: Duration = Duration::from_secs(600);
+
+/// A viewer's connection.
+#[derive(Debug)]
+pub struct Stream {
+    socket: Socket,
+    peer: Peer,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Peer {
+    /// A host on the network, as `ADDRESS:PORT`.
+    Network(String),
+    /// A process on this machine, through a unix socket.
+    Local,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    pub(super) fn tcp(socket: TcpStream, peer: String) -> io::Result<Self> {
+        socket.set_nodelay(true)?;
+        let options = SockRef::from(&socket);
+        options.set_tcp_notsent_lowat(UNSENT_LIMIT)?;
+        options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+        Ok(Self { socket: Socket::Tcp(socket), peer: Peer::Network(peer) })
+    }
+
+    pub(super) fn unix(socket: UnixStream) -> Self {
+        Self { socket: Socket::Unix(socket), peer: Peer::Local }
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Whether file descriptors can be sent over it.
+    #[must_use]
+    pub fn passes_fds(&self) -> bool {
+        matches!(self.socket, Socket::Unix(_))
+    }
+
+    /// A watch on how much the kernel still has to send.
+    ///
+    /// # Errors
+    /// If the system has no more file descriptors.
+    pub fn send_queue(&self) -> io::Result<SendQueue> {
+        Ok(SendQueue(match &self.socket {
+            Socket::Tcp(socket) => {
+                Socket::Tcp(TcpStream::from_std(socket.as_fd().try_clone_to_owned()?.into())?)
+            }
+            Socket::Unix(socket) => {
+                Socket::Unix(UnixStream::from_std(socket.as_fd().try_clone_to_owned()?.into())?)
+            }
+        }))
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address) => f.write_str(address),
+            Self::Local => f.write_str("a local process"),
+        }
+    }
+}
+
+/// Tells when a socket has so little left to send that another frame would leave at once.
+#[derive(Debug)]
+pub struct SendQueue(Socket);
+
+impl SendQueue {
+    /// Waits until it has. A socket that takes bytes is not enough: the kernel would take megabytes.
+    ///
+    /// # Errors
+    /// If the socket is broken.
+    pub async fn drained(&self) -> io::Result<()> {
+        loop {
+            let room = match &self.0 {
+                Socket::Tcp(socket) => {
+                    socket.writable().await?;
+                    socket.try_io(Interest::WRITABLE, || has_room(socket))
+                }
+                Socket::Unix(socket) => {
+                    socket.writable().await?;
+                    socket.try_io(Interest::WRITABLE, || has_room(socket))
+                }
+            };
+            match room {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+impl SendQueue {
+    /// Sends a file descriptor after the bytes written so far, with one byte of its own. May be dropped and called
+    /// again: either it was sent, or nothing of it.
+    ///
+    /// # Errors
+    /// If the socket is broken, or is not one that passes file descriptors.
+    pub async fn send_fd(&self, fd: &OwnedFd) -> io::Result<()> {
+        let Socket::Unix(socket) = &self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
+        loop {
+            socket.writable().await?;
+            match socket.try_io(Interest::WRITABLE, || send_fd(socket, fd)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+/// The byte that a file descriptor travels with; libspice-server sends the same.
+const FD_BYTE: &[u8] = b"@";
+
+fn send_fd(socket: &UnixStream, fd: &OwnedFd) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd.as_fd()];
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    match sendmsg(socket, &[io::IoSlice::new(FD_BYTE)], &mut control, flags)? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        _ => Ok(()),
+    }
+}
+
+/// What `poll(2)` says now: tokio's readiness is remembered and does not see the queue grow.
+fn has_room(fd: impl AsFd) -> io::Result<()> {
+    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
+    match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Err(io::ErrorKind::WouldBlock.into()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
+            Socket::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
+            Socket::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
+            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_full_socket_is_drained_when_its_peer_has_read() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (ours, theirs) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let mut stream = Stream::tcp(ours.unwrap(), "test".into()).unwrap();
+        let mut peer = theirs.unwrap().0;
+        let queue = stream.send_queue().unwrap();
+        queue.drained().await.unwrap();
+        let chunk = vec![0; 1 << 20];
+        let mut sent = 0;
+        while let Ok(written) = tokio::time::timeout(Duration::from_millis(50), stream.write(&chunk)).await {
+            sent += written.unwrap();
+        }
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), queue.drained()).await.is_err(),
+            "a peer that does not read leaves a full queue"
+        );
+        let mut read = vec![0; sent];
+        peer.read_exact(&mut read).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), queue.drained()).await.unwrap().unwrap();
+    }
+}

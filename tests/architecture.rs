@@ -1,0 +1,144 @@
+//! Holds the folders of `src` to what `ARCHITECTURE.md` says of them: who may use whom, where `unsafe` may stand,
+//! and which parts have no I/O and no clock.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each folder or file directly in `src`, and which of the others it may use.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("sys", &[]),
+    ("frame", &["sys"]),
+    ("hub", &["frame"]),
+    ("source", &["frame", "hub", "sys"]),
+    ("viewer", &["frame"]),
+    ("encode", &["frame", "hub", "sys"]),
+    ("transport", &["sys"]),
+    ("spice", &["frame", "hub", "viewer", "encode", "transport"]),
+    ("cli", &["transport"]),
+    ("app", &["cli", "encode", "frame", "hub", "source", "spice", "sys", "transport"]),
+    ("lib", &[]),
+    ("main", &["app", "cli"]),
+];
+
+/// Parts that take what happened and the time as arguments, and give back what to do.
+const PURE: &[&str] = &[
+    "src/spice/wire",
+    "src/spice/auth",
+    "src/spice/channel",
+    "src/hub/mailbox.rs",
+    "src/hub/release.rs",
+    "src/viewer",
+    "src/encode/schedule.rs",
+    "src/source/dbus/disable.rs",
+];
+
+/// What a pure part does not touch. `std::time::Instant` as an argument is fine, asking for it is not.
+const IMPURE: &[&str] =
+    &["tokio::", "std::net", "std::fs", "std::thread", "Instant::now", "SystemTime", "zbus::", "gstreamer::"];
+
+#[test]
+fn no_folder_uses_one_it_may_not() {
+    let mut wrong = Vec::new();
+    for (path, code) in sources() {
+        let owner = owner(&path);
+        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == owner) else {
+            wrong.push(format!("{}: `{owner}` has no row in MAY_USE", path.display()));
+            continue;
+        };
+        for used in uses(&code) {
+            if used != owner && !allowed.contains(&used.as_str()) {
+                wrong.push(format!("{}: `{owner}` may not use `{used}`", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pure_parts_have_no_io_and_no_clock() {
+    let mut wrong = Vec::new();
+    for (path, code) in sources() {
+        if PURE.iter().any(|pure| path.starts_with(pure)) && !path.ends_with("tests.rs") {
+            let found = IMPURE.iter().filter(|word| without_tests(&code).contains(*word));
+            wrong.extend(found.map(|word| format!("{}: `{word}`", path.display())));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for pure in PURE {
+        assert!(Path::new(pure).exists(), "{pure} is listed as pure and does not exist");
+    }
+}
+
+#[test]
+fn unsafe_stands_in_sys_alone() {
+    let wrong: Vec<_> = sources()
+        .into_iter()
+        .filter(|(path, _)| !path.starts_with("src/sys"))
+        .filter(|(_, code)| {
+            code.contains("unsafe {") || code.contains("unsafe_code)]") || code.contains("unsafe fn")
+        })
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_folder_says_what_it_is_for() {
+    let text = fs::read_to_string("ARCHITECTURE.md").unwrap();
+    for entry in fs::read_dir("src").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(text.contains(&format!("`{name}")), "ARCHITECTURE.md does not mention `{name}`");
+    }
+}
+
+/// Every Rust file under `src`, comments taken out.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut folders = vec![PathBuf::from("src")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.lines().map(|line| line.split("//").next().unwrap_or(line));
+                files.push((path, code.collect::<Vec<_>>().join("\n")));
+            }
+        }
+    }
+    assert!(files.len() > 10, "run from the root of the project");
+    files
+}
+
+/// The folder or file directly in `src` that a path belongs to.
+fn owner(path: &Path) -> String {
+    let first = path.strip_prefix("src").unwrap().components().next().unwrap();
+    first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+/// The modules of this crate that some code names by `crate::`.
+fn uses(code: &str) -> BTreeSet<String> {
+    let code = code.replace("qemu_spice::", "crate::");
+    let mut used = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        let names = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap_or(list).split(',').collect(),
+            None => vec![rest],
+        };
+        for name in names {
+            let name: String = name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if !name.is_empty() {
+                used.insert(name);
+            }
+        }
+    }
+    used
+}
+
+/// Code up to its tests, which may sleep and ask for the time.
+fn without_tests(code: &str) -> &str {
+    code.split("#[cfg(test)]").next().unwrap_or(code)
+}

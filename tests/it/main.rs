@@ -1,0 +1,14 @@
+//! The program against the outside: a scripted QEMU for what the real one does rarely, and the real one.
+#![allow(
+    missing_docs,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr
+)]
+
+mod real_qemu;
+mod scripted_qemu;
+mod source;
