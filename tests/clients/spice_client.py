@@ -54,6 +54,7 @@ class Client:
         self.events = {}  # channel name: what it said
         self.channels = {}  # channel name: channel
         self.pixels = None  # the first display's pixels, shared with spice-gtk
+        self.monitor = None  # where in them the first monitor is: x, y, width, height
         self.marked = False
         self.changes = 0
         self.changed_at = self.first_picture_at = None
@@ -87,6 +88,7 @@ class Client:
             listen("display-primary-destroy", self._primary_destroy)
             listen("display-invalidate", self._invalidate)
             listen("display-mark", self._mark)
+            listen("notify::monitors", self._monitors)
         elif name == "cursor":
             listen("cursor-set", self._cursor_set)
             listen("cursor-hide", self._cursor_hide)
@@ -103,6 +105,17 @@ class Client:
     def _primary_destroy(self, _channel):
         self.pixels = None
         self.marked = False
+
+    def _monitors(self, channel, _property):
+        self.monitor = first_monitor(channel)
+
+    @property
+    def shown(self):
+        """What a window would show: the part of the surface that is the first monitor."""
+        if self.pixels is None or self.monitor is None:
+            return self.pixels
+        x, y, width, height = self.monitor
+        return self.pixels[y:y + height, x:x + width]
 
     def _mark(self, _channel, on):
         self.marked = bool(on)
@@ -150,7 +163,7 @@ class Client:
         self.wait(self.has_picture, "a first picture")
 
     def wait_size(self, width, height):
-        self.wait(lambda: self.has_picture() and self.pixels.shape[:2] == (int(height), int(width)),
+        self.wait(lambda: self.has_picture() and self.shown.shape[:2] == (int(height), int(width)),
                   f"a picture of {width}x{height}")
 
     def wait_rest(self, milliseconds):
@@ -191,8 +204,8 @@ class Client:
 
     def picture(self, path):
         self.wait_picture()
-        Image.fromarray(self.pixels[..., 2::-1].copy()).save(path)
-        return {"width": self.pixels.shape[1], "height": self.pixels.shape[0]}
+        Image.fromarray(self.shown[..., 2::-1].copy()).save(path)
+        return {"width": self.shown.shape[1], "height": self.shown.shape[0]}
 
     def pixel(self, x, y):
         self.wait_picture()
@@ -240,7 +253,8 @@ class Client:
 
     def stats(self):
         first = self.first_picture_at and round((self.first_picture_at - self.started) * 1000)
-        return {"events": self.events, "changes": self.changes, "first_picture_ms": first,
+        size = self.pixels is not None and [self.shown.shape[1], self.shown.shape[0]]
+        return {"events": self.events, "size": size, "marked": self.marked, "changes": self.changes, "first_picture_ms": first,
                 "bytes": {name: channel.props.total_read_bytes for name, channel in self.channels.items()}}
 
     def reaction(self, scancode, times):
@@ -264,6 +278,25 @@ class Client:
             return {"ok": True} | (method(*words[1:]) or {})
         except Exception as error:  # whatever it is, the test that asked has to hear of it
             return {"ok": False, "error": f"{line}: {type(error).__name__}: {error}"}
+
+
+def first_monitor(channel):
+    """The place of a display's first monitor, or None. By hand: the binding cannot read this property, an array
+    of `{id, surface, x, y, width, height}`."""
+    gobject = ctypes.CDLL("libgobject-2.0.so.0")
+    glib = ctypes.CDLL("libglib-2.0.so.0")
+
+    class Array(ctypes.Structure):
+        _fields_ = [("data", ctypes.POINTER(ctypes.c_uint)), ("length", ctypes.c_uint)]
+    # A Python object of the binding: its head, two words long, and then the pointer to the object behind it.
+    pointer = ctypes.c_void_p.from_address(id(channel) + 16)
+    found = ctypes.POINTER(Array)()
+    gobject.g_object_get(pointer, b"monitors", ctypes.byref(found), None)
+    if not found:
+        return None
+    place = tuple(found.contents.data[2:6]) if found.contents.length > 0 else None
+    glib.g_array_unref(found)
+    return place
 
 
 def without_video_decoders():

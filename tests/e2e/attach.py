@@ -19,7 +19,7 @@ def on_the_session_bus(rig):
     """on the session bus, when nothing is said"""
     bus = rig.bus()
     vm = rig.own_vm(display=f"dbus,addr={bus.address}")
-    server = rig.serve(vm, attach=[], env={"DBUS_SESSION_BUS_ADDRESS": bus.address})
+    server = rig.serve(vm, attach=(), env={"DBUS_SESSION_BUS_ADDRESS": bus.address})
     rig.same_picture(vm, rig.client(server))
 
 

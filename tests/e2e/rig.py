@@ -35,6 +35,7 @@ class Rig:
         self.artifacts = artifacts
         self.shared = {}  # QEMU's name: its VM, kept for the next test
         self.own = []  # what the running test started
+        self.likeness = []  # dB, of the pictures it compared
 
     # -- given to tests --
 
@@ -74,7 +75,7 @@ class Rig:
                 raise Skip("QEMU's own server is set up otherwise")
             return Peer(vm.peer_uri)
         address = address or f"127.0.0.1:{free_port()}"
-        attach = attach or ["--qmp", str(vm.qmp_path)]
+        attach = ["--qmp", str(vm.qmp_path)] if attach is None else attach
         server = self.start(*attach, "--spice-addr", address, *arguments, env=env)
         server.ready()
         return server
@@ -123,6 +124,7 @@ class Rig:
             result = compare.psnr(one, two)
         except ValueError as error:
             raise AssertionError(str(error)) from error
+        self.likeness.append(result)
         if result < at_least:
             compare.write_difference(one, two, self.fresh("difference", ".png"))
         assert result >= at_least, f"{compare.words(result)}, wanted {at_least} dB; see {shown}"
@@ -145,6 +147,7 @@ class Rig:
 
     def begin(self, name):
         self.artifacts = self.root_artifacts / name
+        self.likeness = []
 
     def end(self):
         """Ends what the test started; raises if the program had panicked."""
@@ -271,7 +274,8 @@ class Bus:
         folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--print-address=1"],
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.address = self.process.stdout.readline().strip()
+        # Without its `guid`: in QEMU's options a comma is a separator.
+        self.address = self.process.stdout.readline().strip().split(",")[0]
         assert self.address, "dbus-daemon did not start"
 
     def stop(self):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from rig import Rig, Skip  # noqa: E402
+from rig import Rig, Skip, compare  # noqa: E402
 
 THEMES = ["picture", "inputs", "resolution", "cursor", "clients", "auth", "attach", "lifecycle", "command_line",
           "qemu_versions", "viewer"]
@@ -80,6 +80,8 @@ def run(rig, theme, test, line):
         finally:
             signal.alarm(30)
             rig.end()
+        if rig.likeness:
+            told = f" ({compare.words(min(rig.likeness))})"
     except Skip as reason:
         word, told = "skip", f" ({reason})"
     except Exception as error:

@@ -51,8 +51,8 @@ def _display(rig):
     rig.background(["Xvfb", "-displayfd", str(writing), "-screen", "0", "1600x1000x24", "-nolisten", "tcp", "-noreset",
                     "-fbdir", str(folder)], pass_fds=(writing,))
     os.close(writing)
-    number = os.read(reading, 16).decode().strip()
-    os.close(reading)
+    with open(reading) as told:
+        number = told.readline().strip()
     assert number, "Xvfb did not start"
     screen = folder / "Xvfb_screen0"
     eventually(screen.exists, "Xvfb's framebuffer")

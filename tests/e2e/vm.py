@@ -1,4 +1,7 @@
-"""A virtual machine with the test guest: QEMU without a window, its QMP socket, and the stage inside."""
+"""A virtual machine with the test guest: QEMU without a window, its QMP socket, and the stage inside.
+
+`vm.py screendump QMP_SOCKET FILE` writes what a running QEMU shows as a PNG.
+"""
 
 import json
 import os
@@ -6,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -172,3 +176,9 @@ def connect(path, limit=20):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4 or sys.argv[1] != "screendump":
+        sys.exit(__doc__)
+    Qmp(sys.argv[2])("screendump", filename=os.path.abspath(sys.argv[3]), format="png")

@@ -277,6 +277,10 @@ static bool load_font(void) {
     return done;
 }
 
+static unsigned even(unsigned number) {
+    return number & ~1u;
+}
+
 // A desktop of sorts: a gradient, colour bars, two windows full of text, a fine pattern, and a
 // narrow frame that shows at once if an edge is cut off or moved.
 static void draw_picture(struct buffer *on) {
@@ -294,9 +298,11 @@ static void draw_picture(struct buffer *on) {
             uint32_t red = 40 + x * 120 / width, green = 60 + y * 110 / height, blue = 150 - x * 60 / width;
             on->pixels[(size_t)y * on->stride + x] = red << 16 | green << 8 | blue;
         }
+    // Edges lie on even pixels: video halves the resolution of colour, and a border between two of
+    // its pixels would be half right in any encoder.
     for (unsigned i = 0; i < 8; i++)
-        rectangle(on, width * i / 8, height / 24, width * (i + 1) / 8 - width * i / 8, height / 10, bars[i]);
-    unsigned left = width / 16, top = height / 5, wide = width / 2, tall = height / 3;
+        rectangle(on, even(width * i / 8), even(height / 24), width / 8 + 2, even(height / 10), bars[i]);
+    unsigned left = even(width / 16), top = even(height / 5), wide = even(width / 2), tall = even(height / 3);
     rectangle(on, left, top, wide, tall, 0xf4f4f0);
     rectangle(on, left, top, wide, 18, 0x3465a4);
     text(on, left + 8, top + 1, 0xffffff, "reading");
@@ -307,11 +313,11 @@ static void draw_picture(struct buffer *on) {
         text(on, left * 5 + 8, top * 3 + 8 + 18 * i, i % 8 == 2 ? 0x8ae234 : 0xd3d7cf, page[(i + 2) % 5]);
     for (unsigned y = 0; y < 32; y++)
         for (unsigned x = 0; x < 32; x++)
-            rectangle(on, width - width / 8 + x, top + y, 1, 1, (x / 2 + y / 2) % 2 ? 0xe0e0e0 : 0x404040);
+            rectangle(on, even(width - width / 8) + x, top + y, 1, 1, (x / 2 + y / 2) % 2 ? 0xe0e0e0 : 0x404040);
     rectangle(on, 0, 0, width, 2, 0xff8000);
-    rectangle(on, 0, height - 2, width, 2, 0xff8000);
+    rectangle(on, 0, even(height - 2), width, 3, 0xff8000);
     rectangle(on, 0, 0, 2, height, 0xff8000);
-    rectangle(on, width - 2, 0, 2, height, 0xff8000);
+    rectangle(on, even(width - 2), 0, 3, height, 0xff8000);
 }
 
 static void draw_frame(struct buffer *on, long number) {
