@@ -53,8 +53,10 @@ pub enum MemoryKind {
         planes: usize,
         /// DRM modifier.
         modifier: u64,
-        /// The picture is the whole buffer, from its first byte on.
+        /// The picture is the whole buffer, not a part of it.
         whole: bool,
+        /// The picture starts with the buffer's first byte.
+        at_start: bool,
     },
 }
 
@@ -169,8 +171,8 @@ impl Scanout {
             Memory::Dmabuf(dmabuf) => MemoryKind::Dmabuf {
                 planes: dmabuf.planes.len(),
                 modifier: dmabuf.modifier,
-                whole: dmabuf.crop == dmabuf.backing.rect()
-                    && dmabuf.planes.first().is_some_and(|plane| plane.offset == 0),
+                whole: dmabuf.crop == dmabuf.backing.rect(),
+                at_start: dmabuf.planes.first().is_some_and(|plane| plane.offset == 0),
             },
         };
         ScanoutInfo { size: self.size, memory }

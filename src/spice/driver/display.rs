@@ -11,7 +11,7 @@ use crate::hub::{Change, Console, Release, Subscription};
 use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video};
 use crate::spice::images::images;
 use crate::spice::wire::Payload;
-use crate::spice::wire::msg::display::{GlScanout, ImageData};
+use crate::spice::wire::msg::display::ImageData;
 use crate::viewer::{Delivery, Reason, VideoPolicy, decide};
 
 /// Starts the machine.
@@ -158,18 +158,9 @@ impl Viewer<'_> {
     /// Passes the guest's buffer on. A scanout of another kind is for [`Viewer::choose`], which hears of it too.
     fn show_buffer(&mut self, change: Change, display: &mut DisplayChannel) {
         let Some(scanout) = &change.scanout else { return display.blank() };
-        let Some((dmabuf, plane)) = scanout.as_dmabuf().and_then(|d| Some((d, d.planes.first()?))) else {
-            return;
-        };
+        let Some(dmabuf) = scanout.as_dmabuf() else { return };
         if change.replaced {
-            let description = GlScanout {
-                width: dmabuf.backing.width,
-                height: dmabuf.backing.height,
-                stride: plane.stride,
-                fourcc: dmabuf.fourcc,
-                bottom_up: dmabuf.bottom_up,
-            };
-            display.show_scanout(description, plane.buffer.fd().clone());
+            display.show_scanout(dmabuf);
         }
         if let Some(damage) = change.damage.rects().iter().copied().reduce(Rect::union) {
             display.draw(damage);
