@@ -126,6 +126,13 @@ impl Stream {
         self.worker.next(self.viewer).await
     }
 
+    /// This viewer is not ready any more, though it has called [`Stream::next`]: nothing is encoded for it until it
+    /// calls that again. Gives what came in between.
+    #[must_use]
+    pub fn pause(&self) -> Option<Item> {
+        self.worker.pause(self.viewer)
+    }
+
     /// This viewer lost data, or its decoder did: it gets nothing more until a key frame, soon.
     pub fn request_key(&self) {
         self.worker.request_key(self.viewer);

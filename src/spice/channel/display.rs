@@ -159,14 +159,16 @@ impl DisplayChannel {
         self.stop_scanout();
         self.stop_stream();
         let new = self.start_surface(Surface { size: picture, shown: picture });
-        for (at, data) in images {
-            let dest = wire::Rect::at(at.x, at.y, at.width, at.height);
-            let src = wire::Rect::at(0, 0, at.width, at.height);
-            let image = Image { id: 0, width: at.width, height: at.height, data };
-            self.send(&FromServer::DrawCopy(DrawCopy { surface_id: PRIMARY, dest, src, image }));
-        }
+        self.draw_images(images);
         if new {
             self.reveal(picture);
+        }
+    }
+
+    /// Draws images over a video that rests. Its next frame covers them.
+    pub fn touch_up(&mut self, images: Vec<(Rect, ImageData)>) {
+        if self.stream.is_some() {
+            self.draw_images(images);
         }
     }
 
@@ -226,6 +228,15 @@ impl DisplayChannel {
             }
             _ => None,
         })
+    }
+
+    fn draw_images(&mut self, images: Vec<(Rect, ImageData)>) {
+        for (at, data) in images {
+            let dest = wire::Rect::at(at.x, at.y, at.width, at.height);
+            let src = wire::Rect::at(0, 0, at.width, at.height);
+            let image = Image { id: 0, width: at.width, height: at.height, data };
+            self.send(&FromServer::DrawCopy(DrawCopy { surface_id: PRIMARY, dest, src, image }));
+        }
     }
 
     fn start_stream(&mut self, video: &Video) -> Stream {

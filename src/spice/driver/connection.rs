@@ -169,7 +169,8 @@ fn unwritten(frames: &VecDeque<Frame>, written: usize) -> Vec<IoSlice<'_>> {
     slices
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
+/// Sleeps until then; for ever without a time.
+pub(super) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
