@@ -105,6 +105,7 @@ impl Encoder {
             none => {
                 let pipeline = Pipeline::new(element, layout)?;
                 self.generation += 1;
+                tracing::debug!(element = element.name(), %size, generation = self.generation, "encoder starts");
                 (none.insert(Running { pipeline, check: StreamCheck::new(layout.coded) }), true)
             }
         };
