@@ -1,14 +1,12 @@
 //! A display channel: one console's picture, as a video stream or as images on the primary surface.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{ChannelError, Flow, Machine};
-use crate::frame::{Rect, Size};
+use crate::frame::{Dmabuf, Rect, Size};
 use crate::spice::wire::msg::display::{
-    DrawCopy, FromClient, FromServer, GlDraw, GlScanout, Head, Image, ImageData, MonitorsConfig,
+    DrawCopy, FromClient, FromServer, GlDraw, GlScanout, GlScanout2, Head, Image, ImageData, MonitorsConfig,
     StreamCreate, StreamData, SurfaceCreate, SurfaceFormat, VideoCodec,
 };
 use crate::spice::wire::{self, Caps, Frame, HeaderForm, Message, Payload, WireError};
@@ -116,11 +114,12 @@ impl DisplayChannel {
     /// What the client can show, over a connection that passes file descriptors or not.
     #[must_use]
     pub fn abilities(&self, passes_fds: bool) -> Abilities {
-        use wire::display::{CODEC_H264, GL_SCANOUT, MULTI_CODEC};
+        use wire::display::{CODEC_H264, GL_SCANOUT, GL_SCANOUT2, MULTI_CODEC};
         Abilities {
             h264: self.caps.has(MULTI_CODEC) && self.caps.has(CODEC_H264),
             decoder_failed: self.decoder_failed,
             imports: self.caps.has(GL_SCANOUT),
+            imports_planes: self.caps.has(GL_SCANOUT2),
             passes_fds,
         }
     }
@@ -160,25 +159,30 @@ impl DisplayChannel {
         self.stop_scanout();
         self.stop_stream();
         let new = self.start_surface(Surface { size: picture, shown: picture });
-        for (at, data) in images {
-            let dest = wire::Rect::at(at.x, at.y, at.width, at.height);
-            let src = wire::Rect::at(0, 0, at.width, at.height);
-            let image = Image { id: 0, width: at.width, height: at.height, data };
-            self.send(&FromServer::DrawCopy(DrawCopy { surface_id: PRIMARY, dest, src, image }));
-        }
+        self.draw_images(images);
         if new {
             self.reveal(picture);
         }
     }
 
+    /// Draws images over a video that rests. Its next frame covers them.
+    pub fn touch_up(&mut self, images: Vec<(Rect, ImageData)>) {
+        if self.stream.is_some() {
+            self.draw_images(images);
+        }
+    }
+
     /// Has the client show the guest's own buffer. What changes in it is told by [`DisplayChannel::draw`].
-    pub fn show_scanout(&mut self, scanout: GlScanout, fd: Arc<OwnedFd>) {
+    pub fn show_scanout(&mut self, dmabuf: &Dmabuf) {
         self.stop_stream();
         if self.surface.take().is_some() {
             self.send(&FromServer::SurfaceDestroy { surface_id: PRIMARY });
         }
-        self.out.push_back(FromServer::GlScanout(scanout).encode().with_fd(fd));
-        let size = Size::new(scanout.width, scanout.height);
+        let message =
+            if self.caps.has(wire::display::GL_SCANOUT2) { scanout2(dmabuf) } else { scanout(dmabuf) };
+        let fds = dmabuf.planes.iter().map(|plane| plane.buffer.fd().clone());
+        self.out.push_back(message.encode().with_fds(fds.collect()));
+        let size = dmabuf.backing;
         if self.scanout.replace(size) != Some(size) {
             self.configure(size);
         }
@@ -224,6 +228,15 @@ impl DisplayChannel {
             }
             _ => None,
         })
+    }
+
+    fn draw_images(&mut self, images: Vec<(Rect, ImageData)>) {
+        for (at, data) in images {
+            let dest = wire::Rect::at(at.x, at.y, at.width, at.height);
+            let src = wire::Rect::at(0, 0, at.width, at.height);
+            let image = Image { id: 0, width: at.width, height: at.height, data };
+            self.send(&FromServer::DrawCopy(DrawCopy { surface_id: PRIMARY, dest, src, image }));
+        }
     }
 
     fn start_stream(&mut self, video: &Video) -> Stream {
@@ -305,6 +318,28 @@ impl DisplayChannel {
     }
 }
 
+/// For clients that take one plane and no modifier; nothing else is passed on to them.
+fn scanout(dmabuf: &Dmabuf) -> FromServer {
+    FromServer::GlScanout(GlScanout {
+        width: dmabuf.backing.width,
+        height: dmabuf.backing.height,
+        stride: dmabuf.planes.first().map_or(0, |plane| plane.stride),
+        fourcc: dmabuf.fourcc,
+        bottom_up: dmabuf.bottom_up,
+    })
+}
+
+fn scanout2(dmabuf: &Dmabuf) -> FromServer {
+    FromServer::GlScanout2(GlScanout2 {
+        width: dmabuf.backing.width,
+        height: dmabuf.backing.height,
+        fourcc: dmabuf.fourcc,
+        bottom_up: dmabuf.bottom_up,
+        modifier: dmabuf.modifier,
+        planes: dmabuf.planes.iter().map(|plane| (plane.offset, plane.stride)).collect(),
+    })
+}
+
 impl Machine for DisplayChannel {
     type Event = DisplayEvent;
 
@@ -340,6 +375,7 @@ impl Machine for DisplayChannel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::{Buffer, DmabufPlane};
     use crate::spice::wire::msg::display::{Init, StreamReport};
     use proptest::prelude::*;
 
@@ -473,22 +509,33 @@ mod tests {
         let mut display = ready(&[wire::display::MONITORS_CONFIG, wire::display::GL_SCANOUT]);
         display.show_images(Size::new(640, 480), tile());
         while display.poll_frame(Instant::now()).is_some() {}
-        let fd = Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
-        let scanout = GlScanout { width: 64, height: 32, stride: 256, fourcc: 1, bottom_up: false };
-        display.show_scanout(scanout, fd.clone());
+        let fd = rustix::fs::memfd_create("buffer", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let dmabuf = Dmabuf {
+            planes: vec![DmabufPlane { buffer: Buffer::new(fd).unwrap().into(), offset: 0, stride: 256 }],
+            fourcc: 1,
+            modifier: 0,
+            backing: Size::new(64, 32),
+            crop: Rect::new(0, 0, 64, 32),
+            bottom_up: false,
+        };
+        display.show_scanout(&dmabuf);
         display.draw(Rect::new(0, 0, 64, 32));
         let frames: Vec<_> = std::iter::from_fn(|| display.poll_frame(Instant::now())).collect();
         assert_eq!(frames.len(), 4, "surface destroyed, scanout, monitors, draw");
-        assert!(frames[1].fd.is_some() && frames[2].fd.is_none());
+        assert!(frames[1].fds.len() == 1 && frames[2].fds.is_empty());
         assert!(!display.has_room(), "one draw at a time");
         let done = FromClient::GlDrawDone.encode();
         assert_eq!(display.handle(done.id(), &done.body()), Ok(Some(DisplayEvent::Drawn)));
         assert_eq!(display.handle(done.id(), &done.body()), Ok(None), "nobody asked");
         assert!(display.has_room());
-        display.show_scanout(scanout, fd);
+        display.show_scanout(&dmabuf);
         assert_eq!(told(&mut display), ["GlScanout"], "a flip of the same size is one message");
         display.show_images(Size::new(640, 480), tile());
         assert_eq!(told(&mut display), ["GlScanout", "SurfaceCreate", "DrawCopy", "MonitorsConfig", "Mark"]);
+
+        let mut modern = ready(&[wire::display::GL_SCANOUT, wire::display::GL_SCANOUT2]);
+        modern.show_scanout(&dmabuf);
+        assert_eq!(told(&mut modern), ["InvalAllPalettes", "GlScanout2"]);
     }
 
     #[test]

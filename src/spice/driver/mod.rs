@@ -8,6 +8,7 @@ mod inputs;
 mod keys;
 mod link;
 mod main_channel;
+mod video;
 
 use std::sync::Arc;
 
