@@ -21,7 +21,6 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   button N [down|up|tap]      1 left 2 middle 3 right 4 wheel up 5 wheel down 6 side 7 extra
   cursor [FILE]               tells the pointer's shape, and writes it as a PNG
   stats                       what came in: events of channels, changes of the picture, bytes, milliseconds to the first picture
-  reaction SCANCODE N         N times: taps the key and tells the milliseconds until pixel 8,8 changed
   sleep MS                    goes on serving the connection
 """
 
@@ -56,6 +55,7 @@ class Client:
         self.pixels = None  # the first display's pixels, shared with spice-gtk
         self.monitor = None  # where in them the first monitor is: x, y, width, height
         self.marked = False
+        self.on_change = lambda: None
         self.changes = 0
         self.changed_at = self.first_picture_at = None
         self.pointer = None  # the cursor's shape, None while hidden
@@ -126,6 +126,7 @@ class Client:
     def _change(self):
         self.changes += 1
         self.changed_at = time.monotonic()
+        self.on_change()
 
     # Not by the `cursor` property: the binding gets its structure's offsets wrong.
     def _cursor_set(self, _channel, width, height, hot_x, hot_y, data):
@@ -256,19 +257,6 @@ class Client:
         size = self.pixels is not None and [self.shown.shape[1], self.shown.shape[0]]
         return {"events": self.events, "size": size, "marked": self.marked, "changes": self.changes, "first_picture_ms": first,
                 "bytes": {name: channel.props.total_read_bytes for name, channel in self.channels.items()}}
-
-    def reaction(self, scancode, times):
-        self.wait_picture()
-        found = []
-        for _ in range(int(times)):
-            before = self._at(8, 8).copy()
-            start = time.monotonic()
-            self.key(scancode)
-            # A key's answer is a change from black to white or back.
-            self.wait(lambda: abs(int(self._at(8, 8)[1]) - int(before[1])) > 128, "the pixel to change")
-            found.append(round((time.monotonic() - start) * 1000, 2))
-            self.sleep(100)
-        return {"milliseconds": found}
 
     def run(self, line):
         """Carries out one command line; returns what to answer."""

@@ -8,7 +8,7 @@
 //   animate FRAMES PERIOD    flips FRAMES moving frames, one each PERIOD ms (0: as fast as it goes), and
 //                            ends on the picture; answers at once, `stop` ends it earlier
 //   stop                     ends an animation, a blinking or a reacting patch
-//   blink TIMES PERIOD       a patch in the top left corner changes its colour
+//   blink TIMES PERIOD       a patch in the top left corner changes its shade of grey
 //   react                    … and now it changes at each key press
 //   cursor KIND X Y          hardware cursor `arrow`, `cross` or `off`, its hot spot at X Y
 //   events on|off            prints `stage: event DEVICE TYPE CODE VALUE` for what the input devices send
@@ -39,7 +39,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATCH 64       // side of the blinking patch, pixels
+#define PATCH 64       // side of the changing patch, pixels
 #define CURSOR 64      // side of virtio-gpu's cursor, pixels
 #define MAX_INPUTS 8
 
@@ -320,6 +320,12 @@ static void draw_picture(struct buffer *on) {
     rectangle(on, even(width - 2), 0, 3, height, 0xff8000);
 }
 
+// The patch tells by its shade which change it is: one of 16 that are far apart from one to the next.
+static void draw_patch(struct buffer *on) {
+    static unsigned changes;
+    rectangle(on, 0, 0, PATCH, PATCH, 0x010101 * (++changes * 7 % 16 * 16 + 8));
+}
+
 static void draw_frame(struct buffer *on, long number) {
     char label[32];
     unsigned step = on->width / 32, at = (unsigned)number % 32 * step;
@@ -327,7 +333,8 @@ static void draw_frame(struct buffer *on, long number) {
     rectangle(on, at, on->height / 4, step * 2, on->height / 2, 0xf0a020);
     rectangle(on, on->width - at, on->height / 2, step, on->height / 4, 0x20a0f0);
     snprintf(label, sizeof label, "frame %ld", number);
-    text(on, 16, 16, 0xffffff, label);
+    text(on, PATCH + 16, 16, 0xffffff, label);
+    draw_patch(on);
 }
 
 static bool draw_cursor(const char *kind, unsigned hot) {
@@ -346,10 +353,8 @@ static bool draw_cursor(const char *kind, unsigned hot) {
     return true;
 }
 
-static void toggle_patch(void) {
-    static bool bright;
-    bright = !bright;
-    rectangle(&screens[shown], 0, 0, PATCH, PATCH, bright ? 0xffffff : 0x000000);
+static void change_patch(void) {
+    draw_patch(&screens[shown]);
     flush(0, 0, PATCH, PATCH);
 }
 
@@ -372,7 +377,7 @@ static void tick(void) {
     due_ms = now_ms() + period_ms;
     if (blinks_left > 0) {
         blinks_left--;
-        toggle_patch();
+        change_patch();
     } else if (frames_left > 1) {
         frames_left--;
         draw_frame(&screens[1 - shown], frame++);
@@ -388,7 +393,7 @@ static void read_input(struct input *input) {
     struct input_event event;
     while (read(input->fd, &event, sizeof event) == sizeof event) {
         if (reacting && event.type == EV_KEY && event.value == 1)
-            toggle_patch();
+            change_patch();
         if (events && event.type != EV_SYN)
             printf("stage: event %s %u %u %d\n", input->name, event.type, event.code, event.value);
     }
