@@ -1,17 +1,14 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::reader::{Access, Bytes, Place, Plane, Rows, ScanoutReader};
 use super::{Dmabuf, MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, Rect, Size};
-use crate::sys::{ReadSpan, read_at};
 
 /// The largest side of a picture, in pixels: twice what any display has today.
 const MAX_SIDE: u32 = 16_384;
 
 /// The most memory one scanout may claim, in bytes: 16384 x 8192 pixels of 32 bits.
 const MAX_BYTES: u64 = 512 << 20;
-
-/// Bytes that one system call reads, about: enough to hide its cost, few enough to be still in the second level cache.
-const SPAN_BYTES: usize = 64 << 10;
 
 /// What a console shows: a picture's size and the memory its pixels are read from.
 ///
@@ -29,7 +26,7 @@ enum Memory {
     /// Ours: packed rows of B, G, R, x.
     Owned(Mutex<Vec<u8>>),
     /// Shared by QEMU, read with `pread`: nothing that happens to the file can hurt more than the read.
-    Shared { fd: OwnedFd, offset: u64, stride: u32 },
+    Shared { fd: OwnedFd, offset: u32, stride: u32 },
     /// A GPU's.
     Dmabuf(Dmabuf),
 }
@@ -133,12 +130,12 @@ impl Scanout {
         pixman: u32,
     ) -> Result<Self, ScanoutError> {
         let (size, format) = (checked_size(width, height)?, checked_format(pixman)?);
-        check_span(size, stride, format, u64::from(offset), crate::sys::file_size(&fd)?)?;
-        let memory = Memory::Shared { fd, offset: u64::from(offset), stride };
+        check_span(size, stride, format, 0, u64::from(offset), crate::sys::file_size(&fd)?)?;
+        let memory = Memory::Shared { fd, offset, stride };
         Ok(Self { size, format, memory })
     }
 
-    /// A GPU's buffer (`Listener.ScanoutDMABUF`). Only one of a single plane in plain rows can be read.
+    /// A GPU's buffer (`Listener.ScanoutDMABUF`). Only one in plain rows can be read.
     ///
     /// # Errors
     /// If it cannot be read by the CPU, or its numbers do not fit each other or the buffer's real size.
@@ -146,16 +143,19 @@ impl Scanout {
         checked_size(dmabuf.backing.width, dmabuf.backing.height)?;
         let size = checked_size(dmabuf.crop.width, dmabuf.crop.height)?;
         let format = PixelFormat::from_fourcc(dmabuf.fourcc).ok_or(ScanoutError::Format(dmabuf.fourcc))?;
-        let [plane] = dmabuf.planes.as_slice() else {
-            return Err(ScanoutError::NotLinear("it has several planes"));
-        };
-        if dmabuf.modifier != MODIFIER_LINEAR && dmabuf.modifier != MODIFIER_INVALID {
-            return Err(ScanoutError::NotLinear("its pixels are tiled"));
-        }
         if !dmabuf.backing.rect().contains(dmabuf.crop) {
             return Err(ScanoutError::NotLinear("its part to show lies outside it"));
         }
-        check_span(dmabuf.backing, plane.stride, format, u64::from(plane.offset), plane.buffer.size())?;
+        if dmabuf.modifier != MODIFIER_LINEAR && dmabuf.modifier != MODIFIER_INVALID {
+            return Err(ScanoutError::NotLinear("its pixels are tiled"));
+        }
+        if dmabuf.planes.len() != format.planes() {
+            return Err(ScanoutError::NotLinear("it has another number of planes than its format"));
+        }
+        for (index, plane) in dmabuf.planes.iter().enumerate() {
+            let (offset, found) = (u64::from(plane.offset), plane.buffer.size());
+            check_span(dmabuf.backing, plane.stride, format, index, offset, found)?;
+        }
         Ok(Self { size, format, memory: Memory::Dmabuf(dmabuf) })
     }
 
@@ -219,139 +219,30 @@ impl Scanout {
     pub fn reader(&self) -> Result<ScanoutReader<'_>, ScanoutError> {
         let access = match &self.memory {
             Memory::Owned(pixels) => Access::Owned(lock(pixels)),
-            Memory::Shared { fd, offset, stride } => Access::File {
-                fd,
-                offset: *offset,
-                stride: *stride,
-                crop: self.size.rect(),
-                bottom_up: false,
-            },
-            Memory::Dmabuf(dmabuf) => {
-                let Some(plane) = dmabuf.planes.first() else {
-                    return Err(ScanoutError::NotLinear("it has no plane"));
-                };
-                let (offset, stride) = (u64::from(plane.offset), plane.stride);
-                let (crop, bottom_up) = (dmabuf.crop, dmabuf.bottom_up);
-                match plane.buffer.begin_read()? {
-                    Some(span) => Access::Map { span, offset, stride, crop, bottom_up },
-                    None => Access::File { fd: plane.buffer.fd(), offset, stride, crop, bottom_up },
-                }
+            Memory::Shared { fd, offset, stride } => {
+                let place = Place { crop: self.size.rect(), bottom_up: false };
+                let plane = Plane::new(Bytes::File(fd), *offset, *stride);
+                Access::Rows(Rows::new(self.format, place, plane, None))
             }
+            Memory::Dmabuf(dmabuf) => Access::Rows(self.rows(dmabuf)?),
         };
-        // Ours were converted when they came.
-        let format = if matches!(access, Access::Owned(_)) { PixelFormat::Xrgb8888 } else { self.format };
-        Ok(ScanoutReader { size: self.size, format, access, span: Vec::new() })
-    }
-}
-
-/// Read access to a scanout's pixels.
-pub struct ScanoutReader<'a> {
-    size: Size,
-    format: PixelFormat,
-    access: Access<'a>,
-    span: Vec<u8>,
-}
-
-enum Access<'a> {
-    Owned(MutexGuard<'a, Vec<u8>>),
-    File { fd: &'a OwnedFd, offset: u64, stride: u32, crop: Rect, bottom_up: bool },
-    Map { span: ReadSpan<'a>, offset: u64, stride: u32, crop: Rect, bottom_up: bool },
-}
-
-impl ScanoutReader<'_> {
-    /// Copies a part of the picture as packed rows of B, G, R, x from the top: `rect.width * rect.height * 4` bytes.
-    ///
-    /// # Errors
-    /// If `rect` is not inside the picture, `bgrx` has another length, or the memory is gone.
-    pub fn read(&mut self, rect: Rect, bgrx: &mut [u8]) -> Result<(), ScanoutError> {
-        if rect.area() == 0 || !self.size.rect().contains(rect) {
-            return Err(ScanoutError::Size { width: rect.right(), height: rect.bottom() });
-        }
-        let packed = bytes(u64::from(rect.width) * 4)?;
-        if u64::try_from(bgrx.len()).ok() != Some(rect.area() * 4) {
-            return Err(ScanoutError::Short {
-                needed: rect.area() * 4,
-                found: u64::try_from(bgrx.len()).unwrap_or(0),
-            });
-        }
-        // A system call for a few rows and the gaps between them costs less than one for each row.
-        let at_once = (SPAN_BYTES / self.stride().max(1)).max(1);
-        let mut y = rect.y;
-        for out in bgrx.chunks_mut(packed.saturating_mul(at_once)) {
-            self.read_rows(rect.x, y, packed, out)?;
-            y += u32::try_from(at_once).unwrap_or(u32::MAX);
-        }
-        Ok(())
+        Ok(ScanoutReader { size: self.size, access })
     }
 
-    /// Reads rows from row `y` and column `x` on: as many as `out` holds, of `packed` bytes each there.
-    fn read_rows(&mut self, x: u32, y: u32, packed: usize, out: &mut [u8]) -> Result<(), ScanoutError> {
-        let stride = self.stride();
-        let rows = out.len() / packed;
-        let row = packed / 4 * bytes(u64::from(self.format.bytes_per_pixel()))?;
-        let span = stride * rows.saturating_sub(1) + row;
-        // Where the rows start, from the numbers checked when the scanout was made.
-        let start = |offset: u64, crop: Rect, bottom_up: bool| {
-            let below = u64::from(y) + u64::try_from(rows).unwrap_or(u64::MAX);
-            let lowest = if bottom_up { u64::from(self.size.height).saturating_sub(below) } else { y.into() };
-            let left = (u64::from(crop.x) + u64::from(x)) * u64::from(self.format.bytes_per_pixel());
-            offset + (u64::from(crop.y) + lowest) * u64::try_from(stride).unwrap_or(u64::MAX) + left
-        };
-        let (from, stride, bottom_up) = match &self.access {
-            Access::Owned(data) => {
-                let at = bytes(start(0, self.size.rect(), false))?;
-                let from = data.get(at..).and_then(|rest| rest.get(..span));
-                (from.ok_or(ScanoutError::NotLinear("its rows end early"))?, stride, false)
-            }
-            Access::File { fd, offset, crop, bottom_up, .. } => {
-                let at = start(*offset, *crop, *bottom_up);
-                if self.format.is_bgrx() && !bottom_up && (row == stride || rows == 1) {
-                    return Ok(read_at(fd, at, out)?);
-                }
-                let buffer = first(&mut self.span, span);
-                read_at(fd, at, buffer)?;
-                (&*buffer, stride, *bottom_up)
-            }
-            Access::Map { span: map, offset, crop, bottom_up, .. } => {
-                // A device's memory may be slow to read: no byte more than needed.
-                let mut at = start(*offset, *crop, *bottom_up);
-                let buffer = first(&mut self.span, row * rows);
-                for to in buffer.chunks_exact_mut(row) {
-                    map.copy_to(at, to)?;
-                    at += u64::try_from(stride).unwrap_or(u64::MAX);
-                }
-                (&*buffer, row, *bottom_up)
-            }
-        };
-        let copy = |(from, to): (&[u8], &mut [u8])| match from.get(..row) {
-            Some(from) if self.format.is_bgrx() => to.copy_from_slice(from),
-            _ => self.format.to_bgrx(from, to),
-        };
-        let to = out.chunks_exact_mut(packed);
-        if bottom_up {
-            from.chunks(stride).zip(to.rev()).for_each(copy);
-        } else {
-            from.chunks(stride).zip(to).for_each(copy);
-        }
-        Ok(())
+    /// A buffer whose pixels are read by the CPU.
+    fn rows<'a>(&self, dmabuf: &'a Dmabuf) -> Result<Rows<'a>, ScanoutError> {
+        let mut planes = dmabuf.planes.iter().map(|plane| {
+            let bytes = match plane.buffer.begin_read()? {
+                Some(span) => Bytes::Map(span),
+                None => Bytes::File(plane.buffer.fd()),
+            };
+            Ok::<_, ScanoutError>(Plane::new(bytes, plane.offset, plane.stride))
+        });
+        let first = planes.next().ok_or(ScanoutError::NotLinear("it has no plane"))??;
+        let chroma = planes.next().transpose()?;
+        let place = Place { crop: dmabuf.crop, bottom_up: dmabuf.bottom_up };
+        Ok(Rows::new(self.format, place, first, chroma))
     }
-
-    /// Bytes from one row to the next where they are read.
-    fn stride(&self) -> usize {
-        let stride = match self.access {
-            Access::Owned(_) => self.size.width.saturating_mul(4),
-            Access::File { stride, .. } | Access::Map { stride, .. } => stride,
-        };
-        usize::try_from(stride).unwrap_or(usize::MAX)
-    }
-}
-
-/// The first `len` bytes of a buffer, made longer where it must be, never shorter.
-fn first(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
-    if buffer.len() < len {
-        buffer.resize(len, 0);
-    }
-    buffer.get_mut(..len).unwrap_or_default()
 }
 
 /// Rows of pixels in a message, checked to be there.
@@ -364,7 +255,7 @@ struct Packed<'a> {
 
 impl<'a> Packed<'a> {
     fn new(size: Size, stride: u32, format: PixelFormat, data: &'a [u8]) -> Result<Self, ScanoutError> {
-        check_span(size, stride, format, 0, u64::try_from(data.len()).unwrap_or(u64::MAX))?;
+        check_span(size, stride, format, 0, 0, u64::try_from(data.len()).unwrap_or(u64::MAX))?;
         Ok(Self { size, stride: bytes(u64::from(stride))?, format, data })
     }
 
@@ -375,7 +266,7 @@ impl<'a> Packed<'a> {
         let rows = pixels.chunks_exact_mut(to(picture.width) * 4).skip(to(rect.y));
         for (from, row) in self.data.chunks(self.stride).zip(rows).take(to(self.size.height)) {
             if let Some(out) = row.get_mut(left..).and_then(|row| row.get_mut(..width)) {
-                self.format.to_bgrx(from, out);
+                self.format.to_bgrx(false, from, &[], out);
             }
         }
     }
@@ -394,19 +285,20 @@ fn checked_format(pixman: u32) -> Result<PixelFormat, ScanoutError> {
     PixelFormat::from_pixman(pixman).ok_or(ScanoutError::Format(pixman))
 }
 
-/// Checks that rows of this size and stride lie inside `found` bytes. The last row needs no padding.
+/// Checks that the rows of one plane of a picture of this size lie inside `found` bytes. The last row needs no padding.
 fn check_span(
     size: Size,
     stride: u32,
     format: PixelFormat,
+    plane: usize,
     offset: u64,
     found: u64,
 ) -> Result<(), ScanoutError> {
-    let row = u64::from(size.width) * u64::from(format.bytes_per_pixel());
+    let (row, rows) = format.plane(plane, size);
     if u64::from(stride) < row {
         return Err(ScanoutError::Stride { stride, row });
     }
-    let needed = offset + u64::from(stride) * u64::from(size.height.saturating_sub(1)) + row;
+    let needed = offset + u64::from(stride) * u64::from(rows.saturating_sub(1)) + row;
     if needed > found || needed - offset > MAX_BYTES {
         return Err(ScanoutError::Short { needed, found: found.min(MAX_BYTES) });
     }
