@@ -1,6 +1,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::MutexGuard;
 
+use super::gpu::GpuRows;
 use super::{PixelFormat, Rect, ScanoutError, Size};
 use crate::sys::{ReadSpan, read_at};
 
@@ -19,9 +20,18 @@ pub(super) enum Access<'a> {
     Owned(MutexGuard<'a, Vec<u8>>),
     /// Rows of a format, in one or two planes.
     Rows(Rows<'a>),
+    /// What the GPU reads.
+    Gpu(GpuRows<'a>),
 }
 
 impl ScanoutReader<'_> {
+    /// Says that a part of the picture will be read in pieces from the top. What is slow to ask is then asked once.
+    pub fn announce(&mut self, rect: Rect) {
+        if let Access::Gpu(rows) = &mut self.access {
+            rows.announce(rect);
+        }
+    }
+
     /// Copies a part of the picture as packed rows of B, G, R, x from the top: `rect.width * rect.height * 4` bytes.
     ///
     /// # Errors
@@ -43,9 +53,10 @@ impl ScanoutReader<'_> {
                 let left = bytes(u64::from(rect.x) * 4)?;
                 for (row, out) in rows.skip(bytes(rect.y.into())?).zip(bgrx.chunks_exact_mut(packed)) {
                     let from = row.get(left..).and_then(|row| row.get(..packed));
-                    out.copy_from_slice(from.ok_or(ScanoutError::NotLinear("its rows end early"))?);
+                    out.copy_from_slice(from.ok_or(ScanoutError::Torn)?);
                 }
             }
+            Access::Gpu(rows) => rows.read(rect, packed, bgrx)?,
             Access::Rows(rows) => {
                 // A system call for a few rows and the gaps between them costs less than one for each row.
                 let at_once = (SPAN_BYTES / rows.first.stride.max(1)).max(1);
@@ -217,7 +228,9 @@ fn bytes(n: u64) -> Result<usize, ScanoutError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Buffer, Dmabuf, DmabufPlane, MODIFIER_INVALID, MODIFIER_LINEAR, Scanout};
+    use super::super::{
+        Buffer, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_INVALID, MODIFIER_LINEAR, Scanout,
+    };
     use super::*;
     use proptest::prelude::*;
     use std::io::Write;
@@ -270,14 +283,15 @@ mod tests {
         std::fs::File::from(fd.try_clone().unwrap()).write_all(bytes).unwrap();
         let buffer = Arc::new(Buffer::new(fd).unwrap());
         let plane = |&(offset, stride)| DmabufPlane { buffer: buffer.clone(), offset, stride };
-        Scanout::dmabuf(Dmabuf {
+        let dmabuf = Dmabuf {
             planes: case.planes.iter().map(plane).collect(),
             fourcc: case.format.fourcc(),
             modifier: case.modifier,
             backing: case.backing,
             crop: case.crop,
             bottom_up: case.bottom_up,
-        })
+        };
+        Scanout::dmabuf(dmabuf, &DmabufReads::default())
     }
 
     /// One pixel, the slow way.

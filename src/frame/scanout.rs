@@ -1,14 +1,19 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::gpu::{DmabufReads, GpuRows, ReadPath};
 use super::reader::{Access, Bytes, Place, Plane, Rows, ScanoutReader};
 use super::{Dmabuf, MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, Rect, Size};
+use crate::sys::GpuError;
 
 /// The largest side of a picture, in pixels: twice what any display has today.
 const MAX_SIDE: u32 = 16_384;
 
 /// The most memory one scanout may claim, in bytes: 16384 x 8192 pixels of 32 bits.
 const MAX_BYTES: u64 = 512 << 20;
+
+/// The most planes of a buffer, as in DRM.
+const MAX_PLANES: usize = 4;
 
 /// What a console shows: a picture's size and the memory its pixels are read from.
 ///
@@ -28,7 +33,7 @@ enum Memory {
     /// Shared by QEMU, read with `pread`: nothing that happens to the file can hurt more than the read.
     Shared { fd: OwnedFd, offset: u32, stride: u32 },
     /// A GPU's.
-    Dmabuf(Dmabuf),
+    Dmabuf { dmabuf: Dmabuf, reads: DmabufReads },
 }
 
 /// What matters of a scanout for how it can be delivered.
@@ -90,9 +95,32 @@ pub enum ScanoutError {
         /// Bytes there.
         found: u64,
     },
-    /// A buffer whose pixels the CPU cannot read in rows.
-    #[error("buffer cannot be read as rows of pixels: {0}")]
-    NotLinear(&'static str),
+    /// Another number of planes than its format has.
+    #[error("buffer of {found} planes, which its format does not have")]
+    Planes {
+        /// Planes there are.
+        found: usize,
+    },
+    /// A part to show that is not there.
+    #[error("the part of the buffer to show is not inside it")]
+    Crop,
+    /// Pixels that are not ours to change.
+    #[error("an update by value of a picture that did not come by value")]
+    NotOurs,
+    /// Rows that end before the picture does.
+    #[error("the picture's rows end early")]
+    Torn,
+    /// A buffer that only a GPU can read, and it cannot.
+    #[error("reading the buffer through the GPU: {0}")]
+    Gpu(#[from] GpuError),
+    /// A buffer that neither the CPU nor a GPU can read.
+    #[error("the CPU cannot read the buffer ({cpu}), nor can a GPU: {gpu}")]
+    Nobody {
+        /// Why the CPU cannot.
+        cpu: String,
+        /// Why a GPU cannot.
+        gpu: GpuError,
+    },
     /// The system refused.
     #[error("reading the picture's memory: {0}")]
     System(#[from] std::io::Error),
@@ -135,28 +163,33 @@ impl Scanout {
         Ok(Self { size, format, memory })
     }
 
-    /// A GPU's buffer (`Listener.ScanoutDMABUF`). Only one in plain rows can be read.
+    /// A GPU's buffer (`Listener.ScanoutDMABUF`), of up to four planes in any tiling. `reads` is how its pixels are
+    /// read if anyone asks for them; whether they can be is seen then.
     ///
     /// # Errors
-    /// If it cannot be read by the CPU, or its numbers do not fit each other or the buffer's real size.
-    pub fn dmabuf(dmabuf: Dmabuf) -> Result<Self, ScanoutError> {
+    /// If its numbers do not fit each other, its format or the buffer's real size.
+    pub fn dmabuf(dmabuf: Dmabuf, reads: &DmabufReads) -> Result<Self, ScanoutError> {
         checked_size(dmabuf.backing.width, dmabuf.backing.height)?;
         let size = checked_size(dmabuf.crop.width, dmabuf.crop.height)?;
         let format = PixelFormat::from_fourcc(dmabuf.fourcc).ok_or(ScanoutError::Format(dmabuf.fourcc))?;
         if !dmabuf.backing.rect().contains(dmabuf.crop) {
-            return Err(ScanoutError::NotLinear("its part to show lies outside it"));
+            return Err(ScanoutError::Crop);
         }
-        if dmabuf.modifier != MODIFIER_LINEAR && dmabuf.modifier != MODIFIER_INVALID {
-            return Err(ScanoutError::NotLinear("its pixels are tiled"));
-        }
-        if dmabuf.planes.len() != format.planes() {
-            return Err(ScanoutError::NotLinear("it has another number of planes than its format"));
+        let untiled = is_untiled(dmabuf.modifier);
+        // A tiled buffer may have more planes than its format: those of its compression.
+        let (found, least) = (dmabuf.planes.len(), format.planes());
+        if found < least || found > if untiled { least } else { MAX_PLANES } {
+            return Err(ScanoutError::Planes { found });
         }
         for (index, plane) in dmabuf.planes.iter().enumerate() {
             let (offset, found) = (u64::from(plane.offset), plane.buffer.size());
-            check_span(dmabuf.backing, plane.stride, format, index, offset, found)?;
+            if untiled {
+                check_span(dmabuf.backing, plane.stride, format, index, offset, found)?;
+            } else {
+                check_tiled(dmabuf.backing, plane.stride, format, index, offset, found)?;
+            }
         }
-        Ok(Self { size, format, memory: Memory::Dmabuf(dmabuf) })
+        Ok(Self { size, format, memory: Memory::Dmabuf { dmabuf, reads: reads.clone() } })
     }
 
     /// The picture's size.
@@ -171,7 +204,7 @@ impl Scanout {
         let memory = match &self.memory {
             Memory::Owned(_) => MemoryKind::Owned,
             Memory::Shared { .. } => MemoryKind::Shared,
-            Memory::Dmabuf(dmabuf) => MemoryKind::Dmabuf {
+            Memory::Dmabuf { dmabuf, .. } => MemoryKind::Dmabuf {
                 planes: dmabuf.planes.len(),
                 modifier: dmabuf.modifier,
                 whole: dmabuf.crop == dmabuf.backing.rect(),
@@ -185,7 +218,7 @@ impl Scanout {
     #[must_use]
     pub fn as_dmabuf(&self) -> Option<&Dmabuf> {
         match &self.memory {
-            Memory::Dmabuf(dmabuf) => Some(dmabuf),
+            Memory::Dmabuf { dmabuf, .. } => Some(dmabuf),
             _ => None,
         }
     }
@@ -202,7 +235,7 @@ impl Scanout {
     /// If the numbers do not fit each other or `data`, or the scanout's memory is not ours.
     pub fn write(&self, rect: Rect, stride: u32, pixman: u32, data: &[u8]) -> Result<(), ScanoutError> {
         let Memory::Owned(pixels) = &self.memory else {
-            return Err(ScanoutError::NotLinear("its pixels are not ours to change"));
+            return Err(ScanoutError::NotOurs);
         };
         if rect.area() == 0 || !self.size.rect().contains(rect) {
             return Err(ScanoutError::Size { width: rect.right(), height: rect.bottom() });
@@ -224,9 +257,33 @@ impl Scanout {
                 let plane = Plane::new(Bytes::File(fd), *offset, *stride);
                 Access::Rows(Rows::new(self.format, place, plane, None))
             }
-            Memory::Dmabuf(dmabuf) => Access::Rows(self.rows(dmabuf)?),
+            Memory::Dmabuf { dmabuf, reads } => self.dmabuf_access(dmabuf, reads)?,
         };
         Ok(ScanoutReader { size: self.size, access })
+    }
+
+    /// By the CPU where the buffer lies in rows and its exporter allows it, else by the GPU.
+    ///
+    /// A buffer without a modifier is taken to lie in rows where the CPU may read it. That holds for QEMU's blobs
+    /// (udmabuf), for which it stopped saying so in 10.1. It is an open question for a GPU's own memory: some drivers
+    /// let the CPU see it as it is tiled.
+    fn dmabuf_access<'a>(
+        &self,
+        dmabuf: &'a Dmabuf,
+        reads: &'a DmabufReads,
+    ) -> Result<Access<'a>, ScanoutError> {
+        let cpu = match reads.path() {
+            ReadPath::Auto if is_untiled(dmabuf.modifier) => match self.rows(dmabuf) {
+                Ok(rows) => return Ok(Access::Rows(rows)),
+                Err(error) => Some(error),
+            },
+            _ => None,
+        };
+        match (reads.gpu(), cpu) {
+            (Ok(gpu), _) => Ok(Access::Gpu(GpuRows::new(gpu, dmabuf))),
+            (Err(gpu), Some(cpu)) => Err(ScanoutError::Nobody { cpu: cpu.to_string(), gpu }),
+            (Err(gpu), None) => Err(gpu.into()),
+        }
     }
 
     /// A buffer whose pixels are read by the CPU.
@@ -238,7 +295,7 @@ impl Scanout {
             };
             Ok::<_, ScanoutError>(Plane::new(bytes, plane.offset, plane.stride))
         });
-        let first = planes.next().ok_or(ScanoutError::NotLinear("it has no plane"))??;
+        let first = planes.next().ok_or(ScanoutError::Planes { found: 0 })??;
         let chroma = planes.next().transpose()?;
         let place = Place { crop: dmabuf.crop, bottom_up: dmabuf.bottom_up };
         Ok(Rows::new(self.format, place, first, chroma))
@@ -305,6 +362,32 @@ fn check_span(
     Ok(())
 }
 
+/// Checks one plane of a tiled picture as far as it goes without knowing the tiling: it has a beginning and whole
+/// pixels, and a picture's first plane has room for all of them, because no tiling in use packs them tighter.
+fn check_tiled(
+    size: Size,
+    stride: u32,
+    format: PixelFormat,
+    plane: usize,
+    offset: u64,
+    found: u64,
+) -> Result<(), ScanoutError> {
+    let (row, rows) = format.plane(plane, size);
+    let least = if plane < format.planes() { row * u64::from(rows) } else { 1 };
+    if stride == 0 {
+        return Err(ScanoutError::Stride { stride, row });
+    }
+    if offset + least > found || least > MAX_BYTES {
+        return Err(ScanoutError::Short { needed: offset + least, found: found.min(MAX_BYTES) });
+    }
+    Ok(())
+}
+
+/// Whether a modifier can mean plain rows of pixels.
+fn is_untiled(modifier: u64) -> bool {
+    modifier == MODIFIER_LINEAR || modifier == MODIFIER_INVALID
+}
+
 fn bytes(n: u64) -> Result<usize, ScanoutError> {
     usize::try_from(n).map_err(|_| ScanoutError::Short { needed: n, found: 0 })
 }
@@ -360,8 +443,14 @@ mod tests {
     #[test]
     fn a_bottom_up_buffer_is_read_from_the_top() {
         let bytes = [1, 2, 3, 0, 9, 9, 9, 9, 4, 5, 6, 0];
-        assert_eq!(all(&Scanout::dmabuf(linear(memfd(&bytes), true)).unwrap()), [4, 5, 6, 0, 1, 2, 3, 0]);
-        assert_eq!(all(&Scanout::dmabuf(linear(memfd(&bytes), false)).unwrap()), [1, 2, 3, 0, 4, 5, 6, 0]);
+        assert_eq!(
+            all(&Scanout::dmabuf(linear(memfd(&bytes), true), &DmabufReads::default()).unwrap()),
+            [4, 5, 6, 0, 1, 2, 3, 0]
+        );
+        assert_eq!(
+            all(&Scanout::dmabuf(linear(memfd(&bytes), false), &DmabufReads::default()).unwrap()),
+            [1, 2, 3, 0, 4, 5, 6, 0]
+        );
     }
 
     #[test]
@@ -374,7 +463,7 @@ mod tests {
             let mut dmabuf = linear(file(gap), bottom_up);
             (dmabuf.planes[0].offset, dmabuf.planes[0].stride) = (100, stride);
             (dmabuf.backing, dmabuf.crop) = (Size::new(width + 25, height), Rect::new(5, 0, width, height));
-            Scanout::dmabuf(dmabuf).unwrap()
+            Scanout::dmabuf(dmabuf, &DmabufReads::default()).unwrap()
         };
         let by_value = |data: &[u8]| Scanout::owned(width, height, stride, XRGB, data).unwrap();
         let upside_down: Vec<u8> = pixels.chunks(stride as usize).rev().flatten().copied().collect();
@@ -393,6 +482,59 @@ mod tests {
                 assert!(read(&expected) == read(&other), "{part:?} of {other:?}");
             }
         }
+    }
+
+    /// Of two planes in one file of 64 bytes, tiled as no GPU does it.
+    fn tiled(planes: &[(u32, u32)], backing: Size) -> Result<Scanout, ScanoutError> {
+        let mut dmabuf = linear(memfd(&[7; 64]), true);
+        let buffer = dmabuf.planes[0].buffer.clone();
+        let plane = |&(offset, stride)| crate::frame::DmabufPlane { buffer: buffer.clone(), offset, stride };
+        dmabuf.planes = planes.iter().map(plane).collect();
+        (dmabuf.modifier, dmabuf.backing) = (0x7f00_0000_0000_0001, backing);
+        Scanout::dmabuf(dmabuf, &DmabufReads::new(ReadPath::Auto, Some("/nowhere/renderD128".into())))
+    }
+
+    #[test]
+    fn a_tiled_buffer_is_taken_but_never_read_as_if_it_lay_in_rows() {
+        let scanout = tiled(&[(0, 16), (60, 1)], Size::new(4, 4)).unwrap();
+        let MemoryKind::Dmabuf { planes: 2, modifier: 0x7f00_0000_0000_0001, .. } = scanout.info().memory
+        else {
+            panic!()
+        };
+        assert!(matches!(scanout.reader(), Err(ScanoutError::Gpu(_))));
+    }
+
+    #[test]
+    fn a_tiled_buffer_that_cannot_be_is_refused() {
+        let (whole, large) = (Size::new(4, 4), Size::new(4, 5));
+        for (what, planes, size) in [
+            ("too few bytes", &[(0, 16)][..], large),
+            ("offset", &[(1, 16)], whole),
+            ("offset of a second", &[(0, 16), (64, 1)], whole),
+            ("far offset of a second", &[(0, 16), (u32::MAX, 1)], whole),
+            ("stride", &[(0, 0)], whole),
+            ("no planes", &[], whole),
+            ("five planes", &[(0, 16); 5], whole),
+        ] {
+            assert!(tiled(planes, size).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_buffer_in_rows_has_as_many_planes_as_its_format() {
+        let mut dmabuf = linear(memfd(&[7; 64]), true);
+        let plane = &dmabuf.planes[0];
+        let again = crate::frame::DmabufPlane { buffer: plane.buffer.clone(), offset: 0, stride: 8 };
+        dmabuf.planes.push(again);
+        let refused = Scanout::dmabuf(dmabuf, &DmabufReads::default());
+        assert!(matches!(refused, Err(ScanoutError::Planes { found: 2 })));
+    }
+
+    #[test]
+    fn what_the_gpu_alone_may_read_the_cpu_does_not() {
+        let reads = DmabufReads::new(ReadPath::Gpu, Some("/nowhere/renderD128".into()));
+        let scanout = Scanout::dmabuf(linear(memfd(&[7; 16]), true), &reads).unwrap();
+        assert!(matches!(scanout.reader(), Err(ScanoutError::Gpu(_))));
     }
 
     #[test]
