@@ -85,6 +85,12 @@ impl PixelFormat {
         TABLE.iter().find(|row| row.0 == self).map_or(0, |row| row.2)
     }
 
+    /// Pixman's code.
+    #[must_use]
+    pub fn pixman(self) -> u32 {
+        TABLE.iter().find(|row| row.0 == self).map_or(0, |row| row.1)
+    }
+
     /// Bytes of one pixel.
     #[must_use]
     pub fn bytes_per_pixel(self) -> u32 {
@@ -122,6 +128,13 @@ impl PixelFormat {
                 long_words(source, bgrx, |v| [ten(v >> 20), ten(v >> 10), ten(v)]);
             }
         }
+    }
+}
+
+/// The four letters of its DRM fourcc, such as `XR24`.
+impl std::fmt::Display for PixelFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.fourcc().to_le_bytes().into_iter().try_for_each(|letter| write!(f, "{}", char::from(letter)))
     }
 }
 
@@ -198,6 +211,7 @@ mod tests {
         for (format, pixman, fourcc) in TABLE {
             assert_eq!(PixelFormat::from_pixman(pixman), Some(format));
             assert_eq!(PixelFormat::from_fourcc(fourcc), Some(format));
+            assert_eq!((format.pixman(), format.fourcc()), (pixman, fourcc));
             assert_eq!(format.fourcc(), fourcc);
             assert_eq!(pixman >> 24, format.bytes_per_pixel() * 8, "{format:?}");
         }

@@ -26,7 +26,7 @@ enum Memory {
     /// Ours: packed rows of B, G, R, x.
     Owned(Mutex<Vec<u8>>),
     /// Shared by QEMU, read with `pread`: nothing that happens to the file can hurt more than the read.
-    Shared { fd: OwnedFd, offset: u64, stride: u32 },
+    Shared { fd: OwnedFd, offset: u32, stride: u32 },
     /// A GPU's, mapped.
     Dmabuf { dmabuf: Dmabuf, map: Option<DmabufMap> },
 }
@@ -56,6 +56,17 @@ pub enum MemoryKind {
         /// The picture is the whole buffer, from its first byte on.
         whole: bool,
     },
+}
+
+/// Memory that QEMU shares, with the picture in it: checked against the file's size when it was given.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedMemory<'a> {
+    /// The file.
+    pub fd: &'a OwnedFd,
+    /// Bytes from the start of the file to the picture's first row.
+    pub offset: u32,
+    /// Bytes from one row to the next.
+    pub stride: u32,
 }
 
 /// Why a scanout was refused or could not be read.
@@ -129,7 +140,7 @@ impl Scanout {
     ) -> Result<Self, ScanoutError> {
         let (size, format) = (checked_size(width, height)?, checked_format(pixman)?);
         check_span(size, stride, format, u64::from(offset), crate::sys::file_size(&fd)?)?;
-        let memory = Memory::Shared { fd, offset: u64::from(offset), stride };
+        let memory = Memory::Shared { fd, offset, stride };
         Ok(Self { size, format, memory })
     }
 
@@ -187,6 +198,17 @@ impl Scanout {
         }
     }
 
+    /// QEMU's memory, if its pixels are in some that it shares.
+    #[must_use]
+    pub fn as_shared(&self) -> Option<SharedMemory<'_>> {
+        match &self.memory {
+            Memory::Shared { fd, offset, stride } => {
+                Some(SharedMemory { fd, offset: *offset, stride: *stride })
+            }
+            _ => None,
+        }
+    }
+
     /// How its pixels lay in memory when it was given.
     #[must_use]
     pub fn format(&self) -> PixelFormat {
@@ -218,7 +240,7 @@ impl Scanout {
             Memory::Owned(pixels) => Access::Owned(lock(pixels)),
             Memory::Shared { fd, offset, stride } => Access::File {
                 fd,
-                offset: *offset,
+                offset: u64::from(*offset),
                 stride: *stride,
                 crop: self.size.rect(),
                 bottom_up: false,
