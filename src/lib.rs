@@ -26,6 +26,7 @@ pub mod cli;
 pub mod encode;
 pub mod frame;
 pub mod hub;
+pub mod relay;
 pub mod source;
 pub mod spice;
 pub mod sys;
