@@ -164,6 +164,14 @@ impl Subscription {
         Some(Change { scanout, replaced, damage, release, missed })
     }
 
+    /// Says that the reader, though it found nothing at the last [`Subscription::take`], is busy until the next: the
+    /// guest does not wait for it.
+    pub fn busy(&self) {
+        if let Some(reader) = lock(&self.console.screen).readers.get_mut(&self.id) {
+            reader.mailbox.busy();
+        }
+    }
+
     /// The bell that rings when something changed. A ring may be for what [`Subscription::take`] gave already.
     #[must_use]
     pub fn bell(&self) -> &Receiver<()> {

@@ -41,6 +41,11 @@ impl Mailbox {
         self.release = release.filter(|_| self.waiting).cloned();
     }
 
+    /// The reader waits no more: it has something else to do, and takes what is here when that is done.
+    pub(super) fn busy(&mut self) {
+        (self.waiting, self.release) = (false, None);
+    }
+
     /// Takes what is there. With nothing there, the reader counts as waiting from now on.
     pub(super) fn take(&mut self) -> Option<Mail> {
         if !self.replaced && self.damage.is_empty() {
@@ -96,6 +101,20 @@ mod tests {
         assert_eq!(ready(queue.returned()), None);
         drop(mail);
         assert_eq!(ready(queue.returned()), Some(2));
+    }
+
+    #[test]
+    fn a_reader_that_turns_to_something_else_is_not_waited_for() {
+        let queue = ReleaseQueue::default();
+        let mut mailbox = Mailbox::default();
+        assert!(mailbox.take().is_none());
+        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(1)));
+        assert_eq!(ready(queue.returned()), None);
+        mailbox.busy();
+        assert_eq!(ready(queue.returned()), Some(1));
+        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(2)));
+        assert_eq!(ready(queue.returned()), Some(2));
+        assert_eq!(mailbox.take().unwrap().damage.area(), 64, "what changed is not forgotten");
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Vm {
     /// In the usual form with dashes; all zero where it has none.
     #[zbus(property, name = "UUID")]
     fn uuid(&self) -> String {
-        self.shared.guest(|guest| uuid_text(guest.uuid))
+        self.shared.guest(Guest::uuid_text)
     }
 
     /// The numbers of its consoles: N of the objects Console_N.
@@ -140,26 +140,5 @@ impl Console {
     #[zbus(property)]
     fn interfaces(&self) -> Vec<String> {
         super::CONSOLE_INTERFACES.map(str::to_owned).to_vec()
-    }
-}
-
-/// A UUID in its usual form.
-fn uuid_text(bytes: [u8; 16]) -> String {
-    let mut text = format!("{:032x}", u128::from_be_bytes(bytes));
-    for at in [20, 16, 12, 8] {
-        text.insert(at, '-');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_uuid_has_four_dashes() {
-        let bytes = std::array::from_fn(|n| n as u8 * 0x11);
-        assert_eq!(uuid_text(bytes), "00112233-4455-6677-8899-aabbccddeeff");
-        assert_eq!(uuid_text([0; 16]), "00000000-0000-0000-0000-000000000000");
     }
 }

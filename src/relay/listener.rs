@@ -107,6 +107,10 @@ impl Listener {
         loop {
             if work.is_none() {
                 work = self.next_work()?;
+                if work.is_some() {
+                    // The guest must not wait for whatever takes the listener's attention now.
+                    self.subscription.busy();
+                }
             }
             let done = async {
                 match &mut work {
@@ -116,7 +120,7 @@ impl Listener {
             };
             let wake_at = self.viewer.wake_at();
             tokio::select! {
-                done = done => work = self.done(done)?,
+                done = done => work = self.done(done)?, // as busy as before, if there is more
                 message = stream.next() => match message {
                     Some(Ok(message)) => self.handle(&message)?,
                     Some(Err(error)) if is_end(&error) => return Ok(()),

@@ -78,10 +78,11 @@ impl Relay {
     /// Makes the objects of a connection, and keeps them as the hub is until the connection breaks. Listeners that
     /// came by it outlive it.
     ///
-    /// `published` is called when the objects are there.
+    /// `published` is called when the objects are there. The connection must have been built with an object
+    /// (`serve_at`): zbus loses calls that come while it starts to serve the first one.
     ///
     /// # Errors
-    /// If an object of ours is there already, or the connection breaks while it is told of a change.
+    /// If the connection breaks while it is told of a change, or `published` fails.
     pub async fn serve(
         &self,
         connection: &Connection,

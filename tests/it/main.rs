@@ -10,5 +10,7 @@
 )]
 
 mod real_qemu;
+mod relay;
 mod scripted_qemu;
+mod scripted_viewer;
 mod source;
