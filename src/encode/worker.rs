@@ -98,6 +98,11 @@ impl Worker {
         }
     }
 
+    /// A viewer does not wait any longer; gives what is there already.
+    pub(super) fn pause(&self, viewer: u64) -> Option<Item> {
+        lock(&self.state).schedule.pause(viewer)
+    }
+
     /// A viewer cannot go on without a key frame.
     pub(super) fn request_key(&self, viewer: u64) {
         lock(&self.state).schedule.lose(viewer);

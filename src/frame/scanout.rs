@@ -2,13 +2,16 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Dmabuf, MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, Rect, Size};
-use crate::sys::{DmabufMap, ReadSpan, is_dmabuf, read_at};
+use crate::sys::{ReadSpan, read_at};
 
 /// The largest side of a picture, in pixels: twice what any display has today.
 const MAX_SIDE: u32 = 16_384;
 
 /// The most memory one scanout may claim, in bytes: 16384 x 8192 pixels of 32 bits.
 const MAX_BYTES: u64 = 512 << 20;
+
+/// Bytes that one system call reads, about: enough to hide its cost, few enough to be still in the second level cache.
+const SPAN_BYTES: usize = 64 << 10;
 
 /// What a console shows: a picture's size and the memory its pixels are read from.
 ///
@@ -27,8 +30,8 @@ enum Memory {
     Owned(Mutex<Vec<u8>>),
     /// Shared by QEMU, read with `pread`: nothing that happens to the file can hurt more than the read.
     Shared { fd: OwnedFd, offset: u32, stride: u32 },
-    /// A GPU's, mapped.
-    Dmabuf { dmabuf: Dmabuf, map: Option<DmabufMap> },
+    /// A GPU's.
+    Dmabuf(Dmabuf),
 }
 
 /// What matters of a scanout for how it can be delivered.
@@ -53,8 +56,10 @@ pub enum MemoryKind {
         planes: usize,
         /// DRM modifier.
         modifier: u64,
-        /// The picture is the whole buffer, from its first byte on.
+        /// The picture is the whole buffer, not a part of it.
         whole: bool,
+        /// The picture starts with the buffer's first byte.
+        at_start: bool,
     },
 }
 
@@ -161,10 +166,8 @@ impl Scanout {
         if !dmabuf.backing.rect().contains(dmabuf.crop) {
             return Err(ScanoutError::NotLinear("its part to show lies outside it"));
         }
-        let found = crate::sys::file_size(&plane.fd)?;
-        check_span(dmabuf.backing, plane.stride, format, u64::from(plane.offset), found)?;
-        let map = if is_dmabuf(&plane.fd)? { Some(DmabufMap::new(&plane.fd, found)?) } else { None };
-        Ok(Self { size, format, memory: Memory::Dmabuf { dmabuf, map } })
+        check_span(dmabuf.backing, plane.stride, format, u64::from(plane.offset), plane.buffer.size())?;
+        Ok(Self { size, format, memory: Memory::Dmabuf(dmabuf) })
     }
 
     /// The picture's size.
@@ -179,11 +182,11 @@ impl Scanout {
         let memory = match &self.memory {
             Memory::Owned(_) => MemoryKind::Owned,
             Memory::Shared { .. } => MemoryKind::Shared,
-            Memory::Dmabuf { dmabuf, .. } => MemoryKind::Dmabuf {
+            Memory::Dmabuf(dmabuf) => MemoryKind::Dmabuf {
                 planes: dmabuf.planes.len(),
                 modifier: dmabuf.modifier,
-                whole: dmabuf.crop == dmabuf.backing.rect()
-                    && dmabuf.planes.first().is_some_and(|plane| plane.offset == 0),
+                whole: dmabuf.crop == dmabuf.backing.rect(),
+                at_start: dmabuf.planes.first().is_some_and(|plane| plane.offset == 0),
             },
         };
         ScanoutInfo { size: self.size, memory }
@@ -193,7 +196,7 @@ impl Scanout {
     #[must_use]
     pub fn as_dmabuf(&self) -> Option<&Dmabuf> {
         match &self.memory {
-            Memory::Dmabuf { dmabuf, .. } => Some(dmabuf),
+            Memory::Dmabuf(dmabuf) => Some(dmabuf),
             _ => None,
         }
     }
@@ -245,19 +248,21 @@ impl Scanout {
                 crop: self.size.rect(),
                 bottom_up: false,
             },
-            Memory::Dmabuf { dmabuf, map } => {
+            Memory::Dmabuf(dmabuf) => {
                 let Some(plane) = dmabuf.planes.first() else {
                     return Err(ScanoutError::NotLinear("it has no plane"));
                 };
                 let (offset, stride) = (u64::from(plane.offset), plane.stride);
                 let (crop, bottom_up) = (dmabuf.crop, dmabuf.bottom_up);
-                match map {
-                    Some(map) => Access::Map { span: map.begin_read()?, offset, stride, crop, bottom_up },
-                    None => Access::File { fd: &plane.fd, offset, stride, crop, bottom_up },
+                match plane.buffer.begin_read()? {
+                    Some(span) => Access::Map { span, offset, stride, crop, bottom_up },
+                    None => Access::File { fd: plane.buffer.fd(), offset, stride, crop, bottom_up },
                 }
             }
         };
-        Ok(ScanoutReader { size: self.size, format: self.format, access, row: Vec::new() })
+        // Ours were converted when they came.
+        let format = if matches!(access, Access::Owned(_)) { PixelFormat::Xrgb8888 } else { self.format };
+        Ok(ScanoutReader { size: self.size, format, access, span: Vec::new() })
     }
 }
 
@@ -266,7 +271,7 @@ pub struct ScanoutReader<'a> {
     size: Size,
     format: PixelFormat,
     access: Access<'a>,
-    row: Vec<u8>,
+    span: Vec<u8>,
 }
 
 enum Access<'a> {
@@ -291,48 +296,84 @@ impl ScanoutReader<'_> {
                 found: u64::try_from(bgrx.len()).unwrap_or(0),
             });
         }
-        for (y, out) in (rect.y..rect.bottom()).zip(bgrx.chunks_exact_mut(packed)) {
-            self.read_row(rect.x, y, out)?;
+        // A system call for a few rows and the gaps between them costs less than one for each row.
+        let at_once = (SPAN_BYTES / self.stride().max(1)).max(1);
+        let mut y = rect.y;
+        for out in bgrx.chunks_mut(packed.saturating_mul(at_once)) {
+            self.read_rows(rect.x, y, packed, out)?;
+            y += u32::try_from(at_once).unwrap_or(u32::MAX);
         }
         Ok(())
     }
 
-    /// Reads pixels of row `y` from column `x` on, as many as `out` holds.
-    fn read_row(&mut self, x: u32, y: u32, out: &mut [u8]) -> Result<(), ScanoutError> {
-        let pixels = out.len() / 4;
-        let bytes_per_pixel = u64::from(self.format.bytes_per_pixel());
-        // Where the row starts, from the numbers checked when the scanout was made.
-        let start = |offset: u64, stride: u32, crop: Rect, bottom_up: bool, height: u32| {
-            let row = if bottom_up { height.saturating_sub(1).saturating_sub(y) } else { y };
-            let row = u64::from(crop.y) + u64::from(row);
-            offset + row * u64::from(stride) + (u64::from(crop.x) + u64::from(x)) * bytes_per_pixel
+    /// Reads rows from row `y` and column `x` on: as many as `out` holds, of `packed` bytes each there.
+    fn read_rows(&mut self, x: u32, y: u32, packed: usize, out: &mut [u8]) -> Result<(), ScanoutError> {
+        let stride = self.stride();
+        let rows = out.len() / packed;
+        let row = packed / 4 * bytes(u64::from(self.format.bytes_per_pixel()))?;
+        let span = stride * rows.saturating_sub(1) + row;
+        // Where the rows start, from the numbers checked when the scanout was made.
+        let start = |offset: u64, crop: Rect, bottom_up: bool| {
+            let below = u64::from(y) + u64::try_from(rows).unwrap_or(u64::MAX);
+            let lowest = if bottom_up { u64::from(self.size.height).saturating_sub(below) } else { y.into() };
+            let left = (u64::from(crop.x) + u64::from(x)) * u64::from(self.format.bytes_per_pixel());
+            offset + (u64::from(crop.y) + lowest) * u64::try_from(stride).unwrap_or(u64::MAX) + left
         };
-        let height = self.size.height;
-        let direct = self.format.is_bgrx();
-        if !direct {
-            self.row.resize(pixels * bytes(bytes_per_pixel)?, 0);
-        }
-        match &mut self.access {
+        let (from, stride, bottom_up) = match &self.access {
             Access::Owned(data) => {
-                let at = bytes((u64::from(y) * u64::from(self.size.width) + u64::from(x)) * 4)?;
-                let from = data.get(at..).and_then(|rest| rest.get(..out.len()));
-                out.copy_from_slice(from.ok_or(ScanoutError::NotLinear("its rows end early"))?);
-                return Ok(());
+                let at = bytes(start(0, self.size.rect(), false))?;
+                let from = data.get(at..).and_then(|rest| rest.get(..span));
+                (from.ok_or(ScanoutError::NotLinear("its rows end early"))?, stride, false)
             }
-            Access::File { fd, offset, stride, crop, bottom_up } => {
-                let at = start(*offset, *stride, *crop, *bottom_up, height);
-                read_at(fd, at, if direct { &mut *out } else { &mut self.row })?;
+            Access::File { fd, offset, crop, bottom_up, .. } => {
+                let at = start(*offset, *crop, *bottom_up);
+                if self.format.is_bgrx() && !bottom_up && (row == stride || rows == 1) {
+                    return Ok(read_at(fd, at, out)?);
+                }
+                let buffer = first(&mut self.span, span);
+                read_at(fd, at, buffer)?;
+                (&*buffer, stride, *bottom_up)
             }
-            Access::Map { span, offset, stride, crop, bottom_up } => {
-                let at = start(*offset, *stride, *crop, *bottom_up, height);
-                span.copy_to(at, if direct { &mut *out } else { &mut self.row })?;
+            Access::Map { span: map, offset, crop, bottom_up, .. } => {
+                // A device's memory may be slow to read: no byte more than needed.
+                let mut at = start(*offset, *crop, *bottom_up);
+                let buffer = first(&mut self.span, row * rows);
+                for to in buffer.chunks_exact_mut(row) {
+                    map.copy_to(at, to)?;
+                    at += u64::try_from(stride).unwrap_or(u64::MAX);
+                }
+                (&*buffer, row, *bottom_up)
             }
-        }
-        if !direct {
-            self.format.to_bgrx(&self.row, out);
+        };
+        let copy = |(from, to): (&[u8], &mut [u8])| match from.get(..row) {
+            Some(from) if self.format.is_bgrx() => to.copy_from_slice(from),
+            _ => self.format.to_bgrx(from, to),
+        };
+        let to = out.chunks_exact_mut(packed);
+        if bottom_up {
+            from.chunks(stride).zip(to.rev()).for_each(copy);
+        } else {
+            from.chunks(stride).zip(to).for_each(copy);
         }
         Ok(())
     }
+
+    /// Bytes from one row to the next where they are read.
+    fn stride(&self) -> usize {
+        let stride = match self.access {
+            Access::Owned(_) => self.size.width.saturating_mul(4),
+            Access::File { stride, .. } | Access::Map { stride, .. } => stride,
+        };
+        usize::try_from(stride).unwrap_or(usize::MAX)
+    }
+}
+
+/// The first `len` bytes of a buffer, made longer where it must be, never shorter.
+fn first(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    buffer.get_mut(..len).unwrap_or_default()
 }
 
 /// Rows of pixels in a message, checked to be there.
@@ -426,9 +467,9 @@ mod tests {
     }
 
     fn linear(fd: OwnedFd, bottom_up: bool) -> Dmabuf {
-        use crate::frame::DmabufPlane;
+        use crate::frame::{Buffer, DmabufPlane};
         Dmabuf {
-            planes: vec![DmabufPlane { fd: Arc::new(fd), offset: 0, stride: 8 }],
+            planes: vec![DmabufPlane { buffer: Arc::new(Buffer::new(fd).unwrap()), offset: 0, stride: 8 }],
             fourcc: u32::from_le_bytes(*b"XR24"),
             modifier: MODIFIER_LINEAR,
             backing: Size::new(1, 2),
@@ -451,6 +492,37 @@ mod tests {
         let bytes = [1, 2, 3, 0, 9, 9, 9, 9, 4, 5, 6, 0];
         assert_eq!(all(&Scanout::dmabuf(linear(memfd(&bytes), true)).unwrap()), [4, 5, 6, 0, 1, 2, 3, 0]);
         assert_eq!(all(&Scanout::dmabuf(linear(memfd(&bytes), false)).unwrap()), [1, 2, 3, 0, 4, 5, 6, 0]);
+    }
+
+    #[test]
+    fn a_part_is_the_same_part_of_the_whole_however_it_is_stored() {
+        let (width, height, stride, gap) = (300_u32, 90_u32, 1300_u32, 100);
+        let pixels: Vec<u8> =
+            (0..stride * height).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let file = |offset: usize| memfd(&[&vec![9; offset], pixels.as_slice()].concat());
+        let buffer = |bottom_up| {
+            let mut dmabuf = linear(file(gap), bottom_up);
+            (dmabuf.planes[0].offset, dmabuf.planes[0].stride) = (100, stride);
+            (dmabuf.backing, dmabuf.crop) = (Size::new(width + 25, height), Rect::new(5, 0, width, height));
+            Scanout::dmabuf(dmabuf).unwrap()
+        };
+        let by_value = |data: &[u8]| Scanout::owned(width, height, stride, XRGB, data).unwrap();
+        let upside_down: Vec<u8> = pixels.chunks(stride as usize).rev().flatten().copied().collect();
+        let pairs = [
+            (by_value(&pixels), Scanout::shared(file(gap), 100, width, height, stride, XRGB).unwrap()),
+            (by_value(&pixels[20..].iter().copied().chain([0; 20]).collect::<Vec<_>>()), buffer(false)),
+            (by_value(&upside_down[20..].iter().copied().chain([0; 20]).collect::<Vec<_>>()), buffer(true)),
+        ];
+        for (expected, other) in pairs {
+            for part in [Rect::new(0, 0, width, height), Rect::new(7, 3, 120, 80), Rect::new(299, 0, 1, 90)] {
+                let read = |scanout: &Scanout| {
+                    let mut out = vec![0; part.area() as usize * 4];
+                    scanout.reader().unwrap().read(part, &mut out).unwrap();
+                    out.chunks(4).flat_map(|p| [p[0], p[1], p[2]]).collect::<Vec<_>>()
+                };
+                assert!(read(&expected) == read(&other), "{part:?} of {other:?}");
+            }
+        }
     }
 
     #[test]

@@ -83,9 +83,9 @@ fn show(scanout: &Scanout, means: Means) -> Result<Message, CallError> {
     Ok(match (means, scanout.as_dmabuf(), scanout.as_shared()) {
         (Means::Dmabuf2, Some(dmabuf), _) => dmabuf2(dmabuf)?,
         (Means::Dmabuf, Some(dmabuf), _) => {
-            let plane = dmabuf.planes.first().ok_or(ScanoutError::NotLinear("it has no plane"))?;
+            let plane = dmabuf.planes.first().ok_or(zbus::Error::InvalidField)?; // there is one
             let body = (
-                Fd::from(plane.fd.as_fd()),
+                Fd::from(plane.buffer.fd().as_fd()),
                 size.width,
                 size.height,
                 plane.stride,
@@ -110,7 +110,7 @@ fn show(scanout: &Scanout, means: Means) -> Result<Message, CallError> {
 
 fn dmabuf2(dmabuf: &Dmabuf) -> zbus::Result<Message> {
     let (crop, backing) = (dmabuf.crop, dmabuf.backing);
-    let fds: Vec<Fd<'_>> = dmabuf.planes.iter().map(|plane| plane.fd.as_fd().into()).collect();
+    let fds: Vec<Fd<'_>> = dmabuf.planes.iter().map(|plane| plane.buffer.fd().as_fd().into()).collect();
     let offsets: Vec<u32> = dmabuf.planes.iter().map(|plane| plane.offset).collect();
     let strides: Vec<u32> = dmabuf.planes.iter().map(|plane| plane.stride).collect();
     let planes = u32::try_from(dmabuf.planes.len()).unwrap_or(0); // at most four

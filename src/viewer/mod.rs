@@ -2,6 +2,8 @@
 
 mod decide;
 mod roster;
+mod sharpen;
 
 pub use decide::{Abilities, Delivery, Reason, VideoPolicy, decide};
 pub use roster::{Roster, Seat, ViewerInfo};
+pub use sharpen::Sharpen;

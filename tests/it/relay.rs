@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qemu_spice::frame::{
-    ConsoleId, Cursor, Dmabuf, DmabufPlane, GuestCommand, Pointer, PointerButton, Rect, Scanout, Size,
+    Buffer, ConsoleId, Cursor, Dmabuf, DmabufPlane, GuestCommand, Pointer, PointerButton, Rect, Scanout, Size,
 };
 use qemu_spice::hub::{Console, ConsoleInfo, Hub, Leds, ReleaseQueue};
 use qemu_spice::relay::Relay;
@@ -109,7 +109,11 @@ fn shared(fd: OwnedFd) -> Scanout {
 
 fn dmabuf(fd: OwnedFd) -> Scanout {
     Scanout::dmabuf(Dmabuf {
-        planes: vec![DmabufPlane { fd: Arc::new(fd), offset: 0, stride: SIZE.width * 4 }],
+        planes: vec![DmabufPlane {
+            buffer: Arc::new(Buffer::new(fd).unwrap()),
+            offset: 0,
+            stride: SIZE.width * 4,
+        }],
         fourcc: XR24,
         modifier: 0,
         backing: SIZE,

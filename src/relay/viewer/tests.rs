@@ -1,5 +1,5 @@
 use super::*;
-use crate::frame::{ConsoleId, DmabufPlane, MODIFIER_LINEAR, Size};
+use crate::frame::{Buffer, ConsoleId, DmabufPlane, MODIFIER_LINEAR, Size};
 use crate::hub::{Console, Hub, ReleaseQueue, Subscription};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -23,8 +23,8 @@ fn shared(size: Size) -> Scanout {
 }
 
 fn dmabuf(backing: Size, crop: Rect, offset: u32) -> Scanout {
-    let fd = Arc::new(memfd(u64::from(offset) + backing.area() * 4));
-    let planes = vec![DmabufPlane { fd, offset, stride: backing.width * 4 }];
+    let buffer = Arc::new(Buffer::new(memfd(u64::from(offset) + backing.area() * 4)).unwrap());
+    let planes = vec![DmabufPlane { buffer, offset, stride: backing.width * 4 }];
     let fourcc = u32::from_le_bytes(*b"XR24");
     Scanout::dmabuf(Dmabuf { planes, fourcc, modifier: MODIFIER_LINEAR, backing, crop, bottom_up: false })
         .unwrap()

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::connection::{Connection, Turn};
+use super::video::Video;
 use super::{ChannelEnd, Server};
 use crate::encode::{Codec, Item, Profile};
 use crate::frame::{Rect, ScanoutInfo};
 use crate::hub::{Change, Console, Release, Subscription};
-use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video};
+use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video as EncodedPicture};
 use crate::spice::images::images;
 use crate::spice::wire::Payload;
-use crate::spice::wire::msg::display::{GlScanout, ImageData};
-use crate::viewer::{Delivery, Reason, VideoPolicy, decide};
+use crate::spice::wire::msg::display::ImageData;
+use crate::viewer::{Delivery, Reason, Seat, VideoPolicy, decide};
 
 /// Starts the machine.
 pub(super) fn start(request: &LinkRequest, now: Instant) -> DisplayChannel {
@@ -23,6 +24,7 @@ pub(super) fn start(request: &LinkRequest, now: Instant) -> DisplayChannel {
 pub(super) async fn run(
     server: &Server,
     console: Arc<Console>,
+    seat: Seat,
     mut connection: Connection<DisplayChannel>,
 ) -> Result<(), ChannelEnd> {
     let mut info = console.info();
@@ -30,6 +32,7 @@ pub(super) async fn run(
     let mut viewer = Viewer {
         server,
         console,
+        seat,
         passes_fds,
         chosen: None,
         pictures: Pictures::None,
@@ -58,6 +61,8 @@ pub(super) async fn run(
 struct Viewer<'a> {
     server: &'a Server,
     console: Arc<Console>,
+    /// Where it is written down how the client gets the picture.
+    seat: Seat,
     passes_fds: bool,
     chosen: Option<(Delivery, Reason)>,
     pictures: Pictures,
@@ -71,14 +76,16 @@ struct Viewer<'a> {
 enum Pictures {
     None,
     Buffers(Subscription),
-    Video(crate::encode::Stream),
+    Video(Video),
     Images(Subscription),
 }
 
-enum Picture {
+pub(super) enum Picture {
     Flip(Change),
     Encoded(Item),
     Changed(Change),
+    /// A small change of a picture that rests.
+    TouchUp(Change),
 }
 
 impl Pictures {
@@ -86,7 +93,7 @@ impl Pictures {
     async fn next(&mut self) -> Picture {
         match self {
             Self::None => std::future::pending().await,
-            Self::Video(stream) => Picture::Encoded(stream.next().await),
+            Self::Video(video) => video.next().await,
             Self::Buffers(subscription) => Picture::Flip(next_change(subscription).await),
             Self::Images(subscription) => Picture::Changed(next_change(subscription).await),
         }
@@ -118,6 +125,7 @@ impl Viewer<'_> {
         let chosen = decide(abilities, info, self.server.passthrough, video);
         let before = self.chosen.replace(chosen);
         if before != Some(chosen) {
+            self.seat.deliver(label(chosen.0), &chosen.1.to_string());
             tracing::info!(console = %self.console.id(), delivery = ?chosen.0, reason = %chosen.1, "delivery chosen");
         }
         if before.map(|before| before.0) == Some(chosen.0) {
@@ -127,16 +135,22 @@ impl Viewer<'_> {
         self.pictures = match (chosen.0, &self.server.encoders) {
             (Delivery::Passthrough, _) => Pictures::Buffers(self.console.subscribe()),
             (Delivery::Encode, Some(encoders)) => {
-                Pictures::Video(encoders.join(&self.console, Profile { codec: Codec::H264 }))
+                let stream = encoders.join(&self.console, Profile { codec: Codec::H264 });
+                Pictures::Video(Video::new(stream, self.console.subscribe()))
             }
             _ => Pictures::Images(self.console.subscribe()),
         };
     }
 
     async fn show(&mut self, picture: Picture, display: &mut DisplayChannel) {
+        match &picture {
+            Picture::Flip(change) | Picture::Changed(change) => self.seat.sent(change.missed),
+            Picture::Encoded(Item::Frame(_)) => self.seat.sent(0),
+            Picture::Encoded(_) | Picture::TouchUp(_) => {}
+        }
         match picture {
             Picture::Encoded(Item::Frame(frame)) => {
-                let video = Video {
+                let video = EncodedPicture {
                     generation: frame.generation,
                     coded: frame.coded,
                     picture: frame.size,
@@ -152,24 +166,19 @@ impl Viewer<'_> {
             }
             Picture::Flip(change) => self.show_buffer(change, display),
             Picture::Changed(change) => self.show_change(change, display).await,
+            Picture::TouchUp(change) => match encode(change, display.takes_lz4()).await {
+                Ok(images) => display.touch_up(images),
+                Err(error) => tracing::debug!(console = %self.console.id(), %error, "a rest cannot be read"),
+            },
         }
     }
 
     /// Passes the guest's buffer on. A scanout of another kind is for [`Viewer::choose`], which hears of it too.
     fn show_buffer(&mut self, change: Change, display: &mut DisplayChannel) {
         let Some(scanout) = &change.scanout else { return display.blank() };
-        let Some((dmabuf, plane)) = scanout.as_dmabuf().and_then(|d| Some((d, d.planes.first()?))) else {
-            return;
-        };
+        let Some(dmabuf) = scanout.as_dmabuf() else { return };
         if change.replaced {
-            let description = GlScanout {
-                width: dmabuf.backing.width,
-                height: dmabuf.backing.height,
-                stride: plane.stride,
-                fourcc: dmabuf.fourcc,
-                bottom_up: dmabuf.bottom_up,
-            };
-            display.show_scanout(description, plane.fd.clone());
+            display.show_scanout(dmabuf);
         }
         if let Some(damage) = change.damage.rects().iter().copied().reduce(Rect::union) {
             display.draw(damage);
@@ -187,6 +196,15 @@ impl Viewer<'_> {
                 }
             },
         }
+    }
+}
+
+/// What `qemu-spice status` calls it.
+fn label(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::Passthrough => "Passthrough",
+        Delivery::Encode => "Encode(h264)",
+        Delivery::Images => "Images",
     }
 }
 

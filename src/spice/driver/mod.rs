@@ -8,10 +8,11 @@ mod inputs;
 mod keys;
 mod link;
 mod main_channel;
+mod video;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span};
 
@@ -26,17 +27,23 @@ use super::wire::{ChannelType, LinkError, WireError};
 use crate::encode::Encoders;
 use crate::frame::{ConsoleId, GuestCommand};
 use crate::hub::Hub;
-use crate::transport::Stream;
+use crate::transport::{Peer, Stream};
+use crate::viewer::Roster;
+
+/// The most connections that are being linked: strangers can fill this, never the places of those who are in.
+const MAX_LINKING: usize = 64;
 
 /// A SPICE server for one VM.
 pub struct Server {
     hub: Hub,
+    roster: Roster,
     encoders: Option<Encoders>,
     passthrough: bool,
     password: Option<Password>,
     commands: mpsc::Sender<GuestCommand>,
     sessions: Arc<Sessions>,
     keys: Arc<Keys>,
+    linking: Semaphore,
     clock: Clock,
     end: CancellationToken,
 }
@@ -64,15 +71,18 @@ enum ChannelEnd {
     Malformed(#[from] WireError),
     #[error("connection: {0}")]
     Socket(#[from] std::io::Error),
+    #[error("too many connections are being linked")]
+    Crowded,
     #[error("the session ended")]
     Session,
 }
 
 impl Server {
-    /// A server of what `hub` shows. What viewers ask of the guest goes to `commands`. All sessions end with `end`.
+    /// A server of what `hub` shows. Its viewers are entered in `roster`. What they ask of the guest goes to `commands`. All sessions end with `end`.
     #[must_use]
     pub fn new(
         hub: Hub,
+        roster: Roster,
         settings: Settings,
         commands: mpsc::Sender<GuestCommand>,
         end: CancellationToken,
@@ -82,12 +92,14 @@ impl Server {
         keys.refill();
         Self {
             hub,
+            roster,
             encoders,
             passthrough,
             password,
             commands,
             sessions: Arc::default(),
             keys,
+            linking: Semaphore::new(MAX_LINKING),
             clock: Clock::start(),
             end,
         }
@@ -110,13 +122,17 @@ impl Server {
     }
 
     async fn serve_linked(&self, stream: Stream) -> Result<(), ChannelEnd> {
-        let linked = tokio::select! {
-            linked = link::run(self, stream) => linked?,
-            () = self.end.cancelled() => return Err(ChannelEnd::Session),
+        let peer = stream.peer().clone();
+        let linked = {
+            let _place = self.linking.try_acquire().map_err(|_| ChannelEnd::Crowded)?;
+            tokio::select! {
+                linked = link::run(self, stream) => linked?,
+                () = self.end.cancelled() => return Err(ChannelEnd::Session),
+            }
         };
         match linked.request.channel.kind {
             ChannelType::Main => self.serve_main(linked).await,
-            _ => self.serve_other(linked).await,
+            _ => self.serve_other(linked, &peer).await,
         }
     }
 
@@ -142,7 +158,7 @@ impl Server {
         .await
     }
 
-    async fn serve_other(&self, linked: Linked) -> Result<(), ChannelEnd> {
+    async fn serve_other(&self, linked: Linked, peer: &Peer) -> Result<(), ChannelEnd> {
         let request = linked.request;
         let seat = match self.sessions.join(request.connection_id, request.channel) {
             Ok(seat) => seat,
@@ -155,7 +171,8 @@ impl Server {
             match (request.channel.kind, console) {
                 (ChannelType::Display, Some(console)) => {
                     let connection = linked.accept(display::start).await?;
-                    display::run(self, console, connection).await
+                    let seat = self.roster.enter(console.id(), &peer.to_string(), peer.transport());
+                    display::run(self, console, seat, connection).await
                 }
                 (ChannelType::Cursor, Some(console)) => {
                     let session = seat.session();
