@@ -121,15 +121,20 @@ impl Presence {
 }
 
 async fn claim_name(connection: &Connection) -> zbus::Result<()> {
+    const BUS: Option<&str> = Some("org.freedesktop.DBus");
     let unique = connection.unique_name().map_or_else(String::new, ToString::to_string);
-    // Without flags: who is not the first is queued, as QEMU is for its name.
-    match connection.request_name_with_flags(NAME, Default::default()).await {
+    // No flags: who is not the first waits in a queue, as QEMU does for its name. zbus's own default is to push the
+    // first one out.
+    let flags = 0u32;
+    let asked =
+        connection.call_method(BUS, "/org/freedesktop/DBus", BUS, "RequestName", &(NAME, flags)).await;
+    match asked.and_then(|answer| answer.body().deserialize::<RequestNameReply>()) {
         Ok(RequestNameReply::InQueue) => {
-            info!(NAME, unique, "on D-Bus, behind another qemu-spice of the same name");
+            info!(name = NAME, unique, "on D-Bus, behind another qemu-spice of the same name");
         }
-        Ok(_) => info!(NAME, unique, "on D-Bus"),
+        Ok(_) => info!(name = NAME, unique, "on D-Bus"),
         // Such as on the system bus, where a policy says who may have a name.
-        Err(error) => warn!(NAME, unique, %error, "on D-Bus, but not under our name"),
+        Err(error) => warn!(name = NAME, unique, %error, "on D-Bus, but not under our name"),
     }
     Ok(())
 }

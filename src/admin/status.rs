@@ -115,8 +115,7 @@ impl Status {
         if viewers.is_empty() {
             return text + "  no viewers\n";
         }
-        let columns =
-            ["peer", "console", "transport", "delivery", "sent", "dropped", "reason"];
+        let columns = ["peer", "console", "transport", "delivery", "sent", "dropped", "reason"];
         text += &table(
             ["VIEWER", "CONSOLE", "OVER", "DELIVERY", "SENT", "DROPPED", "WHY"],
             viewers.iter().map(|row| columns.map(|column| row.text(column))),

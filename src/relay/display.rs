@@ -71,7 +71,8 @@ impl Console {
 #[interface(name = "org.qemu.Display1.Console", spawn = false)]
 impl Console {
     /// Takes a connected unix stream socket, on which the caller is then shown the console: see
-    /// org.qemu.Display1.Listener. The other end of the socket has to be served by a D-Bus client with that object.
+    /// org.qemu.Display1.Listener. The other end of the socket has to be served by a D-Bus client with that object,
+    /// which is asked for its properties first. QEMU stands still until it has answered; qemu-spice does not.
     fn register_listener(
         &self,
         listener: OwnedFd,
@@ -112,7 +113,7 @@ impl Console {
         0
     }
 
-    /// "Graphic", or "Text" for QEMU's own terminals.
+    /// "Graphic", or "Text" for QEMU's own terminals, which qemu-spice does not show.
     #[zbus(property)]
     fn type_(&self) -> String {
         "Graphic".to_owned()

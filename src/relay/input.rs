@@ -110,8 +110,8 @@ pub(super) struct MultiTouch;
 
 #[interface(name = "org.qemu.Display1.MultiTouch", spawn = false)]
 impl MultiTouch {
-    /// A finger does something: kind 0 begins, 1 moves, 2 ends, 3 is taken back; slot tells fingers apart; x and y are
-    /// pixels. An error if there is no such slot.
+    /// A finger does something: kind 0 begins, 1 moves, 2 ends, 3 is taken back; num_slot tells fingers apart; x and y
+    /// are pixels. An error if there is no such slot.
     fn send_event(&self, kind: u32, num_slot: u64, x: f64, y: f64) -> Result<(), Refusal> {
         let _ = (kind, num_slot, x, y);
         Err(Refusal::Unsupported("there is no touchscreen".to_owned()))

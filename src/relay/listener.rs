@@ -175,9 +175,9 @@ impl Listener {
                 drop(reading);
                 made
             });
-            let made = made.await.unwrap_or_else(|error| {
-                Err(CallError::Message(std::io::Error::other(error).into()))
-            });
+            let made = made
+                .await
+                .unwrap_or_else(|error| Err(CallError::Message(std::io::Error::other(error).into())));
             Done::Made(id, made)
         }))
     }
@@ -270,7 +270,8 @@ async fn connect(socket: ListenerSocket) -> Result<(MessageStream, Vec<String>),
 fn interfaces(answer: &Message) -> Vec<String> {
     let body = answer.body();
     let Ok(properties) = body.deserialize::<HashMap<&str, Value<'_>>>() else { return Vec::new() };
-    let listed = properties.get("Interfaces").and_then(|value| value.downcast_ref::<zbus::zvariant::Array<'_>>().ok());
+    let listed =
+        properties.get("Interfaces").and_then(|value| value.downcast_ref::<zbus::zvariant::Array<'_>>().ok());
     let names = listed.iter().flat_map(|list| list.iter()).take(MAX_INTERFACES);
     names.filter_map(|name| name.downcast_ref::<String>().ok()).collect()
 }

@@ -234,9 +234,7 @@ impl Viewer {
             (Means::Pixels, _) if self.takes.dmabuf => {
                 ("Images", "the listener takes only whole GPU buffers of one plane")
             }
-            (Means::Pixels, _) => {
-                ("Images", "passing buffers through is switched off (--passthrough never)")
-            }
+            (Means::Pixels, _) => ("Images", "passing buffers through is switched off (--passthrough never)"),
         })
     }
 
@@ -345,7 +343,8 @@ impl Takes {
 
 /// Whether `ScanoutDMABUF` has a place for all that is to be said of a buffer.
 fn fits_first_version(dmabuf: &Dmabuf) -> bool {
-    matches!(dmabuf.planes.as_slice(), [plane] if plane.offset == 0) && (dmabuf.crop.x, dmabuf.crop.y) == (0, 0)
+    matches!(dmabuf.planes.as_slice(), [plane] if plane.offset == 0)
+        && (dmabuf.crop.x, dmabuf.crop.y) == (0, 0)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
     clippy::print_stderr
 )]
 
+mod presence;
+mod private_bus;
 mod real_qemu;
 mod relay;
 mod scripted_qemu;

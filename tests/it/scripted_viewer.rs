@@ -206,8 +206,7 @@ fn decode(call: Message) -> Heard {
             numbers.extend([modifier, u64::from(y0_top)]);
         }
         "ScanoutDMABUF2" => {
-            type Args =
-                (Vec<OwnedFd>, u32, u32, u32, u32, Vec<u32>, Vec<u32>, u32, u32, u32, u32, u64, bool);
+            type Args = (Vec<OwnedFd>, u32, u32, u32, u32, Vec<u32>, Vec<u32>, u32, u32, u32, u32, u64, bool);
             let (handles, x, y, w, h, offsets, strides, planes, fourcc, width, height, modifier, y0_top): Args =
                 body.deserialize().unwrap();
             files(handles);

@@ -174,7 +174,11 @@ fn a_buffer_of_an_idle_guest_is_drawn_without_it() {
     rig.damage(Rect::new(0, 0, 64, 64));
     let draw = "draw Dmabuf2 0,0 64x64".to_owned();
     let late = rig.wait(PATIENCE);
-    assert_eq!(names(&late), ["show Dmabuf2".to_owned(), draw], "an update that was missed is not waited for");
+    assert_eq!(
+        names(&late),
+        ["show Dmabuf2".to_owned(), draw],
+        "an update that was missed is not waited for"
+    );
 }
 
 #[test]
@@ -291,7 +295,10 @@ impl Screen {
             }
             Order::Update(scanout, _, rect) => {
                 let shown = self.shown.as_ref();
-                prop_assert!(shown.is_some_and(|s| Arc::ptr_eq(s, scanout)), "an update of what is not shown");
+                prop_assert!(
+                    shown.is_some_and(|s| Arc::ptr_eq(s, scanout)),
+                    "an update of what is not shown"
+                );
                 prop_assert!(scanout.size().rect().contains(*rect));
                 self.stale.retain(|stale| !rect.contains(*stale));
             }
