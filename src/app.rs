@@ -17,8 +17,9 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Bus, Presence};
-use crate::cli::{Cli, Command, Document, Passthrough, RelayBus, Serve, VideoCodec};
+use crate::cli::{Cli, Command, Document, Passthrough, ReadDmabuf, RelayBus, Serve, VideoCodec};
 use crate::encode::{Element, Encoders};
+use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::relay::Relay;
 use crate::source::{Attach, Ended, Source};
@@ -98,7 +99,12 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         let end = end.clone();
         tasks.spawn(async move { end.run_until_cancelled(presence.keep(connection)).await });
     }
-    let source = Source { attach, bus_name: options.bus_name, wait: options.wait };
+    let path = match options.read_dmabuf {
+        ReadDmabuf::Auto => ReadPath::Auto,
+        ReadDmabuf::Gpu => ReadPath::Gpu,
+    };
+    let reads = DmabufReads::new(path, None);
+    let source = Source { attach, bus_name: options.bus_name, wait: options.wait, reads };
     let mut source = tokio::spawn(source.run(hub.clone(), asked, end.clone()));
 
     let settings = Settings { encoders, passthrough, password };

@@ -164,11 +164,19 @@ impl Subscription {
         Some(Change { scanout, replaced, damage, release, missed })
     }
 
-    /// Says that the reader, though it found nothing at the last [`Subscription::take`], is busy until the next: the
-    /// guest does not wait for it.
-    pub fn busy(&self) {
+    /// Says that the reader does not take what is there now: the guest does not wait for it.
+    pub fn leave(&self) {
         if let Some(reader) = lock(&self.console.screen).readers.get_mut(&self.id) {
-            reader.mailbox.busy();
+            reader.mailbox.leave();
+        }
+    }
+
+    /// Rings the bell if there is something to take: for a reader that left and may come back.
+    pub fn remind(&self) {
+        if let Some(reader) = lock(&self.console.screen).readers.get(&self.id)
+            && !reader.mailbox.is_empty()
+        {
+            reader.ring();
         }
     }
 

@@ -7,7 +7,7 @@ use zbus::Message;
 use zbus::zvariant::{self, DynamicType, Fd, Signature};
 
 use super::viewer::{Means, Order, Takes};
-use crate::frame::{Dmabuf, PixelFormat, Rect, Scanout, ScanoutError};
+use crate::frame::{Dmabuf, Rect, Scanout, ScanoutError};
 
 /// Where a listener's object is.
 pub(super) const PATH: &str = "/org/qemu/Display1/Listener";
@@ -21,8 +21,8 @@ const MAP: &str = "org.qemu.Display1.Listener.Unix.Map";
 /// The interface that takes dmabufs of several planes, and parts of them.
 const DMABUF2: &str = "org.qemu.Display1.Listener.Unix.ScanoutDMABUF2";
 
-/// What pixels by value are: what a [`Scanout`] is read as.
-const BY_VALUE: PixelFormat = PixelFormat::Xrgb8888;
+/// The format of pixels by value: what a [`Scanout`] is read as, pixman's `x8r8g8b8`.
+const BY_VALUE: u32 = 0x2002_0888;
 
 /// Why an order did not become a call.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ pub(super) fn message(order: &Order) -> Result<Message, CallError> {
         Order::Update(scanout, Means::Pixels, rect) => {
             let ((x, y, width, height), data) = (given(*rect), pixels(scanout, *rect)?);
             let stride = rect.width.saturating_mul(4);
-            let body = (x, y, width, height, stride, BY_VALUE.pixman(), Bytes(&data));
+            let body = (x, y, width, height, stride, BY_VALUE, Bytes(&data));
             call(LISTENER, "Update", &body)?
         }
         Order::Disable => call(LISTENER, "Disable", &())?,
@@ -96,13 +96,15 @@ fn show(scanout: &Scanout, means: Means) -> Result<Message, CallError> {
             call(LISTENER, "ScanoutDMABUF", &body)?
         }
         (Means::Map, _, Some(memory)) => {
-            let (fd, format) = (Fd::from(memory.fd.as_fd()), scanout.format().pixman());
+            // It has one: it came with it.
+            let format = scanout.format().pixman().ok_or(zbus::Error::InvalidField)?;
+            let fd = Fd::from(memory.fd.as_fd());
             let body = (fd, memory.offset, size.width, size.height, memory.stride, format);
             call(MAP, "ScanoutMap", &body)?
         }
         _ => {
             let (data, stride) = (pixels(scanout, size.rect())?, size.width.saturating_mul(4));
-            let body = (size.width, size.height, stride, BY_VALUE.pixman(), Bytes(&data));
+            let body = (size.width, size.height, stride, BY_VALUE, Bytes(&data));
             call(LISTENER, "Scanout", &body)?
         }
     })

@@ -109,7 +109,7 @@ impl Listener {
                 work = self.next_work()?;
                 if work.is_some() {
                     // The guest must not wait for whatever takes the listener's attention now.
-                    self.subscription.busy();
+                    self.subscription.leave();
                 }
             }
             let done = async {

@@ -9,6 +9,7 @@
     clippy::print_stderr
 )]
 
+mod gpu;
 mod presence;
 mod private_bus;
 mod real_qemu;

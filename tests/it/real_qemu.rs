@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use qemu_spice::admin::{Bus, Presence};
-use qemu_spice::frame::{ConsoleId, GuestCommand};
+use qemu_spice::frame::{ConsoleId, DmabufReads, GuestCommand};
 use qemu_spice::hub::Hub;
 use qemu_spice::relay::Relay;
 use qemu_spice::source::{Attach, Ended, Source};
@@ -141,7 +141,7 @@ async fn wait_for_the_same_text(qemu: &RealQemu, hub: &Hub) {
 }
 
 fn source(attach: Attach, wait: bool) -> Source {
-    Source { attach, bus_name: "org.qemu".into(), wait }
+    Source { attach, bus_name: "org.qemu".into(), wait, reads: DmabufReads::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,11 +222,8 @@ async fn offered_again_the_picture_is_the_one_qemu_has() {
     for _ in 0..2 {
         let viewer = Hub::default();
         let (commands, receiver) = mpsc::channel(16);
-        let again = Source {
-            attach: Attach::Bus(bus.address.clone()),
-            bus_name: "org.qemu.spice".into(),
-            wait: true,
-        };
+        let mut again = source(Attach::Bus(bus.address.clone()), true);
+        again.bus_name = "org.qemu.spice".into();
         tokio::spawn(again.run(viewer.clone(), receiver, end.clone()));
         viewers.push((viewer, commands));
     }

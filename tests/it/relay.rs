@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qemu_spice::frame::{
-    Buffer, ConsoleId, Cursor, Dmabuf, DmabufPlane, GuestCommand, Pointer, PointerButton, Rect, Scanout, Size,
+    Buffer, ConsoleId, Cursor, Dmabuf, DmabufPlane, DmabufReads, GuestCommand, Pointer, PointerButton, Rect,
+    Scanout, Size,
 };
 use qemu_spice::hub::{Console, ConsoleInfo, Hub, Leds, ReleaseQueue};
 use qemu_spice::relay::Relay;
@@ -108,19 +109,10 @@ fn shared(fd: OwnedFd) -> Scanout {
 }
 
 fn dmabuf(fd: OwnedFd) -> Scanout {
-    Scanout::dmabuf(Dmabuf {
-        planes: vec![DmabufPlane {
-            buffer: Arc::new(Buffer::new(fd).unwrap()),
-            offset: 0,
-            stride: SIZE.width * 4,
-        }],
-        fourcc: XR24,
-        modifier: 0,
-        backing: SIZE,
-        crop: SIZE.rect(),
-        bottom_up: true,
-    })
-    .unwrap()
+    let plane = DmabufPlane { buffer: Arc::new(Buffer::new(fd).unwrap()), offset: 0, stride: SIZE.width * 4 };
+    let (planes, crop) = (vec![plane], SIZE.rect());
+    let dmabuf = Dmabuf { planes, fourcc: XR24, modifier: 0, backing: SIZE, crop, bottom_up: true };
+    Scanout::dmabuf(dmabuf, &DmabufReads::default()).unwrap()
 }
 
 async fn eventually(mut is: impl FnMut() -> bool) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::frame::{Buffer, ConsoleId, DmabufPlane, MODIFIER_LINEAR, Size};
+use crate::frame::{Buffer, ConsoleId, DmabufPlane, DmabufReads, MODIFIER_LINEAR, Size};
 use crate::hub::{Console, Hub, ReleaseQueue, Subscription};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -26,8 +26,9 @@ fn dmabuf(backing: Size, crop: Rect, offset: u32) -> Scanout {
     let buffer = Arc::new(Buffer::new(memfd(u64::from(offset) + backing.area() * 4)).unwrap());
     let planes = vec![DmabufPlane { buffer, offset, stride: backing.width * 4 }];
     let fourcc = u32::from_le_bytes(*b"XR24");
-    Scanout::dmabuf(Dmabuf { planes, fourcc, modifier: MODIFIER_LINEAR, backing, crop, bottom_up: false })
-        .unwrap()
+    let modifier = MODIFIER_LINEAR;
+    let dmabuf = Dmabuf { planes, fourcc, modifier, backing, crop, bottom_up: false };
+    Scanout::dmabuf(dmabuf, &DmabufReads::default()).unwrap()
 }
 
 fn whole(size: Size) -> Scanout {
@@ -65,7 +66,7 @@ impl Rig {
         let mut told = Vec::new();
         loop {
             while let Some(next) = self.viewer.poll(self.now) {
-                self.subscription.busy();
+                self.subscription.leave();
                 told.push((next.id, next.order));
             }
             match self.viewer.wants_change().then(|| self.subscription.take()).flatten() {
