@@ -155,6 +155,26 @@ async fn a_buffer_is_passed_on_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_several_planes_each_is_passed_on() {
+    let offered = offer(true).await;
+    let buffers = [buffer(), buffer()].map(|fd| Arc::new(Buffer::new(fd).unwrap()));
+    let files = [buffers[0].id(), buffers[1].id(), buffers[1].id()].to_vec();
+    let plane = |buffer: &Arc<Buffer>, offset, stride| DmabufPlane { buffer: buffer.clone(), offset, stride };
+    let planes = vec![plane(&buffers[0], 0, 256), plane(&buffers[1], 64, 32), plane(&buffers[1], 512, 64)];
+    let (modifier, crop) = (0x0100_0000_0000_0004, Rect::new(8, 4, 40, 20));
+    let dmabuf = Dmabuf { planes, fourcc: XR24, modifier, backing: SIZE, crop, bottom_up: false };
+    offered.console.show(Some(Scanout::dmabuf(dmabuf, &DmabufReads::default()).unwrap()));
+    let mut viewer = offered.viewer(EVERYTHING, Answers::All).await;
+    let heard = viewer.heard().await;
+    assert_eq!((heard.name.as_str(), heard.files()), ("ScanoutDMABUF2", files));
+    let strides = [256, 32, 64];
+    let expected =
+        [&[8, 4, 40, 20, 0, 64, 512][..], &strides, &[3, u64::from(XR24), 64, 32, modifier, 0]].concat();
+    assert_eq!(heard.numbers, expected);
+    assert_eq!(viewer.heard().await.numbers, [0, 0, 40, 20]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn shared_memory_is_passed_on_and_pixels_go_by_value() {
     let offered = offer(true).await;
     let fd = buffer();
@@ -258,6 +278,48 @@ async fn a_viewer_that_never_answers_holds_up_nobody_else() {
     assert!(told < 16, "the stuck viewer was told {told} things");
 }
 
+/// Connects as a listener that takes pixels, byte by byte: authentication, and the answer to the one question.
+fn join_by_hand(mut socket: &UnixStream) {
+    use std::io::{Read, Write};
+    let user = rustix::process::getuid().as_raw().to_string();
+    let user: String = user.bytes().map(|digit| format!("{digit:02x}")).collect();
+    write!(socket, "\0AUTH EXTERNAL {user}\r\n").unwrap();
+    assert!(socket.read(&mut [0; 256]).unwrap() > 0);
+    socket.write_all(b"BEGIN\r\n").unwrap();
+    let mut call = [0; 256];
+    assert!(socket.read(&mut call).unwrap() > 16);
+    // Without contents: only the serial of what it answers, in the header.
+    let mut answer = vec![b'l', 2, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0, 5, 1, b'u', 0];
+    answer.extend(&call[8..12]);
+    socket.write_all(&answer).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_talks_nonsense_is_gone() {
+    use std::io::Write;
+    let offered = offer(true).await;
+    let endless: Vec<u8> = [b'l', 1, 0, 1].into_iter().cycle().take(4096).collect();
+    // A call of 100 MB, no message at all, one of another version, calls whose answers nobody reads.
+    let huge = [b'l', 1, 0, 1, 0, 0, 0, 6, 1, 0, 0, 0, 16, 0, 0, 0];
+    let ping = {
+        let call = zbus::Message::method_call("/", "Ping").unwrap();
+        call.build(&()).unwrap().data().bytes().repeat(100_000)
+    };
+    for words in [&huge[..], &endless, b"l\x01\x00\x09aaaaaaaaaaaa", b"hello, this is HTTP", &ping] {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        register_fd(&offered.bus, None, 0, theirs.into()).await.unwrap();
+        let words = words.to_vec();
+        let said = tokio::task::spawn_blocking(move || {
+            join_by_hand(&ours);
+            let _ = (&ours).write_all(&words);
+            ours
+        });
+        let socket = tokio::time::timeout(PATIENCE, said).await.expect("it is read for ever").unwrap();
+        eventually(|| offered.roster.snapshot().is_empty()).await;
+        drop(socket);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewer_that_does_not_read_holds_up_nobody_else() {
     let offered = offer(true).await;
@@ -268,20 +330,7 @@ async fn a_viewer_that_does_not_read_holds_up_nobody_else() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     register_fd(&offered.bus, None, 0, theirs.into()).await.unwrap();
     std::thread::spawn(move || {
-        use std::io::{Read, Write};
-        let mut socket = &ours;
-        let user = rustix::process::getuid().as_raw().to_string();
-        let user: String = user.bytes().map(|digit| format!("{digit:02x}")).collect();
-        write!(socket, "\0AUTH EXTERNAL {user}\r\n").unwrap();
-        let _ = socket.read(&mut [0; 256]);
-        socket.write_all(b"BEGIN\r\n").unwrap();
-        // What it takes: an empty answer to the first call, whatever serial that has.
-        let mut call = [0; 256];
-        let _ = socket.read(&mut call).unwrap();
-        let serial = &call[8..12];
-        let mut answer = vec![b'l', 2, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0, 5, 1, b'u', 0];
-        answer.extend(serial);
-        socket.write_all(&answer).unwrap();
+        join_by_hand(&ours);
         std::thread::sleep(Duration::from_secs(60));
     });
     let mut quick = offered.viewer(&[], Answers::All).await;

@@ -117,10 +117,21 @@ fn each_kind_of_memory_goes_the_best_way_there_is() {
     let part = || dmabuf(Size::new(16, 4), Rect::new(8, 0, 8, 4), 0);
     let old = Takes { dmabuf2: false, ..ALL };
     let plain = Takes { dmabuf2: false, dmabuf: false, map: false };
+    let tiled = || {
+        let buffer = Arc::new(Buffer::new(memfd(1 << 16)).unwrap());
+        let planes =
+            [0, 4096].map(|offset| DmabufPlane { buffer: buffer.clone(), offset, stride: 128 }).into();
+        let (fourcc, crop) = (u32::from_le_bytes(*b"XR24"), size.rect());
+        let dmabuf =
+            Dmabuf { planes, fourcc, modifier: 0x0100_0000_0000_0004, backing: size, crop, bottom_up: false };
+        Scanout::dmabuf(dmabuf, &DmabufReads::default()).unwrap()
+    };
     let huge = || Scanout::shared(memfd(16384 * 8192 * 4), 0, 16384, 8192, 65536, XRGB).unwrap();
     for (takes, scanout, expected) in [
         (ALL, whole(size), &["show Dmabuf2", "draw Dmabuf2 0,0 8x4"][..]),
         (ALL, part(), &["show Dmabuf2", "draw Dmabuf2 0,0 8x4"]),
+        (ALL, tiled(), &["show Dmabuf2", "draw Dmabuf2 0,0 8x4"]),
+        (old, tiled(), &["show Pixels"]),
         (old, whole(size), &["show Dmabuf", "draw Dmabuf 0,0 8x4"]),
         (old, part(), &["show Pixels"]),
         (old, dmabuf(size, size.rect(), 64), &["show Pixels"]),
