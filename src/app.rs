@@ -88,7 +88,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let (commands, asked) = mpsc::channel(COMMANDS);
     let passthrough = options.passthrough == Passthrough::Auto;
     let attach = attach(&options)?;
-    if let Some(bus) = relay_bus(options.relay_bus.as_ref(), &attach) {
+    if let Some(bus) = relay_bus(&options, &attach) {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
         let presence = Presence { bus, hub: hub.clone(), roster: roster.clone(), relay };
         // A bus that the user asked for has to be there.
@@ -191,10 +191,12 @@ fn attach(options: &Serve) -> anyhow::Result<Attach> {
     })
 }
 
-/// The bus to offer the display on: as the user says, else the one QEMU is on.
-fn relay_bus(option: Option<&RelayBus>, attach: &Attach) -> Option<Bus> {
-    match (option, attach) {
+/// The bus to offer the display on: as the user says, else the one QEMU is on. What another qemu-spice offers there is
+/// not offered a third time: it would be ours in the end.
+fn relay_bus(options: &Serve, attach: &Attach) -> Option<Bus> {
+    match (&options.relay_bus, attach) {
         (Some(RelayBus::None), _) | (None, Attach::Peer(_) | Attach::Qmp(_)) => None,
+        (None, _) if options.bus_name == admin::NAME => None,
         (Some(RelayBus::Session), _) | (None, Attach::SessionBus) => Some(Bus::Session),
         (Some(RelayBus::Address(address)), _) | (None, Attach::Bus(address)) => {
             Some(Bus::Address(address.clone()))

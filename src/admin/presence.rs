@@ -15,6 +15,9 @@ use crate::viewer::Roster;
 /// How long a bus has to take us in.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// The most messages of callers that wait to be handled; each can have the 128 MiB that D-Bus allows.
+const QUEUE: usize = 8;
+
 /// How long until a bus that is not there, or went away, is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -63,7 +66,8 @@ impl Bus {
             Self::Session => Builder::session()?,
             Self::Address(address) => Builder::address(address.as_str())?,
         }
-        .method_timeout(DEADLINE))
+        .method_timeout(DEADLINE)
+        .max_queued(QUEUE))
     }
 
     async fn within(

@@ -125,10 +125,10 @@ impl Shared {
             None => peer.to_owned(),
         };
         let seat = self.roster.enter(id, &name, "dbus");
-        self.say(|| info!(console = %id, viewer = name, "a D-Bus viewer registered a listener"));
         let mut guest = self.hub.guest();
         tokio::spawn(async move {
             let shared = &place.shared;
+            shared.say(|| info!(console = %id, viewer = name, "a D-Bus viewer registered a listener"));
             let gone = guest.wait_for(|guest| !guest.consoles.contains_key(&id));
             let ended = tokio::select! {
                 ended = listener::run(socket, console, seat, shared.passthrough) => ended,
