@@ -2,8 +2,10 @@
 
 mod dmabuf;
 mod file;
+mod gst_memory;
 mod inherited;
 
 pub use dmabuf::{DmabufMap, ReadSpan, is_dmabuf};
 pub use file::{FileId, file_size, read_at};
+pub use gst_memory::dmabuf_memory;
 pub use inherited::inherited_fd;
