@@ -127,6 +127,7 @@ impl Picture {
         let Some(rect) = rect.even().intersection(self.size.rect()) else { return Ok(()) };
         let row_bytes = rect.width.saturating_mul(4);
         let rows = (BAND_BYTES / row_bytes / 2 * 2).max(2);
+        scanout.announce(rect);
         let mut y = rect.y;
         while y < rect.bottom() {
             let part = Rect { y, height: rows.min(rect.bottom() - y), ..rect };

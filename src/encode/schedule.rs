@@ -108,6 +108,11 @@ impl<T: Clone> Schedule<T> {
         viewer.slot.take()
     }
 
+    /// Whether any viewer waits for something.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.viewers.values().any(|viewer| viewer.waiting)
+    }
+
     /// A viewer cannot decode what it has.
     pub(super) fn lose(&mut self, id: u64) {
         if let Some(viewer) = self.viewers.get_mut(&id).filter(|_| self.notice.is_none()) {

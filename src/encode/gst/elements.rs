@@ -86,7 +86,7 @@ struct Row {
 pub(super) struct Import {
     /// The elements before it that convert. The last can turn the picture over.
     pub(super) chain: &'static [&'static str],
-    /// The feature of the caps for the buffer; nothing for memory that is mapped.
+    /// The feature of the caps for the buffer; nothing for memory that is mapped, which only tests do.
     pub(super) feature: &'static str,
     /// Caps of what the encoder gets then.
     pub(super) output: &'static str,

@@ -42,6 +42,8 @@ impl Term {
 
 /// The guest's buffer as GStreamer takes it, no byte copied, with where its planes really are. Holds the lease.
 ///
+/// Not for memory that only pretends to be a dmabuf: GStreamer may map it, and it can be cut short.
+///
 /// # Errors
 /// If there are no more file descriptors, or GStreamer does not take such a buffer.
 pub(super) fn import(
@@ -50,7 +52,7 @@ pub(super) fn import(
     lease: &Lease,
 ) -> Result<gst::Buffer, String> {
     let format = PixelFormat::from_fourcc(dmabuf.fourcc).and_then(video_format);
-    let (format, _) = format.ok_or("no format for the guest's buffer")?;
+    let format = format.ok_or("no format for the guest's buffer")?;
     let mut buffer = gst::Buffer::new();
     let writable = buffer.get_mut().ok_or("its buffer is not ours")?;
     let (mut start, mut offsets, mut strides) = (0_usize, Vec::new(), Vec::new());

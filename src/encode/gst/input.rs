@@ -34,15 +34,16 @@ pub(crate) fn input(element: Element, dmabuf: Option<&Dmabuf>, version: Version)
 
 fn import(element: Element, dmabuf: &Dmabuf, version: Version) -> Option<Input> {
     let how = element.import()?;
-    let (format, planes) = video_format(PixelFormat::from_fourcc(dmabuf.fourcc)?)?;
+    let pixels = PixelFormat::from_fourcc(dmabuf.fourcc)?;
+    let format = video_format(pixels)?;
     let whole = dmabuf.crop == dmabuf.backing.rect();
     let even = dmabuf.crop.width.is_multiple_of(2) && dmabuf.crop.height.is_multiple_of(2);
-    if dmabuf.planes.len() != planes || !even || !(whole || how.crops) {
+    if dmabuf.planes.len() != pixels.planes() || !even || !(whole || how.crops) {
         return None;
     }
     let feature = how.feature;
     let rows = matches!(dmabuf.modifier, MODIFIER_LINEAR | MODIFIER_INVALID);
-    let caps = if feature.is_empty() {
+    let mut caps = if feature.is_empty() {
         rows.then(|| format!("video/x-raw,format={format}"))?
     } else if version < DMA_DRM {
         rows.then(|| format!("video/x-raw({feature}),format={format}"))?
@@ -50,24 +51,15 @@ fn import(element: Element, dmabuf: &Dmabuf, version: Version) -> Option<Input> 
         let drm_format = drm_format(dmabuf.fourcc, dmabuf.modifier)?;
         format!("video/x-raw({feature}),format=DMA_DRM,drm-format=(string){drm_format}")
     };
+    if pixels == PixelFormat::Nv12 {
+        caps += ",colorimetry=bt709"; // as the CPU reads it
+    }
     Some(Input::Dmabuf { caps, bottom_up: dmabuf.bottom_up })
 }
 
-/// GStreamer's name of a format, and how many planes it has. Those that GPUs import; video that a guest scans out
-/// in its own format is left to the CPU.
-pub(super) fn video_format(format: PixelFormat) -> Option<(VideoFormat, usize)> {
-    let format = match format {
-        PixelFormat::Xrgb8888 => VideoFormat::Bgrx,
-        PixelFormat::Argb8888 => VideoFormat::Bgra,
-        PixelFormat::Xbgr8888 => VideoFormat::Rgbx,
-        PixelFormat::Abgr8888 => VideoFormat::Rgba,
-        PixelFormat::Rgbx8888 => VideoFormat::Xbgr,
-        PixelFormat::Rgba8888 => VideoFormat::Abgr,
-        PixelFormat::Bgrx8888 => VideoFormat::Xrgb,
-        PixelFormat::Bgra8888 => VideoFormat::Argb,
-        _ => return None,
-    };
-    Some((format, 1))
+/// GStreamer's word for a format; there is none where its version does not know the format.
+pub(super) fn video_format(format: PixelFormat) -> Option<VideoFormat> {
+    Some(VideoFormat::from_string(format.gst_name()?)).filter(|&format| format != VideoFormat::Unknown)
 }
 
 /// GStreamer's name of a fourcc with a modifier: `XR24`, or `XR24:0x0100000000000002`. There is none for
@@ -122,7 +114,8 @@ mod tests {
             (Element::Qsv, b"XR24", linear_mod, old, plain),
             (Element::Msdk, b"XR24", TILED, new, tiled),
             (Element::Va, b"AB24", linear_mod, old, Some("video/x-raw(memory:DMABuf),format=RGBA")),
-            (Element::Va, b"RG16", linear_mod, new, None),
+            (Element::Va, b"NV12", linear_mod, new, None), // needs another plane
+            (Element::Va, b"AR15", linear_mod, new, None), // GStreamer has no name for it
             (Element::Nv, b"XR24", linear_mod, new, None),
             (Element::V4l2, b"XR24", linear_mod, new, None),
             (Element::X264, b"XR24", linear_mod, new, None),
@@ -149,6 +142,12 @@ mod tests {
         assert!(matches!(flipped, Input::Dmabuf { bottom_up: true, .. }), "upside down");
         let compressed = of(|d| d.planes.extend(dmabuf(b"XR24", 0).planes), Element::Va);
         assert_eq!(compressed, Input::Planes, "a plane of compression data is left out");
+        let video: fn(&mut Dmabuf) = |d| {
+            d.planes.extend(dmabuf(b"NV12", 0).planes);
+            d.fourcc = u32::from_le_bytes(*b"NV12");
+        };
+        let Input::Dmabuf { caps, .. } = of(video, Element::Va) else { panic!("NV12 is not imported") };
+        assert!(caps.ends_with("drm-format=(string)NV12,colorimetry=bt709"), "{caps}");
         let odd = of(|d| (d.backing, d.crop) = (Size::new(63, 32), Rect::new(0, 0, 63, 32)), Element::Va);
         assert_eq!(odd, Input::Planes);
         let part: fn(&mut Dmabuf) = |d| d.crop = Rect::new(32, 0, 32, 32);

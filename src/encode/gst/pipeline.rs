@@ -13,6 +13,7 @@ use super::import::{Lease, import};
 use super::{Element, Input};
 use crate::encode::picture::{Layout, Pixels};
 use crate::frame::{Dmabuf, Size};
+use crate::sys::is_dmabuf;
 
 /// How long one frame may take to encode before the encoder counts as broken.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -47,6 +48,7 @@ enum Feed {
     Planes(gst::BufferPool),
     Dmabuf {
         allocator: DmaBufAllocator,
+        how: Import,
         /// Turns the picture over.
         turner: Option<gst::Element>,
     },
@@ -91,7 +93,7 @@ impl Pipeline {
                 chain.push(filter(how.output)?);
                 let sized =
                     format!("{caps},width={},height={},framerate={NOMINAL_RATE}/1", size.width, size.height);
-                (parse_caps(&sized)?, Feed::Dmabuf { allocator: DmaBufAllocator::new(), turner })
+                (parse_caps(&sized)?, Feed::Dmabuf { allocator: DmaBufAllocator::new(), how, turner })
             }
         };
         #[cfg(test)]
@@ -154,7 +156,17 @@ impl Pipeline {
     /// # Errors
     /// If it cannot be given to GStreamer.
     pub(crate) fn import(&self, dmabuf: &Dmabuf, lease: &Lease) -> Result<gst::Buffer, PipelineError> {
-        let Feed::Dmabuf { allocator, .. } = &self.feed else { return Err(self.failed("takes no dmabuf")) };
+        let Feed::Dmabuf { allocator, how, .. } = &self.feed else {
+            return Err(self.failed("takes no dmabuf"));
+        };
+        for plane in &dmabuf.planes {
+            match is_dmabuf(plane.buffer.fd()) {
+                Ok(true) => {}
+                Ok(false) if how.feature.is_empty() => {}
+                Ok(false) => return Err(self.failed("the guest's buffer is no dmabuf")),
+                Err(error) => return Err(self.failed(&error.to_string())),
+            }
+        }
         import(allocator, dmabuf, lease).map_err(|reason| self.failed(&reason))
     }
 

@@ -1,7 +1,7 @@
 //! Encoders that read the guest's buffer themselves, and encoders that break: shown with software in their place.
 
 use super::*;
-use crate::frame::{Buffer, Dmabuf, DmabufPlane, MODIFIER_LINEAR};
+use crate::frame::{Buffer, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_LINEAR};
 use crate::hub::ReleaseQueue;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::os::fd::OwnedFd;
@@ -37,15 +37,15 @@ impl Memory {
 
     fn scanout(&self) -> Scanout {
         let buffer = Arc::new(Buffer::new(self.fd.try_clone().unwrap()).unwrap());
-        Scanout::dmabuf(Dmabuf {
+        let dmabuf = Dmabuf {
             planes: vec![DmabufPlane { buffer, offset: OFFSET, stride: STRIDE }],
             fourcc: u32::from_le_bytes(*b"XR24"),
             modifier: MODIFIER_LINEAR,
             backing: SIZE,
             crop: SIZE.rect(),
             bottom_up: self.bottom_up,
-        })
-        .unwrap()
+        };
+        Scanout::dmabuf(dmabuf, &DmabufReads::default()).unwrap()
     }
 }
 
