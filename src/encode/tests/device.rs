@@ -3,6 +3,7 @@
 use super::*;
 use crate::frame::{Buffer, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_LINEAR};
 use crate::hub::ReleaseQueue;
+use futures_util::FutureExt;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::os::fd::OwnedFd;
 
@@ -111,22 +112,26 @@ async fn the_guest_draws_again_when_its_buffer_is_read_and_not_before() {
     let (queue, stream) = (ReleaseQueue::default(), encoders.join(&console, H264));
     decoder.show(&frame(&stream).await.data);
     let gone = Screen::plain(SIZE, [255, 0, 255]);
+    let mut waited = 0;
     for n in 1..20 {
         let screen = Screen::desktop(SIZE, n * 7);
-        let next = async {
+        let draw = async {
+            // Long enough for the encoder to wait for the guest: one that is not waiting is not waited for.
+            tokio::time::sleep(Duration::from_millis(20)).await;
             memory.draw(&screen);
             damage(&console, Some(queue.release(n.into())));
+            if queue.returned().now_or_never().is_some() {
+                return;
+            }
+            waited += 1;
             assert_eq!(tokio::time::timeout(PATIENCE, queue.returned()).await, Ok(u64::from(n)));
             memory.draw(&gone);
         };
-        // It is waited for before the guest draws: the frame is encoded at once.
-        let (seen, ()) = tokio::join!(frame(&stream), async {
-            tokio::task::yield_now().await;
-            next.await;
-        });
+        let (seen, ()) = tokio::join!(frame(&stream), draw);
         let psnr = decoder.show(&seen.data).psnr(&screen, SIZE.rect());
         assert!(psnr >= 30.0, "frame {n} shows what was drawn after its release: {psnr:.1} dB");
     }
+    assert!(waited > 5, "the guest draws while its buffer is read: {waited} of 19 were waited for");
 }
 
 #[tokio::test]
