@@ -91,8 +91,13 @@ impl Encoders {
         let works = |found: &&Finding| found.verdict == Verdict::Works;
         let elements: Arc<[_]> = findings.iter().filter(works).map(|found| found.element).collect();
         if elements.is_empty() {
+            // Hardware that is not there is nothing to complain of.
+            let matters = |found: &&Finding| {
+                found.element.kind() == Kind::Software || matches!(found.verdict, Verdict::Failed(_))
+            };
             let reason = |found: &Finding| format!("{}: {found}", found.element.name());
-            return Err(EncodeError::NoEncoder(findings.iter().map(reason).collect::<Vec<_>>().join("; ")));
+            let reasons: Vec<_> = findings.iter().filter(matters).map(reason).collect();
+            return Err(EncodeError::NoEncoder(reasons.join("; ")));
         }
         Ok(Self { elements, workers: Arc::default() })
     }

@@ -391,6 +391,21 @@ mod tests {
         }
     }
 
+    /// The source has the same property, and is there without a device.
+    #[test]
+    fn controls_of_the_kernel_are_written_as_gstreamer_reads_them() {
+        gst::init().unwrap();
+        let Ok(source) = gst::ElementFactory::make("v4l2src").build() else {
+            println!("skipped: no v4l2src");
+            return;
+        };
+        for (name, value) in Element::V4l2.settings() {
+            set(&source, name, &value).unwrap();
+        }
+        let controls = source.property::<gst::Structure>("extra-controls");
+        assert_eq!(controls.get("video_bitrate"), Ok(20_000_000));
+    }
+
     #[test]
     fn the_first_value_that_a_property_can_have_is_set_and_others_are_no_panic() {
         gst::init().unwrap();
