@@ -1,6 +1,8 @@
 # Sourced by every script here: where things are kept, and how progress and failures are told.
 
-set -euo pipefail
+set -Eeuo pipefail
+# Tells of a command that fails where nothing else does; our own scripts have told by themselves.
+trap 'case "$BASH_SUBSHELL$BASH_COMMAND" in 0\"\$here/*) ;; 0*) printf "%s: line %s: \`%s\` failed\n" "$0" "$LINENO" "$BASH_COMMAND" >&2 ;; esac' ERR
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(dirname "$here")"
@@ -8,7 +10,7 @@ root="$(dirname "$here")"
 cache="${QEMU_SPICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/qemu-spice}"
 target="${CARGO_TARGET_DIR:-$root/target}"
 artifacts="$target/artifacts"
-me="$(basename "$0")"
+me="scripts/$(basename "$0")"
 
 say() { printf '%s\n' "$*"; }
 

@@ -9,6 +9,7 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   wait-rest MS                nothing changed for MS milliseconds
   wait-colour X Y RRGGBB      the pixel has this colour, give or take --tolerance
   wait-event CHANNEL EVENT    a channel said: opened, closed, error-auth, error-io, error-connect, error-link …
+  wait-end                    the connection was closed
   wait-cursor KIND            the pointer is `shaped` or `hidden`
   wait-leds N                 the guest's lock keys: 1 scroll, 2 num, 4 caps, added up
   wait-mouse-mode MODE        `client` (absolute) or `server` (relative)
@@ -181,6 +182,9 @@ class Client:
 
     def wait_event(self, channel, event):
         self.wait(lambda: event in self.events.get(channel, []), f"{event} of {channel}")
+
+    def wait_end(self):
+        self.wait(lambda: self.events.get("main", ["opened"])[-1] != "opened", "the connection's end")
 
     def wait_cursor(self, kind):
         self.wait(lambda: (self.pointer is not None) == (kind == "shaped"), f"a {kind} pointer")

@@ -11,11 +11,10 @@ def qemu_leaves(rig):
     client = rig.client(server)
     client("wait-picture")
     vm.stop()
-    code = server.wait(5)
+    server.wait(5)
     last = server.errors().strip().splitlines()[-1]
     assert "QEMU" in last, f"its last line is: {last}"
-    assert code is not None
-    client("wait-event main closed") if "error-io" not in client("stats")["events"]["main"] else None
+    client("wait-end")
 
 
 def qemu_leaves_the_bus(rig):
@@ -60,13 +59,9 @@ def terminated(rig):
     client("wait-picture")
     vm.stage("animate 100000 0")
     client("sleep 300")
-    for how in (signal.SIGTERM,):
-        began = time.monotonic()
-        server.process.send_signal(how)
-        code = server.wait(5)
-        took = time.monotonic() - began
-        assert code == 0, f"exit code {code}"
-        assert took < 2, f"it took {took:.1f} s"
+    server.terminate()
+    code = server.wait(3)
+    assert code == 0, f"exit code {code}"
     assert vm.alive()
     vm.stage("picture", limit=5)
 
@@ -76,7 +71,7 @@ def interrupted(rig):
     rig.needs_program()
     server = rig.serve(rig.vm())
     server.process.send_signal(signal.SIGINT)
-    assert server.wait(2) == 0
+    assert server.wait(3) == 0
 
 
 def the_socket_file(rig):
