@@ -93,6 +93,7 @@ mod tests {
 
     #[test]
     fn which_way_a_buffer_goes() {
+        gstreamer::init().unwrap();
         let (old, new, newer) = ((1, 22), (1, 24), (1, 28));
         let plain = Some("video/x-raw(memory:DMABuf),format=BGRx");
         let drm =
@@ -133,6 +134,7 @@ mod tests {
 
     #[test]
     fn a_buffer_that_caps_do_not_describe_goes_through_the_cpu() {
+        gstreamer::init().unwrap();
         let of = |change: fn(&mut Dmabuf), element| {
             let mut dmabuf = dmabuf(b"XR24", MODIFIER_LINEAR);
             change(&mut dmabuf);
