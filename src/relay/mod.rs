@@ -1,8 +1,8 @@
 //! `org.qemu.Display1` offered again: local D-Bus viewers see the VM through us as they would see it in QEMU.
 //!
-//! QEMU serves one peer-to-peer connection, and it is ours; here any number of viewers share it. [`display`] and
-//! [`input`] are the objects that callers find on a bus. Who registers a listener gets a [`listener`] task of its own,
-//! which asks [`viewer`] (pure) what to tell it next: fds are passed on, and the guest waits for a viewer's draw as it
+//! QEMU serves one peer-to-peer connection, and it is ours; here any number of viewers share it. `display` and
+//! `input` are the objects that callers find on a bus. Who registers a listener gets a `listener` task of its own,
+//! which asks `viewer` (pure) what to tell it next: fds are passed on, and the guest waits for a viewer's draw as it
 //! would in QEMU, but only while that viewer keeps up.
 //!
 //! Uses `frame`, `hub` and `viewer`.
