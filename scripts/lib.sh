@@ -1,0 +1,87 @@
+# Sourced by every script here: where things are kept, and how progress and failures are told.
+
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+root="$(dirname "$here")"
+# Large downloads and everything made of them: outside the tree, kept between runs and clones.
+cache="${QEMU_SPICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/qemu-spice}"
+target="${CARGO_TARGET_DIR:-$root/target}"
+artifacts="$target/artifacts"
+me="$(basename "$0")"
+
+say() { printf '%s\n' "$*"; }
+
+# One clear line, and the end.
+die() {
+    printf '%s: %s\n' "$me" "$*" >&2
+    exit 1
+}
+
+# step 2 7 'making the guest': the progress line of a script's part.
+step() { printf '[%s/%s] %s …\n' "$1" "$2" "$3"; }
+
+# Prints the comment at the top of the calling script, which is its help.
+usage() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p;}' "$0"; }
+
+# Answers --help; the callers take their other arguments themselves.
+help_if_asked() {
+    case "${1:-}" in -h | --help)
+        usage
+        exit 0
+        ;;
+    esac
+}
+
+# logged FILE COMMAND…: runs it with its output in FILE, whose end is shown if it fails.
+logged() {
+    local log="$1"
+    shift
+    mkdir -p "$(dirname "$log")"
+    if ! "$@" >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        die "\`$*\` failed; all its output is in $log"
+    fi
+}
+
+# Runs a command as root: directly, or through sudo, saying so.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "needs root for: $* (no sudo here)"
+    fi
+}
+
+# The source stanza or line from which this machine gets suite $1, with suite $2 in its place: same
+# URI, same keys. Reads both forms of apt's source lists. Nothing is printed when there is none.
+apt_source_like() {
+    local list
+    for list in /etc/apt/sources.list.d/*.sources; do
+        [ -e "$list" ] || continue
+        awk -v RS= -v have="$1" -v want="$2" '
+            $0 ~ "(^|\n)Suites:[^\n]*[ \t]" have "([ \t\n]|$)" && !/(^|\n)Enabled:[ \t]*no/ {
+                gsub(/(^|\n)#[^\n]*/, "")
+                sub(/^\n/, "")
+                sub(/Types:[^\n]*/, "Types: deb")
+                sub(/Suites:[^\n]*/, "Suites: " want)
+                sub(/Components:[^\n]*/, "Components: main")
+                print
+                exit
+            }' "$list"
+    done | awk 'NF == 0 { exit } { print }'
+    for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+        [ -e "$list" ] || continue
+        sed -nE "s/^[[:space:]]*deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+)[[:space:]]+$1[[:space:]].*/deb \1\2 $2 main/p" "$list"
+    done | head -n 1
+}
+
+# The URI of this machine's own Debian archive.
+debian_uri() {
+    local source
+    source="$(apt_source_like "$(. /etc/os-release && echo "$VERSION_CODENAME")" any)"
+    sed -nE -e 's/^URIs:[[:space:]]*([^[:space:]]+).*/\1/p' \
+        -e 's/^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+).*/\2/p' <<<"$source" | head -n 1
+}
