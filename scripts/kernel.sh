@@ -1,6 +1,6 @@
 # Sourced by the scripts that boot virtual machines: Debian's kernels, and the drivers out of them.
 
-# unpack_kernel META TO LOG [APT-OPTION…]: unpacks the newest kernel that apt's package META stands
+# unpack_kernel META TO LOG [-t SUITE]: unpacks the newest kernel that apt's package META stands
 # for into TO, unless one is there. Nothing is installed. Returns 1 if there is none to be had.
 unpack_kernel() {
     local meta="$1" to="$2" log="$3" package work
@@ -9,7 +9,7 @@ unpack_kernel() {
     [ ! -d "$to" ] || return 0
     package="$(kernel_package "$meta" "$@")"
     if [ -z "$package" ]; then
-        apt_update "$log" "$@" || return 1
+        as_root apt-get update >>"$log" 2>&1 || return 1
         package="$(kernel_package "$meta" "$@")"
         [ -n "$package" ] || return 1
     fi
@@ -18,7 +18,7 @@ unpack_kernel() {
     rm -rf "$to.partial"
     # An index older than the archive names a package that is gone.
     if (cd "$work" && { apt-get "$@" download "$package" ||
-        { apt_update "$log" "$@" && apt-get "$@" download "$package"; }; }) >>"$log" 2>&1 &&
+        { as_root apt-get update && apt-get "$@" download "$package"; }; }) >>"$log" 2>&1 &&
         dpkg-deb -x "$work/$package"_*.deb "$to.partial"; then
         mv "$to.partial" "$to"
     fi
@@ -31,17 +31,6 @@ kernel_package() {
     local meta="$1"
     shift
     apt-cache "$@" depends "$meta" 2>/dev/null | sed -nE 's/.*Depends: (linux-image-[0-9].*)/\1/p' | head -n 1
-}
-
-# With options, apt keeps its lists where they say, and needs no root.
-apt_update() {
-    local log="$1"
-    shift
-    if [ "$#" -gt 0 ]; then
-        apt-get "$@" update >>"$log" 2>&1
-    else
-        as_root apt-get update >>"$log" 2>&1
-    fi
 }
 
 # copy_drivers TREE TO DRIVER…: copies drivers out of an unpacked kernel, with what they depend on,
