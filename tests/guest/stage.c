@@ -277,8 +277,8 @@ static bool load_font(void) {
     return done;
 }
 
-// A desktop of sorts: a gradient, colour bars, two windows full of text, a fine pattern, and a frame
-// one pixel wide that shows at once if an edge is cut off or moved.
+// A desktop of sorts: a gradient, colour bars, two windows full of text, a fine pattern, and a
+// narrow frame that shows at once if an edge is cut off or moved.
 static void draw_picture(struct buffer *on) {
     static const uint32_t bars[] = {0xffffff, 0xc0c000, 0x00c0c0, 0x00c000, 0xc000c0, 0xc00000, 0x0000c0, 0x000000};
     static const char *page[] = {
@@ -301,17 +301,17 @@ static void draw_picture(struct buffer *on) {
     rectangle(on, left, top, wide, 18, 0x3465a4);
     text(on, left + 8, top + 1, 0xffffff, "reading");
     for (unsigned i = 0; 40 + 18 * i < tall; i++)
-        text(on, left + 8, top + 24 + 18 * i, i % 4 == 3 ? 0x204a87 : 0x202020, page[i % 5]);
+        text(on, left + 8, top + 24 + 18 * i, i % 8 == 3 ? 0x204a87 : 0x202020, page[i % 5]);
     rectangle(on, left * 5, top * 3, wide, tall, 0x1d1f21);
     for (unsigned i = 0; 24 + 18 * i < tall; i++)
-        text(on, left * 5 + 8, top * 3 + 8 + 18 * i, i % 3 == 2 ? 0x8ae234 : 0xd3d7cf, page[(i + 2) % 5]);
+        text(on, left * 5 + 8, top * 3 + 8 + 18 * i, i % 8 == 2 ? 0x8ae234 : 0xd3d7cf, page[(i + 2) % 5]);
     for (unsigned y = 0; y < 32; y++)
         for (unsigned x = 0; x < 32; x++)
             rectangle(on, width - width / 8 + x, top + y, 1, 1, (x / 2 + y / 2) % 2 ? 0xe0e0e0 : 0x404040);
-    rectangle(on, 0, 0, width, 1, 0xff8000);
-    rectangle(on, 0, height - 1, width, 1, 0xff8000);
-    rectangle(on, 0, 0, 1, height, 0xff8000);
-    rectangle(on, width - 1, 0, 1, height, 0xff8000);
+    rectangle(on, 0, 0, width, 2, 0xff8000);
+    rectangle(on, 0, height - 2, width, 2, 0xff8000);
+    rectangle(on, 0, 0, 2, height, 0xff8000);
+    rectangle(on, width - 2, 0, 2, height, 0xff8000);
 }
 
 static void draw_frame(struct buffer *on, long number) {

@@ -1,0 +1,326 @@
+#!/usr/bin/python3
+"""A SPICE client without a window, by spice-gtk's own library: `spice_client.py URI [OPTIONS] [COMMAND…]`.
+
+Each COMMAND (one argument each; without any, one line of standard input each) is answered by one line of
+JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seconds.
+
+  wait-picture                the whole first picture is there
+  wait-size W H               the picture has this size
+  wait-rest MS                nothing changed for MS milliseconds
+  wait-colour X Y RRGGBB      the pixel has this colour, give or take --tolerance
+  wait-event CHANNEL EVENT    a channel said: opened, closed, error-auth, error-io, error-connect, error-link …
+  wait-cursor KIND            the pointer is `shaped` or `hidden`
+  wait-leds N                 the guest's lock keys: 1 scroll, 2 num, 4 caps, added up
+  wait-mouse-mode MODE        `client` (absolute) or `server` (relative)
+  picture FILE                writes the picture as a PNG
+  pixel X Y                   … or tells one pixel
+  key SCANCODE [down|up|tap]  PC scancode set 1, hexadecimal, extended ones with 0x100 added
+  leds N                      asks the guest for this state of its lock keys
+  position X Y                moves the pointer to a place (client mouse mode)
+  motion DX DY                … or by a distance (server mouse mode)
+  button N [down|up|tap]      1 left 2 middle 3 right 4 wheel up 5 wheel down 6 side 7 extra
+  cursor [FILE]               tells the pointer's shape, and writes it as a PNG
+  stats                       what came in: events of channels, changes of the picture, bytes, milliseconds to the first picture
+  reaction SCANCODE N         N times: taps the key and tells the milliseconds until pixel 8,8 changed
+  sleep MS                    goes on serving the connection
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import shlex
+import sys
+import time
+
+import gi
+import numpy
+from PIL import Image
+
+gi.require_version("Gst", "1.0")
+gi.require_version("SpiceClientGLib", "2.0")
+from gi.repository import GLib, GObject, Gst, SpiceClientGLib as Spice  # noqa: E402
+
+BUTTONS = {1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 6: 32, 7: 64}  # SPICE's mask of each button
+
+
+class Client:
+    """One session: what came in on its channels, and what can be done with them."""
+
+    def __init__(self, uri, password=None, limit=20.0, tolerance=40):
+        self.limit = limit
+        self.tolerance = tolerance
+        self.started = time.monotonic()
+        self.events = {}  # channel name: what it said
+        self.channels = {}  # channel name: channel
+        self.pixels = None  # the first display's pixels, shared with spice-gtk
+        self.marked = False
+        self.changes = 0
+        self.changed_at = self.first_picture_at = None
+        self.pointer = None  # the cursor's shape, None while hidden
+        self.held = 0  # buttons
+        self.session = Spice.Session()
+        self.session.props.uri = uri
+        self.session.props.enable_audio = False
+        self.session.props.gl_scanout = False  # a client without a window can show no dmabuf
+        if password is not None:
+            self.session.props.password = password
+        # The library's own `connect` hides GObject's.
+        GObject.Object.connect(self.session, "channel-new", self._new_channel)
+        Spice.Session.connect(self.session)
+
+    # -- what comes in --
+
+    def _new_channel(self, _session, channel):
+        name = {
+            Spice.MainChannel: "main", Spice.DisplayChannel: "display",
+            Spice.InputsChannel: "inputs", Spice.CursorChannel: "cursor",
+        }.get(type(channel))
+        if name is None or (name != "main" and channel.props.channel_id != 0):
+            return
+        self.channels[name] = channel
+        self.events.setdefault(name, [])
+        listen = lambda signal, callback: GObject.Object.connect(channel, signal, callback)  # noqa: E731
+        listen("channel-event", lambda _channel, event: self.events[name].append(event.value_nick))
+        if name == "display":
+            listen("display-primary-create", self._primary_create)
+            listen("display-primary-destroy", self._primary_destroy)
+            listen("display-invalidate", self._invalidate)
+            listen("display-mark", self._mark)
+        elif name == "cursor":
+            listen("notify::cursor", self._cursor)
+            listen("cursor-hide", self._cursor_hide)
+        if name != "main":
+            Spice.Channel.connect(channel)
+
+    def _primary_create(self, _channel, _format, width, height, stride, _shmid, data):
+        size = stride * height
+        shared = (ctypes.c_uint8 * size).from_address(data)
+        self.pixels = numpy.frombuffer(shared, numpy.uint8).reshape(height, stride // 4, 4)[:, :width, :]
+        self.marked = False
+        self._change()
+
+    def _primary_destroy(self, _channel):
+        self.pixels = None
+        self.marked = False
+
+    def _mark(self, _channel, on):
+        self.marked = bool(on)
+
+    def _invalidate(self, *_rectangle):
+        self._change()
+
+    def _change(self):
+        self.changes += 1
+        self.changed_at = time.monotonic()
+
+    def _cursor(self, channel, _property):
+        shape = channel.props.cursor
+        if shape is None or not shape.data:
+            self.pointer = None
+            return
+        data = ctypes.string_at(shape.data, shape.width * shape.height * 4)
+        pixels = numpy.frombuffer(data, numpy.uint8).reshape(shape.height, shape.width, 4)
+        self.pointer = {"width": shape.width, "height": shape.height,
+                        "hot": [shape.hot_spot_x, shape.hot_spot_y], "pixels": pixels}
+
+    def _cursor_hide(self, _channel):
+        self.pointer = None
+
+    # -- waiting --
+
+    def wait(self, condition, what, limit=None):
+        """Serves the connection until `condition()`; raises after the limit or when the session ended."""
+        deadline = time.monotonic() + (self.limit if limit is None else limit)
+        context = GLib.MainContext.default()
+        # Wakes the loop below; conditions on time alone need it too.
+        tick = GLib.timeout_add(10, lambda: True)
+        try:
+            while not condition():
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"waited in vain: {what}; so far: {json.dumps(self.stats())}")
+                context.iteration(True)
+        finally:
+            GLib.source_remove(tick)
+
+    def has_picture(self):
+        if self.first_picture_at is None and self.pixels is not None and self.marked and self.pixels[..., :3].any():
+            self.first_picture_at = time.monotonic()
+        return self.first_picture_at is not None and self.pixels is not None and self.marked
+
+    def wait_picture(self):
+        self.wait(self.has_picture, "a first picture")
+
+    def wait_size(self, width, height):
+        self.wait(lambda: self.has_picture() and self.pixels.shape[:2] == (int(height), int(width)),
+                  f"a picture of {width}x{height}")
+
+    def wait_rest(self, milliseconds):
+        self.wait(lambda: self.has_picture() and time.monotonic() - self.changed_at > float(milliseconds) / 1000,
+                  f"a picture at rest for {milliseconds} ms")
+
+    def wait_colour(self, x, y, colour):
+        wanted = [int(colour[i:i + 2], 16) for i in (4, 2, 0)]
+
+        def reached():
+            found = self._at(x, y)
+            return found is not None and all(abs(int(found[i]) - wanted[i]) <= self.tolerance for i in range(3))
+        self.wait(reached, f"the colour {colour} at {x},{y}")
+
+    def wait_event(self, channel, event):
+        self.wait(lambda: event in self.events.get(channel, []), f"{event} of {channel}")
+
+    def wait_cursor(self, kind):
+        self.wait(lambda: (self.pointer is not None) == (kind == "shaped"), f"a {kind} pointer")
+
+    def wait_leds(self, leds):
+        self.wait(lambda: self.channel("inputs").props.key_modifiers == int(leds), f"lock keys {leds}")
+
+    def wait_mouse_mode(self, mode):
+        wanted = {"server": 1, "client": 2}[mode]
+        self.wait(lambda: self.channel("main").props.mouse_mode == wanted, f"mouse mode {mode}")
+
+    def sleep(self, milliseconds):
+        end = time.monotonic() + float(milliseconds) / 1000
+        self.wait(lambda: time.monotonic() > end, "time", limit=float(milliseconds) / 1000 + 1)
+
+    # -- doing --
+
+    def channel(self, name):
+        """The channel, once it is open."""
+        self.wait(lambda: "opened" in self.events.get(name, []), f"the {name} channel")
+        return self.channels[name]
+
+    def picture(self, path):
+        self.wait_picture()
+        Image.fromarray(self.pixels[..., 2::-1].copy()).save(path)
+        return {"width": self.pixels.shape[1], "height": self.pixels.shape[0]}
+
+    def pixel(self, x, y):
+        self.wait_picture()
+        return {"colour": "%02x%02x%02x" % tuple(int(c) for c in self._at(x, y)[2::-1])}
+
+    def _at(self, x, y):
+        if self.pixels is None or int(y) >= self.pixels.shape[0] or int(x) >= self.pixels.shape[1]:
+            return None
+        return self.pixels[int(y), int(x)]
+
+    def key(self, scancode, how="tap"):
+        inputs = self.channel("inputs")
+        code = int(scancode, 16)
+        if how != "up":
+            inputs.key_press(code)
+        if how != "down":
+            inputs.key_release(code)
+
+    def leds(self, state):
+        self.channel("inputs").set_key_locks(int(state))
+
+    def position(self, x, y):
+        self.channel("inputs").position(int(x), int(y), 0, self.held)
+
+    def motion(self, x, y):
+        self.channel("inputs").motion(int(x), int(y), self.held)
+
+    def button(self, number, how="tap"):
+        inputs = self.channel("inputs")
+        number = int(number)
+        if how != "up":
+            self.held |= BUTTONS[number]
+            inputs.button_press(number, self.held)
+        if how != "down":
+            self.held &= ~BUTTONS[number]
+            inputs.button_release(number, self.held)
+
+    def cursor(self, path=None):
+        if self.pointer is None:
+            return {"shape": None}
+        if path:
+            Image.fromarray(self.pointer["pixels"]).save(path)
+        told = {key: value for key, value in self.pointer.items() if key != "pixels"}
+        return {"shape": told | {"opaque": int((self.pointer["pixels"][..., 3] > 0).sum())}}
+
+    def stats(self):
+        first = self.first_picture_at and round((self.first_picture_at - self.started) * 1000)
+        return {"events": self.events, "changes": self.changes, "first_picture_ms": first,
+                "bytes": {name: channel.props.total_read_bytes for name, channel in self.channels.items()}}
+
+    def reaction(self, scancode, times):
+        self.wait_picture()
+        found = []
+        for _ in range(int(times)):
+            before = self._at(8, 8).copy()
+            start = time.monotonic()
+            self.key(scancode)
+            # A key's answer is a change from black to white or back.
+            self.wait(lambda: abs(int(self._at(8, 8)[1]) - int(before[1])) > 128, "the pixel to change")
+            found.append(round((time.monotonic() - start) * 1000, 2))
+            self.sleep(100)
+        return {"milliseconds": found}
+
+    def run(self, line):
+        """Carries out one command line; returns what to answer."""
+        words = shlex.split(line)
+        try:
+            method = getattr(self, words[0].replace("-", "_"))
+            return {"ok": True} | (method(*words[1:]) or {})
+        except Exception as error:  # whatever it is, the test that asked has to hear of it
+            return {"ok": False, "error": f"{line}: {type(error).__name__}: {error}"}
+
+
+def without_video_decoders():
+    """Makes this process one without any video codec, as a bare installation of a client is."""
+    registry = Gst.Registry.get()
+    for feature in registry.get_feature_list(Gst.ElementFactory):
+        if "Decoder/Video" in (feature.get_metadata("klass") or ""):
+            registry.remove_feature(feature)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("uri")
+    parser.add_argument("commands", nargs="*", metavar="COMMAND")
+    parser.add_argument("--password")
+    parser.add_argument("--limit", type=float, default=20, help="seconds a command may wait")
+    parser.add_argument("--tolerance", type=int, default=40, help="how far wait-colour may be off, per colour")
+    parser.add_argument("--images-only", action="store_true", help="be a client that can decode no video")
+    arguments = parser.parse_args()
+
+    # With SPICE_DEBUG=1 the library talks on standard output: that goes to the log, answers do not.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    Gst.init(None)
+    if arguments.images_only:
+        without_video_decoders()
+    client = Client(arguments.uri, arguments.password, arguments.limit, arguments.tolerance)
+    failed = False
+
+    def answer(line):
+        nonlocal failed
+        result = client.run(line)
+        failed = failed or not result["ok"]
+        print(json.dumps(result), file=answers, flush=True)
+
+    if arguments.commands:
+        for command in arguments.commands:
+            answer(command)
+        sys.exit(failed)
+    loop = GLib.MainLoop()
+    pending = bytearray()
+
+    def readable(fd, _condition):
+        data = os.read(fd, 65536)
+        pending.extend(data)
+        while b"\n" in pending:
+            line, _, rest = bytes(pending).partition(b"\n")
+            pending[:] = rest
+            answer(line.decode())
+        if not data:
+            loop.quit()
+        return bool(data)
+    GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, 0, GLib.IOCondition.IN | GLib.IOCondition.HUP, readable)
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Keys and pointer, read back inside the guest from its input devices."""
+
+KEY, RELATIVE, ABSOLUTE = 1, 2, 3  # event types of <linux/input-event-codes.h>
+KEYS = {  # scancode a client sends: code the guest's keyboard driver reports
+    "1e": 30, "39": 57, "1c": 28, "3b": 59, "58": 88, "2a": 42, "56": 86,
+    "11d": 97, "138": 100, "11c": 96, "135": 98, "147": 102, "148": 103, "149": 104, "14b": 105, "14d": 106,
+    "14f": 107, "150": 108, "151": 109, "152": 110, "153": 111, "15b": 125, "15d": 127,
+}
+TABLET = "QEMU_Virtio_Tablet"
+
+
+def typed_keys(rig):
+    """typed keys arrive as themselves, extended ones too"""
+    vm = rig.vm()
+    client = _ready(rig, vm)
+    vm.stage("events on")
+    for scancode in KEYS:
+        client(f"key {scancode}")
+    wanted = [(KEY, code, value) for code in KEYS.values() for value in (1, 0)]
+    _expect(vm, wanted, kinds={KEY})
+
+
+def held_keys(rig):
+    """keys stay down until they are let go, several at once"""
+    vm = rig.vm()
+    client = _ready(rig, vm)
+    vm.stage("events on")
+    for command in ("key 1d down", "key 38 down", "key 13b down", "key 13b up", "key 38 up", "key 1d up"):
+        client(command.replace("13b", "3b"))
+    _expect(vm, [(KEY, 29, 1), (KEY, 56, 1), (KEY, 59, 1), (KEY, 59, 0), (KEY, 56, 0), (KEY, 29, 0)], kinds={KEY})
+
+
+def pause_and_print(rig):
+    """Pause and Print arrive as themselves"""
+    vm = rig.vm()
+    client = _ready(rig, vm)
+    vm.stage("events on")
+    client("key 146")
+    client("key 54")
+    client("key 137")
+    _expect(vm, [(KEY, code, value) for code in (119, 99, 99) for value in (1, 0)], kinds={KEY})
+
+
+def keys_of_a_client_that_left(rig):
+    """a key that was down when its client left is let go"""
+    vm = rig.vm()
+    client = _ready(rig, vm)
+    vm.stage("events on")
+    client("key 2a down")
+    _expect(vm, [(KEY, 42, 1)], kinds={KEY})
+    client("sleep 100")
+    client.stop()
+    _expect(vm, [(KEY, 42, 1), (KEY, 42, 0)], kinds={KEY})
+
+
+def absolute_pointer(rig):
+    """the pointer goes where the client's is, to the pixel"""
+    vm = rig.vm()
+    client = _ready(rig, vm)
+    client("wait-mouse-mode client")
+    for x, y in ((0, 0), (640, 360), (1279, 719), (13, 700)):
+        vm.stage("events on")
+        client(f"position {x} {y}")
+        last = {}
+
+        def arrived(events, x=x, y=y, last=last):
+            last.update({code: value for name, kind, code, value in events if kind == ABSOLUTE and name == TABLET})
+            return len(last) > 0 and all(abs(last[code] * (side - 1) / 32767 - wanted) <= 1
+                                         for code, side, wanted in ((0, 1280, x), (1, 720, y)) if code in last)
+        vm.events(arrived)
+
+
+def pointer_beyond_the_edge(rig):
+    """a position outside the screen is taken to its edge"""
+    vm = rig.vm()
+    client = _ready(rig, vm)
+    client("wait-mouse-mode client")
+    client("position 100 100")
+    vm.stage("events on")
+    client("position 5000 4000")
+    vm.events(lambda events: {(0, 32), (1, 32)} <= {(code, value // 1000) for _, kind, code, value in events if kind == ABSOLUTE})
+
+
+def buttons_and_wheel(rig):
+    """buttons and wheel arrive, in both pointer modes"""
+    vm = rig.vm()
+    client = _ready(rig, vm)
+    for mode in ("client", "server"):
+        vm.absolute_pointer(mode == "client")
+        client(f"wait-mouse-mode {mode}")
+        vm.stage("events on")
+        for button in (1, 2, 3, 4, 5):
+            client(f"button {button}")
+        wanted = [(KEY, code, value) for code in (272, 274, 273) for value in (1, 0)]
+        wanted += [(RELATIVE, 8, 1), (RELATIVE, 8, -1)]
+        _expect(vm, wanted, kinds={KEY, RELATIVE}, of={8, *range(272, 280)})
+
+
+def side_buttons(rig):
+    """the side and extra buttons arrive"""
+    vm = rig.vm()
+    client = _ready(rig, vm)
+    client("wait-mouse-mode client")
+    vm.stage("events on")
+    client("button 6")
+    client("button 7")
+    _expect(vm, [(KEY, 275, 1), (KEY, 275, 0), (KEY, 276, 1), (KEY, 276, 0)], kinds={KEY})
+
+
+def relative_pointer(rig):
+    """movements arrive in full when the guest has only a mouse"""
+    vm = rig.vm()
+    client = _ready(rig, vm)
+    vm.absolute_pointer(False)
+    client("wait-mouse-mode server")
+    vm.stage("events on")
+    # More than the eight movements a client sends ahead of their acknowledgement.
+    for _ in range(20):
+        client("motion 5 -3")
+    vm.events(lambda events: [sum(value for _, kind, code, value in events if kind == RELATIVE and code == axis)
+                              for axis in (0, 1)] == [100, -60])
+
+
+def many_positions(rig):
+    """a long drag is not stuck for want of acknowledgements"""
+    vm = rig.vm()
+    client = _ready(rig, vm)
+    client("wait-mouse-mode client")
+    vm.stage("events on")
+    for step in range(60):
+        client(f"position {100 + step * 10} 200")
+    vm.events(lambda events: any(kind == ABSOLUTE and code == 0 and abs(value * 1279 / 32767 - 690) <= 1
+                                 for _, kind, code, value in events))
+
+
+def lock_keys(rig):
+    """lock keys: the client hears of the guest's lights, and can ask for a state"""
+    vm = rig.vm()
+    client = _ready(rig, vm)
+    client("wait-leds 0")
+    client("key 3a")
+    client("wait-leds 4")
+    assert vm.stage("leds") == ["leds num=0 caps=1 scroll=0"]
+    client("leds 2")
+    client("wait-leds 2")
+    assert vm.stage("leds") == ["leds num=1 caps=0 scroll=0"]
+    client("leds 0")
+    client("wait-leds 0")
+    assert vm.stage("leds") == ["leds num=0 caps=0 scroll=0"]
+
+
+def _ready(rig, vm):
+    client = rig.client(rig.serve(vm))
+    client("wait-picture")
+    return client
+
+
+def _expect(vm, wanted, kinds, of=None):
+    """The guest's devices report exactly these (type, code, value), in order, and nothing more of these kinds."""
+    def seen(events):
+        # Value 2 is a held key's own repetition.
+        return [event[1:] for event in events if event[1] in kinds and (of is None or event[2] in of) and event[3] != 2]
+    found = seen(vm.events(lambda events: len(seen(events)) >= len(wanted)))
+    assert found == wanted, f"wanted {wanted}, the guest got {found}"

@@ -1,0 +1,316 @@
+"""What a test is given: virtual machines, the program under test, and clients; all ended behind it."""
+
+import json
+import os
+import re
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "clients"))
+
+import compare  # noqa: E402
+from vm import Vm  # noqa: E402
+
+READY_LIMIT = 30  # seconds for the program to print its ready line
+PICTURE_LIMIT = 35.0  # dB: how like the guest's screen a streamed picture has to be
+
+
+class Skip(Exception):
+    """The test cannot be run here; its text says why."""
+
+
+class Rig:
+    """One for a whole run. `settings` are run.py's arguments."""
+
+    def __init__(self, settings, artifacts):
+        self.settings = settings
+        self.root_artifacts = artifacts
+        self.artifacts = artifacts
+        self.shared = {}  # QEMU's name: its VM, kept for the next test
+        self.own = []  # what the running test started
+
+    # -- given to tests --
+
+    def vm(self, name="qemu"):
+        """The VM of one QEMU (`qemu`, `qemu72`, `qemu11`), shared by tests, showing the resting picture."""
+        vm = self.shared.get(name)
+        if vm is None or not vm.alive():
+            options = {}
+            if self.settings.against_qemu:
+                port = free_port()
+                options = {"display": "none", "extra": peer_arguments(port)}
+            vm = self.shared[name] = Vm(self.root_artifacts / f"vm-{name}", self.settings.guest, qemu=self.qemu(name), **options)
+            vm.peer_uri = f"spice://127.0.0.1:{port}" if self.settings.against_qemu else None
+        vm.reset()
+        return vm
+
+    def own_vm(self, name="qemu", folder="vm", **options):
+        """A VM of this test alone."""
+        self.needs_program()
+        vm = Vm(self.artifacts / folder, self.settings.guest, qemu=self.qemu(name), **options)
+        self.own.append(vm)
+        return vm
+
+    def qemu(self, name):
+        """The command of one of the QEMUs."""
+        if name == "qemu":
+            return "qemu-system-x86_64"
+        command = self.settings.trees.get(name)
+        if not command:
+            raise Skip(f"no {name} here")
+        return command
+
+    def serve(self, vm, *arguments, address=None, attach=None, env=None):
+        """Starts the program under test on a VM and waits for its ready line."""
+        if self.settings.against_qemu:
+            if arguments or address or attach or env:
+                raise Skip("QEMU's own server is set up otherwise")
+            return Peer(vm.peer_uri)
+        address = address or f"127.0.0.1:{free_port()}"
+        attach = attach or ["--qmp", str(vm.qmp_path)]
+        server = self.start(*attach, "--spice-addr", address, *arguments, env=env)
+        server.ready()
+        return server
+
+    def start(self, *arguments, env=None, fds=()):
+        """Starts the program under test and waits for nothing."""
+        self.needs_program()
+        server = Server(self.settings.program, arguments, self.fresh("qemu-spice", ".log"), env, fds)
+        self.own.append(server)
+        return server
+
+    def client(self, server, images_only=False, password=None):
+        """A scripted spice-gtk client, connecting."""
+        options = ["--images-only"] if images_only else []
+        if password is not None:
+            options += ["--password", password]
+        client = Client(server.uri, options, self.fresh("client", ".log"))
+        self.own.append(client)
+        return client
+
+    def bus(self):
+        """A D-Bus daemon of this test alone."""
+        bus = Bus(self.artifacts)
+        self.own.append(bus)
+        return bus
+
+    def background(self, command, **options):
+        """Any other program, its output among the artifacts."""
+        with open(self.fresh(Path(command[0]).name, ".log"), "w") as log:
+            process = Process(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options))
+        self.own.append(process)
+        return process
+
+    def same_picture(self, vm, client, at_least=PICTURE_LIMIT):
+        """The client, once its picture rests, shows what QEMU itself says the guest shows."""
+        client("wait-rest 400")
+        shown = self.fresh("shown", ".png")
+        client(f"picture {shown}")
+        return self.same_file(vm, shown, at_least)
+
+    def same_file(self, vm, shown, at_least=PICTURE_LIMIT):
+        """A picture file equals the guest's screen, to `at_least` dB (`inf`: every pixel)."""
+        wanted = vm.screendump(self.fresh("screendump", ".png"))
+        one, two = compare.load(wanted), compare.load(shown)
+        try:
+            result = compare.psnr(one, two)
+        except ValueError as error:
+            raise AssertionError(str(error)) from error
+        if result < at_least:
+            compare.write_difference(one, two, self.fresh("difference", ".png"))
+        assert result >= at_least, f"{compare.words(result)}, wanted {at_least} dB; see {shown}"
+        return result
+
+    def fresh(self, stem, suffix):
+        """An unused file name among this test's artifacts."""
+        self.artifacts.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 1000):
+            path = self.artifacts / f"{stem}-{number}{suffix}"
+            if not path.exists():
+                return path
+        raise RuntimeError(f"too many files of the name {stem}")
+
+    def needs_program(self):
+        if self.settings.against_qemu:
+            raise Skip("about the program, not about QEMU's own server")
+
+    # -- the run's own --
+
+    def begin(self, name):
+        self.artifacts = self.root_artifacts / name
+
+    def end(self):
+        """Ends what the test started; raises if the program had panicked."""
+        own, self.own = self.own, []
+        for thing in reversed(own):
+            thing.stop()
+        for thing in own:
+            if isinstance(thing, Server):
+                assert "panicked at" not in thing.errors(), f"the program panicked; see {thing.log_path}"
+
+    def close(self):
+        for vm in self.shared.values():
+            vm.stop()
+
+
+class Server:
+    """The program under test."""
+
+    def __init__(self, program, arguments, log_path, env=None, fds=()):
+        self.log_path = log_path
+        self.command = [str(program), *map(str, arguments)]
+        self.addresses = [after for before, after in zip(self.command, self.command[1:]) if before == "--spice-addr"]
+        self.uris = []
+        environment = {key: value for key, value in os.environ.items() if key != "RUST_BACKTRACE"}
+        # At this level the log shows what went on, should a test fail.
+        environment.setdefault("RUST_LOG", "info")
+        self.started = time.monotonic()
+        with open(log_path, "w") as log:
+            log.write(shlex.join(self.command) + "\n")
+            log.flush()
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                                            env={**environment, **(env or {})}, pass_fds=fds)
+
+    @property
+    def uri(self):
+        return self.uris[0]
+
+    def ready(self, limit=READY_LIMIT):
+        """Waits for a URI for each address on standard output."""
+        text = b""
+        deadline = time.monotonic() + limit
+        while len(self.uris) < max(1, len(self.addresses)):
+            readable, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
+            data = os.read(self.process.stdout.fileno(), 4096) if readable else b""
+            assert data, f"the program printed no URI within {limit} s: {text.decode()!r}; {self.errors()[-400:]}"
+            text += data
+            self.uris = re.findall(r"spice\S*://[^\s\"',;]+", text.decode())
+
+    def errors(self):
+        """What it wrote on standard error."""
+        return Path(self.log_path).read_text().partition("\n")[2]
+
+    def wait(self, limit):
+        """Waits for its end; returns its exit code."""
+        try:
+            return self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the program still runs after {limit} s; see {self.log_path}") from None
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self):
+        if self.alive():
+            self.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process.stdout.close()
+
+
+class Peer:
+    """QEMU's own SPICE server in the program's place."""
+
+    def __init__(self, uri):
+        self.uri = uri
+        self.uris = [uri]
+
+    def alive(self):
+        return True
+
+
+class Client:
+    """tests/clients/spice_client.py in a process of its own. Call it with a command line."""
+
+    def __init__(self, uri, options, log_path):
+        self.log_path = log_path
+        with open(log_path, "w") as log:
+            self.process = subprocess.Popen(
+                ["/usr/bin/python3", ROOT / "tests/clients/spice_client.py", uri, *options],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                env={**os.environ, "SPICE_DEBUG": "1"})
+
+    def __call__(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the client ended at `{command}`; see {self.log_path}"
+        answer = json.loads(line)
+        assert answer.pop("ok"), f"client: {answer['error']}; see {self.log_path}"
+        return answer
+
+    def streams(self):
+        """How many video streams it was sent so far."""
+        return Path(self.log_path).read_text(errors="replace").count("display_handle_stream_create")
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(10)
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+class Bus:
+    """A private D-Bus daemon."""
+
+    def __init__(self, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--print-address=1"],
+                                        stdout=subprocess.PIPE, text=True)
+        self.address = self.process.stdout.readline().strip()
+        assert self.address, "dbus-daemon did not start"
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Process:
+    """Some other program."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def free_port():
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def peer_arguments(port):
+    return ["-spice", f"port={port},addr=127.0.0.1,disable-ticketing=on,streaming-video=all"]
+
+
+def eventually(condition, what, limit=10):
+    """Waits for something that no socket tells of."""
+    deadline = time.monotonic() + limit
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"waited {limit} s in vain: {what}"
+        time.sleep(0.05)
+    return result
