@@ -16,11 +16,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Command, Document, Serve, VideoCodec};
+use crate::cli::{Cli, Command, Document, Passthrough, Serve, VideoCodec};
 use crate::encode::{Element, Encoders};
 use crate::hub::Hub;
 use crate::source::{Attach, Ended, Source};
-use crate::spice::{Password, Server};
+use crate::spice::{Password, Server, Settings};
 use crate::transport::{Address, Listener, Stream};
 
 /// Commands of viewers that may wait for QEMU. A key or a motion is one; past it the viewer's own socket waits.
@@ -80,7 +80,9 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let source = Source { attach: attach(&options)?, bus_name: options.bus_name, wait: options.wait };
     let mut source = tokio::spawn(source.run(hub.clone(), asked, end.clone()));
 
-    let server = Arc::new(Server::new(hub.clone(), encoders, password, commands, end.clone()));
+    let passthrough = options.passthrough == Passthrough::Auto;
+    let settings = Settings { encoders, passthrough, password };
+    let server = Arc::new(Server::new(hub.clone(), settings, commands, end.clone()));
     let tasks = TaskTracker::new();
     let uris: Vec<String> = listeners.iter().map(|listener| listener.uri().to_owned()).collect();
     for listener in listeners {
@@ -209,7 +211,7 @@ fn capabilities() -> serde_json::Value {
         "version": env!("CARGO_PKG_VERSION"),
         "features": [
             "dbus-address", "dbus-p2p-fd", "bus-name", "qmp", "wait",
-            "spice-addr", "spice-addr-unix", "spice-addr-fd", "password-file", "video-codec",
+            "spice-addr", "spice-addr-unix", "spice-addr-fd", "password-file", "video-codec", "passthrough",
         ],
     })
 }

@@ -114,6 +114,12 @@ pub struct Serve {
     #[arg(long, value_enum, value_name = "CODEC", default_value_t = VideoCodec::Auto, help_heading = "Picture")]
     pub video_codec: VideoCodec,
 
+    /// Pass the guest's GPU buffers to viewers on unix sockets that can import them, without a copy
+    ///
+    /// `never` sends them video as everyone else: for a viewer that runs on another GPU and shows a white window.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Passthrough::Auto, help_heading = "Picture")]
+    pub passthrough: Passthrough,
+
     /// Print what this program can do, as JSON for management programs, and exit
     #[arg(long)]
     pub print_capabilities: bool,
@@ -128,6 +134,15 @@ pub enum VideoCodec {
     H264,
     /// No video
     None,
+}
+
+/// When to pass the guest's buffers through.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Passthrough {
+    /// To viewers that can import them
+    Auto,
+    /// To nobody
+    Never,
 }
 
 #[cfg(test)]

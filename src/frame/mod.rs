@@ -14,7 +14,7 @@ pub use cursor::{Cursor, CursorError, Pointer};
 pub use dmabuf::{BufferId, Dmabuf, DmabufPlane, MODIFIER_INVALID, MODIFIER_LINEAR};
 pub use format::PixelFormat;
 pub use region::{Rect, Region, Size};
-pub use scanout::{Scanout, ScanoutError, ScanoutReader};
+pub use scanout::{MemoryKind, Scanout, ScanoutError, ScanoutInfo, ScanoutReader};
 
 /// The number of a console, as in `/org/qemu/Display1/Console_N`: one display head of the guest.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -31,6 +31,33 @@ enum Memory {
     Dmabuf { dmabuf: Dmabuf, map: Option<DmabufMap> },
 }
 
+/// What matters of a scanout for how it can be delivered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ScanoutInfo {
+    /// The picture's size.
+    pub size: Size,
+    /// Where its pixels are.
+    pub memory: MemoryKind,
+}
+
+/// Where the pixels of a scanout are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MemoryKind {
+    /// In our own memory.
+    Owned,
+    /// In memory that QEMU shares.
+    Shared,
+    /// In a GPU's buffer.
+    Dmabuf {
+        /// How many planes it has.
+        planes: usize,
+        /// DRM modifier.
+        modifier: u64,
+        /// The picture is the whole buffer, from its first byte on.
+        whole: bool,
+    },
+}
+
 /// Why a scanout was refused or could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanoutError {
@@ -133,6 +160,31 @@ impl Scanout {
     #[must_use]
     pub fn size(&self) -> Size {
         self.size
+    }
+
+    /// What matters of it for how it can be delivered.
+    #[must_use]
+    pub fn info(&self) -> ScanoutInfo {
+        let memory = match &self.memory {
+            Memory::Owned(_) => MemoryKind::Owned,
+            Memory::Shared { .. } => MemoryKind::Shared,
+            Memory::Dmabuf { dmabuf, .. } => MemoryKind::Dmabuf {
+                planes: dmabuf.planes.len(),
+                modifier: dmabuf.modifier,
+                whole: dmabuf.crop == dmabuf.backing.rect()
+                    && dmabuf.planes.first().is_some_and(|plane| plane.offset == 0),
+            },
+        };
+        ScanoutInfo { size: self.size, memory }
+    }
+
+    /// The GPU's buffer, if its pixels are in one.
+    #[must_use]
+    pub fn as_dmabuf(&self) -> Option<&Dmabuf> {
+        match &self.memory {
+            Memory::Dmabuf { dmabuf, .. } => Some(dmabuf),
+            _ => None,
+        }
     }
 
     /// How its pixels lay in memory when it was given.

@@ -6,13 +6,14 @@ use tokio::sync::watch;
 
 use super::mailbox::Mailbox;
 use super::{CursorState, Release, lock};
-use crate::frame::{ConsoleId, Rect, Region, Scanout, Size};
+use crate::frame::{ConsoleId, Rect, Region, Scanout, ScanoutInfo, Size};
 
 /// One console: what it shows, and who wants to know.
 #[derive(Debug)]
 pub struct Console {
     id: ConsoleId,
     screen: Mutex<Screen>,
+    info: watch::Sender<Option<ScanoutInfo>>,
     cursor: watch::Sender<CursorState>,
 }
 
@@ -44,7 +45,8 @@ pub struct Change {
 
 impl Console {
     pub(super) fn new(id: ConsoleId) -> Self {
-        Self { id, screen: Mutex::default(), cursor: watch::Sender::new(CursorState::default()) }
+        let cursor = watch::Sender::new(CursorState::default());
+        Self { id, screen: Mutex::default(), info: watch::Sender::new(None), cursor }
     }
 
     /// Its number.
@@ -56,16 +58,23 @@ impl Console {
     /// The size of what it shows, if it shows anything.
     #[must_use]
     pub fn size(&self) -> Option<Size> {
-        lock(&self.screen).scanout.as_ref().map(|scanout| scanout.size())
+        self.info.borrow().map(|info| info.size)
+    }
+
+    /// What kind of scanout it shows, if any, now and whenever that changes: not with each flip.
+    #[must_use]
+    pub fn info(&self) -> watch::Receiver<Option<ScanoutInfo>> {
+        self.info.subscribe()
     }
 
     /// For the source: it shows another scanout from now on, or nothing.
     pub fn show(&self, scanout: Option<Scanout>) {
         let mut screen = lock(&self.screen);
-        let size = scanout.as_ref().map(Scanout::size);
+        let info = scanout.as_ref().map(Scanout::info);
         screen.scanout = scanout.map(Arc::new);
+        self.info.send_if_modified(|known| std::mem::replace(known, info) != info);
         for reader in screen.readers.values_mut() {
-            reader.mailbox.replace(size);
+            reader.mailbox.replace(info.map(|info| info.size));
             reader.ring();
         }
     }

@@ -30,7 +30,7 @@ pub enum QmpError {
     Absent(io::Error),
     /// The socket may not be used, or broke.
     #[error("{0}")]
-    Socket(#[from] io::Error),
+    Socket(io::Error),
     /// QEMU hung up.
     #[error("QEMU hung up")]
     HungUp,
@@ -50,10 +50,19 @@ pub enum QmpError {
     },
 }
 
+impl From<io::Error> for QmpError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::HungUp,
+            _ => Self::Socket(error),
+        }
+    }
+}
+
 impl QmpError {
-    /// Whether it says no more than that QEMU is not there.
+    /// Whether it says no more than that QEMU is not there, or not yet ready to talk.
     pub(super) fn is_absence(&self) -> bool {
-        matches!(self, Self::Absent(_) | Self::HungUp)
+        matches!(self, Self::Absent(_) | Self::HungUp | Self::Deadline)
     }
 }
 
@@ -67,10 +76,9 @@ pub(super) async fn open_display(path: &Path) -> Result<OwnedFd, SourceError> {
 }
 
 async fn ask(path: &Path) -> Result<OwnedFd, QmpError> {
-    use io::ErrorKind::{ConnectionRefused, NotFound};
     let stream = UnixStream::connect(path).await.map_err(|error| match error.kind() {
-        NotFound | ConnectionRefused => QmpError::Absent(error),
-        _ => QmpError::Socket(error),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => QmpError::Absent(error),
+        _ => error.into(),
     })?;
     let mut monitor = Monitor { stream: BufReader::new(stream) };
     if monitor.line().await?.get("QMP").is_none() {

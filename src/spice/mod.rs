@@ -11,4 +11,4 @@ mod session;
 pub mod wire;
 
 pub use auth::Password;
-pub use driver::Server;
+pub use driver::{Server, Settings};

@@ -1,11 +1,13 @@
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -56,6 +58,12 @@ impl Stream {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Whether file descriptors can be sent over it.
+    #[must_use]
+    pub fn passes_fds(&self) -> bool {
+        matches!(self.socket, Socket::Unix(_))
     }
 
     /// A watch on how much the kernel still has to send.
@@ -109,6 +117,41 @@ impl SendQueue {
                 done => return done,
             }
         }
+    }
+}
+
+impl SendQueue {
+    /// Sends a file descriptor after the bytes written so far, with one byte of its own. May be dropped and called
+    /// again: either it was sent, or nothing of it.
+    ///
+    /// # Errors
+    /// If the socket is broken, or is not one that passes file descriptors.
+    pub async fn send_fd(&self, fd: &OwnedFd) -> io::Result<()> {
+        let Socket::Unix(socket) = &self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
+        loop {
+            socket.writable().await?;
+            match socket.try_io(Interest::WRITABLE, || send_fd(socket, fd)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+/// The byte that a file descriptor travels with; libspice-server sends the same.
+const FD_BYTE: &[u8] = b"@";
+
+fn send_fd(socket: &UnixStream, fd: &OwnedFd) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd.as_fd()];
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    match sendmsg(socket, &[io::IoSlice::new(FD_BYTE)], &mut control, flags)? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::frame::Size;
+use crate::frame::{MODIFIER_INVALID, MODIFIER_LINEAR, MemoryKind, ScanoutInfo};
 
 /// The smallest side of a picture that H.264 encoders take: one macroblock.
 const MIN_VIDEO_SIDE: u32 = 16;
@@ -11,26 +11,40 @@ const MAX_VIDEO_SIDE: u32 = 4096;
 /// How a viewer gets the picture.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delivery {
+    /// As the guest's own buffer: the fd is passed on, no pixel is touched.
+    Passthrough,
     /// As a video stream.
     Encode,
     /// As exact rectangles of what changed.
     Images,
 }
 
-/// Why it gets it so.
+/// Why it gets it so, and not in the way above.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
-    /// The client decodes H.264.
-    Decodes,
-    /// The client announced no decoder for it.
+    /// The client is on this machine and imports the buffer. The only reason for [`Delivery::Passthrough`].
+    Imports,
+    /// Not passed through: the user said so.
+    PassthroughOff,
+    /// Not passed through: file descriptors do not travel over the client's connection.
+    Remote,
+    /// Not passed through: the client did not announce that it imports buffers.
+    NoImport,
+    /// Not passed through: the picture is not in a dmabuf.
+    NoDmabuf,
+    /// Not passed through: the message to the client has no place for a second plane, an offset or a part of a buffer.
+    Layout,
+    /// Not passed through: the message to the client has no place for the modifier.
+    Modifier,
+    /// No video: the client announced no decoder for it.
     NoDecoder,
-    /// The client announced one but reported that it cannot decode.
+    /// No video: the client announced a decoder but reported that it cannot decode.
     DecoderFailed,
-    /// The picture is too small or too large for video.
+    /// No video: the picture is too small or too large.
     Size,
-    /// Video is switched off.
-    SwitchedOff,
-    /// The encoder failed.
+    /// No video: the user said so, or there is no encoder.
+    VideoOff,
+    /// No video: the encoder failed on this picture.
     EncoderFailed,
 }
 
@@ -39,45 +53,85 @@ pub enum Reason {
 pub enum VideoPolicy {
     /// Where the client can decode it.
     Allowed,
-    /// Never: the user said so.
-    SwitchedOff,
+    /// Never: the user said so, or there is no encoder.
+    Off,
     /// Not any more: the encoder failed on this picture.
     EncoderFailed,
 }
 
-/// What is known of the client.
+/// What is known of the client and of the way to it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Abilities {
     /// It announced that it decodes H.264 streams.
     pub h264: bool,
     /// It reported that it could not.
     pub decoder_failed: bool,
+    /// It announced that it imports dmabufs. spice-gtk does so over any connection.
+    pub imports: bool,
+    /// Its connection is a plain unix socket: file descriptors can be sent.
+    pub passes_fds: bool,
 }
 
-/// Decides how a viewer gets pictures of this size. Ask again when any argument changes.
+/// Decides how a viewer gets a picture. Ask again when any argument changes.
 #[must_use]
-pub fn decide(client: Abilities, video: VideoPolicy, size: Size) -> (Delivery, Reason) {
-    let fits = |side: u32| (MIN_VIDEO_SIDE..=MAX_VIDEO_SIDE).contains(&side);
-    let reason = match video {
-        VideoPolicy::SwitchedOff => Reason::SwitchedOff,
-        _ if !client.h264 => Reason::NoDecoder,
-        _ if client.decoder_failed => Reason::DecoderFailed,
-        VideoPolicy::EncoderFailed => Reason::EncoderFailed,
-        VideoPolicy::Allowed if !(fits(size.width) && fits(size.height)) => Reason::Size,
-        VideoPolicy::Allowed => return (Delivery::Encode, Reason::Decodes),
+pub fn decide(
+    client: Abilities,
+    picture: ScanoutInfo,
+    passthrough: bool,
+    video: VideoPolicy,
+) -> (Delivery, Reason) {
+    match (why_not_passthrough(client, picture, passthrough), why_no_video(client, picture, video)) {
+        (None, _) => (Delivery::Passthrough, Reason::Imports),
+        (Some(reason), None) => (Delivery::Encode, reason),
+        (Some(_), Some(reason)) => (Delivery::Images, reason),
+    }
+}
+
+fn why_not_passthrough(client: Abilities, picture: ScanoutInfo, allowed: bool) -> Option<Reason> {
+    let MemoryKind::Dmabuf { planes, modifier, whole } = picture.memory else {
+        return Some(Reason::NoDmabuf);
     };
-    (Delivery::Images, reason)
+    // `GL_SCANOUT_UNIX` carries one fd, width, height, stride and fourcc: nothing else can be told.
+    [
+        (!allowed, Reason::PassthroughOff),
+        (!client.passes_fds, Reason::Remote),
+        (!client.imports, Reason::NoImport),
+        (planes != 1 || !whole, Reason::Layout),
+        (modifier != MODIFIER_LINEAR && modifier != MODIFIER_INVALID, Reason::Modifier),
+    ]
+    .into_iter()
+    .find_map(|(is_so, reason)| is_so.then_some(reason))
+}
+
+fn why_no_video(client: Abilities, picture: ScanoutInfo, video: VideoPolicy) -> Option<Reason> {
+    let fits = |side: u32| (MIN_VIDEO_SIDE..=MAX_VIDEO_SIDE).contains(&side);
+    let size = picture.size;
+    [
+        (video == VideoPolicy::Off, Reason::VideoOff),
+        (!client.h264, Reason::NoDecoder),
+        (client.decoder_failed, Reason::DecoderFailed),
+        (video == VideoPolicy::EncoderFailed, Reason::EncoderFailed),
+        (!(fits(size.width) && fits(size.height)), Reason::Size),
+    ]
+    .into_iter()
+    .find_map(|(is_so, reason)| is_so.then_some(reason))
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Decodes => "the client decodes H.264",
+            Self::Imports => "the client is local and imports the buffer",
+            Self::PassthroughOff => "passing buffers through is switched off (--passthrough never)",
+            Self::Remote => "buffers cannot be passed over this connection",
+            Self::NoImport => "the client does not import buffers",
+            Self::NoDmabuf => "the picture is not in a GPU buffer",
+            Self::Layout => "SPICE can only pass whole buffers of one plane",
+            Self::Modifier => "SPICE cannot tell the client how the buffer is tiled",
             Self::NoDecoder => "the client has no H.264 decoder (on Debian: gstreamer1.0-libav)",
             Self::DecoderFailed => "the client reported that it cannot decode the stream",
             Self::Size => "the picture is too small or too large for video",
-            Self::SwitchedOff => "video is switched off (--video-codec none)",
-            Self::EncoderFailed => "the encoder failed",
+            Self::VideoOff => "there is no video: --video-codec none, or no encoder",
+            Self::EncoderFailed => "the encoder failed on this picture",
         })
     }
 }
@@ -85,25 +139,48 @@ impl fmt::Display for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Size;
+    use {Delivery as D, Reason as R, VideoPolicy as V};
+
+    const HD: Size = Size::new(1280, 720);
+    const LINEAR: MemoryKind = dmabuf(1, MODIFIER_LINEAR, true);
+    const LOCAL: Abilities = Abilities { h264: true, decoder_failed: false, imports: true, passes_fds: true };
+    const REMOTE: Abilities = Abilities { passes_fds: false, ..LOCAL };
+
+    const fn dmabuf(planes: usize, modifier: u64, whole: bool) -> MemoryKind {
+        MemoryKind::Dmabuf { planes, modifier, whole }
+    }
 
     #[test]
-    fn each_viewer_gets_what_it_can_show() {
-        let yes = Abilities { h264: true, decoder_failed: false };
-        let no = Abilities::default();
-        let failed = Abilities { h264: true, decoder_failed: true };
-        let hd = Size::new(1280, 720);
-        use {Delivery as D, Reason as R, VideoPolicy as V};
-        for (client, video, size, expected) in [
-            (yes, V::Allowed, hd, (D::Encode, R::Decodes)),
-            (no, V::Allowed, hd, (D::Images, R::NoDecoder)),
-            (failed, V::Allowed, hd, (D::Images, R::DecoderFailed)),
-            (yes, V::SwitchedOff, hd, (D::Images, R::SwitchedOff)),
-            (yes, V::EncoderFailed, hd, (D::Images, R::EncoderFailed)),
-            (yes, V::Allowed, Size::new(8, 720), (D::Images, R::Size)),
-            (yes, V::Allowed, Size::new(1280, 4097), (D::Images, R::Size)),
-            (yes, V::Allowed, Size::new(4096, 16), (D::Encode, R::Decodes)),
+    fn each_viewer_gets_the_best_it_can_show() {
+        let no_decoder = Abilities { h264: false, ..REMOTE };
+        let failed = Abilities { decoder_failed: true, ..REMOTE };
+        let no_import = Abilities { imports: false, ..LOCAL };
+        let tiled = dmabuf(1, 0x0100_0000_0000_0001, true); // I915_FORMAT_MOD_X_TILED
+        for (client, memory, size, passthrough, video, expected) in [
+            (LOCAL, LINEAR, HD, true, V::Allowed, (D::Passthrough, R::Imports)),
+            (LOCAL, dmabuf(1, MODIFIER_INVALID, true), HD, true, V::Allowed, (D::Passthrough, R::Imports)),
+            (LOCAL, LINEAR, HD, true, V::Off, (D::Passthrough, R::Imports)),
+            (LOCAL, LINEAR, Size::new(8, 8), true, V::Allowed, (D::Passthrough, R::Imports)),
+            (LOCAL, LINEAR, HD, false, V::Allowed, (D::Encode, R::PassthroughOff)),
+            (REMOTE, LINEAR, HD, true, V::Allowed, (D::Encode, R::Remote)),
+            (no_import, LINEAR, HD, true, V::Allowed, (D::Encode, R::NoImport)),
+            (LOCAL, MemoryKind::Shared, HD, true, V::Allowed, (D::Encode, R::NoDmabuf)),
+            (LOCAL, MemoryKind::Owned, HD, true, V::Allowed, (D::Encode, R::NoDmabuf)),
+            (LOCAL, dmabuf(2, MODIFIER_LINEAR, true), HD, true, V::Allowed, (D::Encode, R::Layout)),
+            (LOCAL, dmabuf(1, MODIFIER_LINEAR, false), HD, true, V::Allowed, (D::Encode, R::Layout)),
+            (LOCAL, tiled, HD, true, V::Allowed, (D::Encode, R::Modifier)),
+            (no_decoder, LINEAR, HD, true, V::Allowed, (D::Images, R::NoDecoder)),
+            (failed, LINEAR, HD, true, V::Allowed, (D::Images, R::DecoderFailed)),
+            (REMOTE, LINEAR, HD, true, V::Off, (D::Images, R::VideoOff)),
+            (REMOTE, LINEAR, HD, true, V::EncoderFailed, (D::Images, R::EncoderFailed)),
+            (REMOTE, LINEAR, Size::new(8, 720), true, V::Allowed, (D::Images, R::Size)),
+            (REMOTE, LINEAR, Size::new(1280, 4097), true, V::Allowed, (D::Images, R::Size)),
+            (REMOTE, LINEAR, Size::new(4096, 16), true, V::Allowed, (D::Encode, R::Remote)),
         ] {
-            assert_eq!(decide(client, video, size), expected, "{client:?} {video:?} {size}");
+            let picture = ScanoutInfo { size, memory };
+            let decided = decide(client, picture, passthrough, video);
+            assert_eq!(decided, expected, "{client:?} {picture:?} {passthrough} {video:?}");
         }
     }
 }

@@ -10,3 +10,5 @@
 )]
 
 mod real_qemu;
+mod scripted_qemu;
+mod source;

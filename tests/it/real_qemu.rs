@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use qemu_spice::frame::ConsoleId;
+use qemu_spice::frame::{ConsoleId, GuestCommand};
 use qemu_spice::hub::Hub;
 use qemu_spice::source::{Attach, Ended, Source};
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ struct RealQemu {
 
 impl RealQemu {
     /// Starts QEMU with this display; `None`, with the reason printed, where there is none that could.
-    fn start(display: &str, environment: &[(&str, &str)]) -> Option<Self> {
+    fn start(display: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Option<Self> {
         let known = Command::new("qemu-system-x86_64").args(["-display", "help"]).output();
         match known {
             Ok(known) if String::from_utf8_lossy(&known.stdout).lines().any(|line| line.trim() == "dbus") => {
@@ -44,6 +44,7 @@ impl RealQemu {
                 "first",
             ])
             .args(["-display", display, "-qmp", &monitor("qmp"), "-qmp", &monitor("test-qmp")])
+            .args(arguments)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .spawn()
@@ -139,7 +140,7 @@ fn source(attach: Attach, wait: bool) -> Source {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_qmp_the_picture_is_the_one_qemu_has() {
-    let Some(mut qemu) = RealQemu::start("dbus,p2p=yes", &[]) else { return };
+    let Some(mut qemu) = RealQemu::start("dbus,p2p=yes", &[], &[]) else { return };
     let hub = Hub::default();
     let (_commands, receiver) = mpsc::channel(16);
     let source = source(Attach::Qmp(qemu.qmp_path()), true);
@@ -156,8 +157,9 @@ async fn over_qmp_the_picture_is_the_one_qemu_has() {
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.expect("a dead QEMU's picture stays");
-    assert!(!running.is_finished(), "it waits for the next QEMU");
-    running.abort();
+    // It waits for the next QEMU, at a socket whose other end is dying just now.
+    let ended = tokio::time::timeout(Duration::from_secs(2), running).await;
+    assert!(ended.is_err(), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,13 +177,21 @@ async fn on_a_bus_the_picture_is_the_one_qemu_has() {
     let mut line = String::new();
     BufReader::new(bus.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
 
+    // Nobody is there, and nobody is waited for.
+    let (_commands, receiver) = mpsc::channel(16);
+    let impatient = source(Attach::Bus(address.clone()), false);
+    let error =
+        impatient.run(Hub::default(), receiver, CancellationToken::new()).await.unwrap_err().to_string();
+    assert!(error.contains("nobody owns org.qemu") && error.contains("--wait"), "{error}");
+
     let hub = Hub::default();
     let (_commands, receiver) = mpsc::channel(16);
     let waiting = source(Attach::Bus(address.clone()), true);
     let cancel = CancellationToken::new();
     let running = tokio::spawn(waiting.run(hub.clone(), receiver, cancel.clone()));
-    if let Some(qemu) = RealQemu::start("dbus", &[("DBUS_SESSION_BUS_ADDRESS", &address)]) {
+    if let Some(qemu) = RealQemu::start("dbus", &[], &[("DBUS_SESSION_BUS_ADDRESS", &address)]) {
         wait_for_the_same_text(&qemu, &hub).await;
+        has_what_our_interface_file_says(&address).await;
         // One that does not wait, beside the first: QEMU 9.2 and later shows a console to both.
         let other = Hub::default();
         let (_commands, receiver) = mpsc::channel(16);
@@ -196,4 +206,67 @@ async fn on_a_bus_the_picture_is_the_one_qemu_has() {
     assert_eq!(running.await.unwrap().unwrap(), Ended::Cancelled);
     bus.kill().unwrap();
     bus.wait().unwrap();
+}
+
+/// Every method and property that we use is there, with the types we use.
+async fn has_what_our_interface_file_says(address: &str) {
+    let bus = zbus::connection::Builder::address(address).unwrap().build().await.unwrap();
+    let mut theirs = Vec::new();
+    for path in ["/org/qemu/Display1/VM", "/org/qemu/Display1/Console_0"] {
+        let interface = Some("org.freedesktop.DBus.Introspectable");
+        let xml = bus.call_method(Some("org.qemu"), path, interface, "Introspect", &()).await.unwrap();
+        theirs.extend(members(&xml.body().deserialize::<String>().unwrap()));
+    }
+    let ours = members(include_str!("../../dbus-interfaces/org.qemu.Display1.xml"));
+    assert_eq!(ours.len(), 13);
+    for member in ours {
+        assert!(theirs.contains(&member), "QEMU has no {member}");
+    }
+}
+
+/// Interface, name and types of each method and property, in the order of the text.
+fn members(xml: &str) -> Vec<String> {
+    let attribute = |tag: &str, name: &str| {
+        let rest = tag.split_once(&format!("{name}=\"")).map_or("", |(_, rest)| rest);
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let (mut interface, mut members) = (String::new(), Vec::<String>::new());
+    for tag in xml.split('<').filter(|tag| !tag.starts_with('!')) {
+        let name = attribute(tag, "name");
+        match tag.split_whitespace().next() {
+            Some("interface") => interface = name,
+            Some("method") => members.push(format!("{interface} {name} ")),
+            Some("property") => members.push(format!("{interface} {name} {}", attribute(tag, "type"))),
+            Some("arg") if attribute(tag, "direction") == "in" => {
+                members.last_mut().unwrap().push_str(&attribute(tag, "type"));
+            }
+            _ => {}
+        }
+    }
+    members
+}
+
+/// SeaBIOS offers its menu for half a minute; the menu only comes if the key does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_opens_the_bios_menu() {
+    let menu = ["-boot", "menu=on,splash-time=30000"];
+    let Some(qemu) = RealQemu::start("dbus,p2p=yes", &menu, &[]) else { return };
+    let hub = Hub::default();
+    let (commands, receiver) = mpsc::channel(16);
+    let source = source(Attach::Qmp(qemu.qmp_path()), true);
+    let running = tokio::spawn(source.run(hub.clone(), receiver, CancellationToken::new()));
+    wait_for_the_same_text(&qemu, &hub).await;
+    let lit = || shown(&hub).map_or(0, |(_, _, bgr)| bgr.iter().filter(|&&byte| byte > 100).count());
+    let before = lit();
+    let opened = async {
+        // "Select boot device:" and a line for each is a thousand lit pixels more; the cursor has 18.
+        while lit() < before + 3000 {
+            for down in [true, false] {
+                commands.send(GuestCommand::Key { qnum: 1, down }).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), opened).await.expect("the menu never opened");
+    running.abort();
 }

@@ -1,7 +1,9 @@
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use serde::Serialize;
 use tokio::net::UnixStream;
 use zbus::connection::Builder;
@@ -91,11 +93,14 @@ impl Qemu {
         let stream = std::os::unix::net::UnixStream::from(socket);
         let connecting = async {
             stream.set_nonblocking(true)?;
-            let stream = UnixStream::from_std(stream)?;
+            let stream = UnixStream::from_std(stream.try_clone()?)?;
             Builder::unix_stream(stream).p2p().method_timeout(DEADLINE).build().await
         };
-        let connection = within("a new connection", connecting).await?.map_err(SourceError::Handshake)?;
-        Ok(Self { connection, name: None })
+        match within("a new connection", connecting).await? {
+            Ok(connection) => Ok(Self { connection, name: None }),
+            Err(_) if hung_up(&stream) => Err(SourceError::Left),
+            Err(error) => Err(SourceError::Handshake(error)),
+        }
     }
 
     /// Calls a method of one of QEMU's objects and waits for the answer.
@@ -179,7 +184,17 @@ async fn vanished(connection: &Connection, name: &OwnedUniqueName) -> zbus::Resu
     Err(zbus::Error::InvalidReply)
 }
 
-pub(super) async fn within<T>(what: &'static str, future: impl Future<Output = T>) -> Result<T, SourceError> {
+/// Whether the other end of a socket is closed.
+fn hung_up(socket: impl AsFd) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    match rustix::net::recv(socket, &mut [0], flags) {
+        Ok((_, length)) => length == 0,
+        Err(error) => error == Errno::CONNRESET,
+    }
+}
+
+/// Gives an exchange that we only wait for [`DEADLINE`].
+async fn within<T>(what: &'static str, future: impl Future<Output = T>) -> Result<T, SourceError> {
     let done = tokio::time::timeout(DEADLINE, future).await;
     done.map_err(|_| SourceError::Deadline { what, after: DEADLINE })
 }

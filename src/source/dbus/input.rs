@@ -23,7 +23,7 @@ pub(super) async fn forward(
         coalesce(&mut batch);
         for command in batch.drain(..) {
             let size = |console| hub.console(console).and_then(|console| console.size());
-            let Some(call) = call(command, &guest.borrow().clone(), size) else { continue };
+            let Some(call) = call(command, &guest.borrow(), size) else { continue };
             let path = consoles::path(call.console);
             let told = match call.arguments {
                 Arguments::Number(n) => qemu.tell(&path, call.interface, call.method, &n).await,

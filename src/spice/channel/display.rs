@@ -1,13 +1,15 @@
 //! A display channel: one console's picture, as a video stream or as images on the primary surface.
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{ChannelError, Flow, Machine};
 use crate::frame::{Rect, Size};
 use crate::spice::wire::msg::display::{
-    DrawCopy, FromClient, FromServer, Head, Image, ImageData, MonitorsConfig, StreamCreate, StreamData,
-    SurfaceCreate, SurfaceFormat, VideoCodec,
+    DrawCopy, FromClient, FromServer, GlDraw, GlScanout, Head, Image, ImageData, MonitorsConfig,
+    StreamCreate, StreamData, SurfaceCreate, SurfaceFormat, VideoCodec,
 };
 use crate::spice::wire::{self, Caps, Frame, HeaderForm, Message, Payload, WireError};
 use crate::viewer::Abilities;
@@ -39,6 +41,10 @@ pub struct DisplayChannel {
     surface: Option<Surface>,
     stream: Option<Stream>,
     next_stream: u32,
+    /// A buffer of the guest is on screen, of this size.
+    scanout: Option<Size>,
+    /// The client has not answered the last `GL_DRAW` yet.
+    drawing: bool,
     out: VecDeque<Message>,
 }
 
@@ -49,6 +55,8 @@ pub enum DisplayEvent {
     Ready,
     /// It cannot decode the stream it was sent.
     DecoderFailed,
+    /// It has drawn what it was told to draw of the guest's buffer.
+    Drawn,
 }
 
 /// One encoded picture of a console.
@@ -92,6 +100,8 @@ impl DisplayChannel {
             surface: None,
             stream: None,
             next_stream: 0,
+            scanout: None,
+            drawing: false,
             out: VecDeque::new(),
         }
     }
@@ -103,13 +113,15 @@ impl DisplayChannel {
         Caps::of(&[MONITORS_CONFIG, STREAM_REPORT])
     }
 
-    /// What the client can show.
+    /// What the client can show, over a connection that passes file descriptors or not.
     #[must_use]
-    pub fn abilities(&self) -> Abilities {
-        use wire::display::{CODEC_H264, MULTI_CODEC};
+    pub fn abilities(&self, passes_fds: bool) -> Abilities {
+        use wire::display::{CODEC_H264, GL_SCANOUT, MULTI_CODEC};
         Abilities {
             h264: self.caps.has(MULTI_CODEC) && self.caps.has(CODEC_H264),
             decoder_failed: self.decoder_failed,
+            imports: self.caps.has(GL_SCANOUT),
+            passes_fds,
         }
     }
 
@@ -128,7 +140,7 @@ impl DisplayChannel {
     /// Whether all that was to be said is on its way and the client keeps up: it may get another picture.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.out.is_empty() && self.flow.queued() == 0 && self.flow.may_send()
+        !self.drawing && self.out.is_empty() && self.flow.queued() == 0 && self.flow.may_send()
     }
 
     /// Shows an encoded picture. `time` is the server's clock in milliseconds at which to show it.
@@ -145,6 +157,7 @@ impl DisplayChannel {
 
     /// Draws images on a picture of this size: after any video, never under one.
     pub fn show_images(&mut self, picture: Size, images: Vec<(Rect, ImageData)>) {
+        self.stop_scanout();
         self.stop_stream();
         let new = self.start_surface(Surface { size: picture, shown: picture });
         for (at, data) in images {
@@ -158,8 +171,31 @@ impl DisplayChannel {
         }
     }
 
+    /// Has the client show the guest's own buffer. What changes in it is told by [`DisplayChannel::draw`].
+    pub fn show_scanout(&mut self, scanout: GlScanout, fd: Arc<OwnedFd>) {
+        self.stop_stream();
+        if self.surface.take().is_some() {
+            self.send(&FromServer::SurfaceDestroy { surface_id: PRIMARY });
+        }
+        self.out.push_back(FromServer::GlScanout(scanout).encode().with_fd(fd));
+        let size = Size::new(scanout.width, scanout.height);
+        if self.scanout.replace(size) != Some(size) {
+            self.configure(size);
+        }
+    }
+
+    /// Has the client draw a part of the guest's buffer. There is no room for more until it has.
+    pub fn draw(&mut self, at: Rect) {
+        if self.scanout.is_some() {
+            let Rect { x, y, width, height } = at;
+            self.drawing = true;
+            self.send(&FromServer::GlDraw(GlDraw { x, y, width, height }));
+        }
+    }
+
     /// Shows nothing: the console is off.
     pub fn blank(&mut self) {
+        self.stop_scanout();
         self.stop_stream();
         if self.surface.take().is_some() {
             self.send(&FromServer::SurfaceDestroy { surface_id: PRIMARY });
@@ -182,11 +218,16 @@ impl DisplayChannel {
                 self.stream = None;
                 Some(DisplayEvent::DecoderFailed)
             }
+            FromClient::GlDrawDone if self.drawing => {
+                self.drawing = false;
+                Some(DisplayEvent::Drawn)
+            }
             _ => None,
         })
     }
 
     fn start_stream(&mut self, video: &Video) -> Stream {
+        self.stop_scanout();
         self.stop_stream();
         if self.start_surface(Surface { size: video.coded, shown: video.picture }) {
             self.reveal(video.picture);
@@ -208,6 +249,13 @@ impl DisplayChannel {
     fn stop_stream(&mut self) {
         if let Some(stream) = self.stream.take() {
             self.send(&FromServer::StreamDestroy { stream_id: stream.id });
+        }
+    }
+
+    fn stop_scanout(&mut self) {
+        if self.scanout.take().is_some() {
+            let none = GlScanout { width: 0, height: 0, stride: 0, fourcc: 0, bottom_up: false };
+            self.send(&FromServer::GlScanout(none));
         }
     }
 
@@ -233,6 +281,12 @@ impl DisplayChannel {
 
     /// Tells the client to show the primary surface.
     fn reveal(&mut self, shown: Size) {
+        self.configure(shown);
+        self.send(&FromServer::Mark);
+    }
+
+    /// Tells the client that the monitor shows this much.
+    fn configure(&mut self, shown: Size) {
         if self.caps.has(wire::display::MONITORS_CONFIG) {
             let head = Head {
                 monitor_id: 0,
@@ -244,7 +298,6 @@ impl DisplayChannel {
             };
             self.send(&FromServer::MonitorsConfig(MonitorsConfig { max_allowed: 1, heads: vec![head] }));
         }
-        self.send(&FromServer::Mark);
     }
 
     fn send(&mut self, message: &FromServer) {
@@ -410,15 +463,38 @@ mod tests {
         });
         let message = report.encode();
         assert_eq!(display.handle(message.id(), &message.body()), Ok(Some(DisplayEvent::DecoderFailed)));
-        assert!(display.abilities().decoder_failed);
+        assert!(display.abilities(false).decoder_failed);
         display.show_images(Size::new(640, 480), tile());
         assert_eq!(told(&mut display), ["DrawCopy"]);
     }
 
     #[test]
+    fn a_buffer_is_passed_on_and_drawn_one_at_a_time() {
+        let mut display = ready(&[wire::display::MONITORS_CONFIG, wire::display::GL_SCANOUT]);
+        display.show_images(Size::new(640, 480), tile());
+        while display.poll_frame(Instant::now()).is_some() {}
+        let fd = Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+        let scanout = GlScanout { width: 64, height: 32, stride: 256, fourcc: 1, bottom_up: false };
+        display.show_scanout(scanout, fd.clone());
+        display.draw(Rect::new(0, 0, 64, 32));
+        let frames: Vec<_> = std::iter::from_fn(|| display.poll_frame(Instant::now())).collect();
+        assert_eq!(frames.len(), 4, "surface destroyed, scanout, monitors, draw");
+        assert!(frames[1].fd.is_some() && frames[2].fd.is_none());
+        assert!(!display.has_room(), "one draw at a time");
+        let done = FromClient::GlDrawDone.encode();
+        assert_eq!(display.handle(done.id(), &done.body()), Ok(Some(DisplayEvent::Drawn)));
+        assert_eq!(display.handle(done.id(), &done.body()), Ok(None), "nobody asked");
+        assert!(display.has_room());
+        display.show_scanout(scanout, fd);
+        assert_eq!(told(&mut display), ["GlScanout"], "a flip of the same size is one message");
+        display.show_images(Size::new(640, 480), tile());
+        assert_eq!(told(&mut display), ["GlScanout", "SurfaceCreate", "DrawCopy", "MonitorsConfig", "Mark"]);
+    }
+
+    #[test]
     fn h264_needs_both_capabilities() {
-        assert!(!channel(Caps::of(&[wire::display::CODEC_H264])).abilities().h264);
-        assert!(channel(Caps::of(GTK)).abilities().h264);
+        assert!(!channel(Caps::of(&[wire::display::CODEC_H264])).abilities(false).h264);
+        assert!(channel(Caps::of(GTK)).abilities(false).h264);
     }
 
     proptest! {

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -23,9 +25,12 @@ pub(super) struct Connection<M> {
     read: ReadHalf<Stream>,
     write: WriteHalf<Stream>,
     queue: SendQueue,
+    passes_fds: bool,
     input: Vec<u8>,
     writing: VecDeque<Frame>,
     written: usize,
+    /// To be sent before anything else is written.
+    fd: Option<Arc<OwnedFd>>,
 }
 
 /// What there is to do for a channel.
@@ -39,9 +44,24 @@ pub(super) enum Turn<E> {
 impl<M: Machine> Connection<M> {
     /// A connection whose link stage is over; `surplus` are bytes that came with its end.
     pub(super) fn new(stream: Stream, machine: M, surplus: Vec<u8>) -> io::Result<Self> {
-        let queue = stream.send_queue()?;
+        let (queue, passes_fds) = (stream.send_queue()?, stream.passes_fds());
         let (read, write) = tokio::io::split(stream);
-        Ok(Self { machine, read, write, queue, input: surplus, writing: VecDeque::new(), written: 0 })
+        Ok(Self {
+            machine,
+            read,
+            write,
+            queue,
+            passes_fds,
+            input: surplus,
+            writing: VecDeque::new(),
+            written: 0,
+            fd: None,
+        })
+    }
+
+    /// Whether file descriptors can be sent to the client.
+    pub(super) fn passes_fds(&self) -> bool {
+        self.passes_fds
     }
 
     /// Reads and writes until there is something to do for the channel: the client did something or, where the
@@ -53,13 +73,17 @@ impl<M: Machine> Connection<M> {
             }
             self.refill();
             let deadline = self.machine.deadline();
-            let ready = self.writing.is_empty() && has_room(&self.machine);
-            let slices: Vec<IoSlice<'_>> = unwritten(&self.writing, self.written).collect();
+            let ready = self.fd.is_none() && self.writing.is_empty() && has_room(&self.machine);
+            let slices = if self.fd.is_some() { Vec::new() } else { unwritten(&self.writing, self.written) };
             tokio::select! {
                 read = self.read.read_buf(&mut self.input) => {
                     if read? == 0 {
                         return Err(ChannelEnd::Closed);
                     }
+                }
+                sent = send_fd(&self.queue, self.fd.as_ref()) => {
+                    sent?;
+                    self.fd = None;
                 }
                 written = self.write.write_vectored(&slices), if !slices.is_empty() => {
                     drop(slices);
@@ -78,7 +102,10 @@ impl<M: Machine> Connection<M> {
     pub(super) async fn finish(mut self) -> Result<(), ChannelEnd> {
         loop {
             self.refill();
-            let slices: Vec<IoSlice<'_>> = unwritten(&self.writing, self.written).collect();
+            if let Some(fd) = self.fd.take() {
+                self.queue.send_fd(&fd).await?;
+            }
+            let slices = unwritten(&self.writing, self.written);
             if slices.is_empty() {
                 return Ok(self.write.shutdown().await?);
             }
@@ -117,20 +144,34 @@ impl<M: Machine> Connection<M> {
         self.written = self.written.saturating_add(written);
         while let Some(len) = self.writing.front().map(Frame::len).filter(|&len| len <= self.written) {
             self.written -= len;
-            self.writing.pop_front();
+            self.fd = self.writing.pop_front().and_then(|frame| frame.fd);
         }
         Ok(())
     }
 }
 
-/// The bytes of these frames after the first `written`.
-fn unwritten(frames: &VecDeque<Frame>, written: usize) -> impl Iterator<Item = IoSlice<'_>> {
+/// The bytes of these frames after the first `written`, up to where a file descriptor has to go between.
+fn unwritten(frames: &VecDeque<Frame>, written: usize) -> Vec<IoSlice<'_>> {
     let mut skip = written;
-    frames.iter().flat_map(Frame::slices).filter_map(move |slice| {
-        let skipped = skip.min(slice.len());
-        skip -= skipped;
-        slice.get(skipped..).filter(|rest| !rest.is_empty()).map(IoSlice::new)
-    })
+    let mut slices = Vec::with_capacity(2 * BATCH);
+    for frame in frames {
+        for slice in frame.slices() {
+            let skipped = skip.min(slice.len());
+            skip -= skipped;
+            slices.extend(slice.get(skipped..).filter(|rest| !rest.is_empty()).map(IoSlice::new));
+        }
+        if frame.fd.is_some() {
+            break;
+        }
+    }
+    slices
+}
+
+async fn send_fd(queue: &SendQueue, fd: Option<&Arc<OwnedFd>>) -> io::Result<()> {
+    match fd {
+        Some(fd) => queue.send_fd(fd).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

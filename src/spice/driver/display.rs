@@ -6,13 +6,13 @@ use std::time::Instant;
 use super::connection::{Connection, Turn};
 use super::{ChannelEnd, Server};
 use crate::encode::{Codec, Item, Profile};
-use crate::frame::{Rect, Size};
-use crate::hub::{Change, Console, Subscription};
+use crate::frame::{Rect, ScanoutInfo};
+use crate::hub::{Change, Console, Release, Subscription};
 use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video};
 use crate::spice::images::images;
 use crate::spice::wire::Payload;
-use crate::spice::wire::msg::display::ImageData;
-use crate::viewer::{Delivery, VideoPolicy, decide};
+use crate::spice::wire::msg::display::{GlScanout, ImageData};
+use crate::viewer::{Delivery, Reason, VideoPolicy, decide};
 
 /// Starts the machine.
 pub(super) fn start(request: &LinkRequest, now: Instant) -> DisplayChannel {
@@ -25,16 +25,28 @@ pub(super) async fn run(
     console: Arc<Console>,
     mut connection: Connection<DisplayChannel>,
 ) -> Result<(), ChannelEnd> {
-    let mut viewer = Viewer { server, console, pictures: Pictures::None, failed: None };
+    let mut info = console.info();
+    let passes_fds = connection.passes_fds();
+    let mut viewer = Viewer {
+        server,
+        console,
+        passes_fds,
+        chosen: None,
+        pictures: Pictures::None,
+        failed: None,
+        drawn: None,
+    };
     let mut ready = false;
     loop {
         tokio::select! {
             turn = connection.turn(|display| !ready && display.has_room()) => match turn? {
                 Turn::Ready => ready = true,
+                Turn::Event(DisplayEvent::Drawn) => viewer.drawn = None,
                 Turn::Event(DisplayEvent::Ready | DisplayEvent::DecoderFailed) => {
                     viewer.choose(&connection.machine);
                 }
             },
+            _ = info.changed() => viewer.choose(&connection.machine),
             picture = viewer.pictures.next(), if ready => {
                 ready = false;
                 viewer.show(picture, &mut connection.machine).await;
@@ -46,19 +58,25 @@ pub(super) async fn run(
 struct Viewer<'a> {
     server: &'a Server,
     console: Arc<Console>,
+    passes_fds: bool,
+    chosen: Option<(Delivery, Reason)>,
     pictures: Pictures,
-    /// The size at which the encoder gave up.
-    failed: Option<Size>,
+    /// What the encoder gave up on.
+    failed: Option<ScanoutInfo>,
+    /// Held while the client draws from the guest's buffer.
+    drawn: Option<Release>,
 }
 
 /// Where the channel's pictures come from.
 enum Pictures {
     None,
+    Buffers(Subscription),
     Video(crate::encode::Stream),
     Images(Subscription),
 }
 
 enum Picture {
+    Flip(Change),
     Encoded(Item),
     Changed(Change),
 }
@@ -69,40 +87,50 @@ impl Pictures {
         match self {
             Self::None => std::future::pending().await,
             Self::Video(stream) => Picture::Encoded(stream.next().await),
-            Self::Images(subscription) => loop {
-                if let Some(change) = subscription.take() {
-                    return Picture::Changed(change);
-                }
-                if subscription.bell().recv().await.is_err() {
-                    std::future::pending::<()>().await; // the console rings as long as the subscription lives
-                }
-            },
+            Self::Buffers(subscription) => Picture::Flip(next_change(subscription).await),
+            Self::Images(subscription) => Picture::Changed(next_change(subscription).await),
+        }
+    }
+}
+
+async fn next_change(subscription: &Subscription) -> Change {
+    loop {
+        if let Some(change) = subscription.take() {
+            return change;
+        }
+        if subscription.bell().recv().await.is_err() {
+            std::future::pending::<()>().await; // the console rings as long as the subscription lives
         }
     }
 }
 
 impl Viewer<'_> {
-    /// Decides how the client gets the picture from now on.
+    /// Decides how the client gets the picture from now on. With nothing to show, what was decided stays.
     fn choose(&mut self, display: &DisplayChannel) {
-        if !display.is_ready() {
+        let info = *self.console.info().borrow();
+        let Some(info) = info.filter(|_| display.is_ready()) else { return };
+        let video = match &self.server.encoders {
+            None => VideoPolicy::Off,
+            Some(_) if self.failed == Some(info) => VideoPolicy::EncoderFailed,
+            Some(_) => VideoPolicy::Allowed,
+        };
+        let abilities = display.abilities(self.passes_fds);
+        let chosen = decide(abilities, info, self.server.passthrough, video);
+        let before = self.chosen.replace(chosen);
+        if before != Some(chosen) {
+            tracing::info!(console = %self.console.id(), delivery = ?chosen.0, reason = %chosen.1, "delivery chosen");
+        }
+        if before.map(|before| before.0) == Some(chosen.0) {
             return;
         }
-        let size = self.console.size();
-        let video = match (&self.server.encoders, self.failed) {
-            (None, _) => VideoPolicy::SwitchedOff,
-            (Some(_), Some(failed)) if size == Some(failed) => VideoPolicy::EncoderFailed,
-            (Some(_), _) => VideoPolicy::Allowed,
-        };
-        // A console that shows nothing yet will most likely show something of an ordinary size.
-        let (delivery, reason) = decide(display.abilities(), video, size.unwrap_or(Size::new(1024, 768)));
-        match (delivery, &self.pictures, &self.server.encoders) {
-            (Delivery::Encode, Pictures::Video(_), _) | (Delivery::Images, Pictures::Images(_), _) => return,
-            (Delivery::Encode, _, Some(encoders)) => {
-                self.pictures = Pictures::Video(encoders.join(&self.console, Profile { codec: Codec::H264 }));
+        self.drawn = None;
+        self.pictures = match (chosen.0, &self.server.encoders) {
+            (Delivery::Passthrough, _) => Pictures::Buffers(self.console.subscribe()),
+            (Delivery::Encode, Some(encoders)) => {
+                Pictures::Video(encoders.join(&self.console, Profile { codec: Codec::H264 }))
             }
-            _ => self.pictures = Pictures::Images(self.console.subscribe()),
-        }
-        tracing::info!(console = %self.console.id(), ?delivery, %reason, "delivery chosen");
+            _ => Pictures::Images(self.console.subscribe()),
+        };
     }
 
     async fn show(&mut self, picture: Picture, display: &mut DisplayChannel) {
@@ -119,26 +147,45 @@ impl Viewer<'_> {
             Picture::Encoded(Item::Blank) => display.blank(),
             Picture::Encoded(Item::Failed(error)) => {
                 tracing::warn!(console = %self.console.id(), %error, "no video of this console, sending images");
-                self.failed = self.console.size();
+                self.failed = *self.console.info().borrow();
                 self.choose(display);
             }
+            Picture::Flip(change) => self.show_buffer(change, display),
             Picture::Changed(change) => self.show_change(change, display).await,
         }
     }
 
+    /// Passes the guest's buffer on. A scanout of another kind is for [`Viewer::choose`], which hears of it too.
+    fn show_buffer(&mut self, change: Change, display: &mut DisplayChannel) {
+        let Some(scanout) = &change.scanout else { return display.blank() };
+        let Some((dmabuf, plane)) = scanout.as_dmabuf().and_then(|d| Some((d, d.planes.first()?))) else {
+            return;
+        };
+        if change.replaced {
+            let description = GlScanout {
+                width: dmabuf.backing.width,
+                height: dmabuf.backing.height,
+                stride: plane.stride,
+                fourcc: dmabuf.fourcc,
+                bottom_up: dmabuf.bottom_up,
+            };
+            display.show_scanout(description, plane.fd.clone());
+        }
+        if let Some(damage) = change.damage.rects().iter().copied().reduce(Rect::union) {
+            display.draw(damage);
+            self.drawn = change.release;
+        }
+    }
+
     async fn show_change(&mut self, change: Change, display: &mut DisplayChannel) {
-        let replaced = change.replaced;
         match change.scanout.as_ref().map(|scanout| scanout.size()) {
             None => display.blank(),
             Some(size) => match encode(change, display.takes_lz4()).await {
                 Ok(images) => display.show_images(size, images),
                 Err(error) => {
-                    tracing::debug!(console = %self.console.id(), %error, "a change cannot be read")
+                    tracing::debug!(console = %self.console.id(), %error, "a change cannot be read");
                 }
             },
-        }
-        if replaced {
-            self.choose(display); // another size may be fit for video
         }
     }
 }

@@ -32,12 +32,23 @@ use crate::transport::Stream;
 pub struct Server {
     hub: Hub,
     encoders: Option<Encoders>,
+    passthrough: bool,
     password: Option<Password>,
     commands: mpsc::Sender<GuestCommand>,
     sessions: Arc<Sessions>,
     keys: Arc<Keys>,
     clock: Clock,
     end: CancellationToken,
+}
+
+/// What the user decided.
+pub struct Settings {
+    /// Without encoders there is no video.
+    pub encoders: Option<Encoders>,
+    /// Whether local clients get the guest's own buffers.
+    pub passthrough: bool,
+    /// Without a password everyone is let in.
+    pub password: Option<Password>,
 }
 
 /// Why a channel ended.
@@ -58,19 +69,28 @@ enum ChannelEnd {
 }
 
 impl Server {
-    /// A server of what `hub` shows. Without `encoders` every viewer gets images, without `password` everyone is let
-    /// in. What viewers ask of the guest goes to `commands`. All sessions end with `end`.
+    /// A server of what `hub` shows. What viewers ask of the guest goes to `commands`. All sessions end with `end`.
     #[must_use]
     pub fn new(
         hub: Hub,
-        encoders: Option<Encoders>,
-        password: Option<Password>,
+        settings: Settings,
         commands: mpsc::Sender<GuestCommand>,
         end: CancellationToken,
     ) -> Self {
+        let Settings { encoders, passthrough, password } = settings;
         let keys = Arc::new(Keys::default());
         keys.refill();
-        Self { hub, encoders, password, commands, sessions: Arc::default(), keys, clock: Clock::start(), end }
+        Self {
+            hub,
+            encoders,
+            passthrough,
+            password,
+            commands,
+            sessions: Arc::default(),
+            keys,
+            clock: Clock::start(),
+            end,
+        }
     }
 
     /// Serves one connection until it ends. What happens on it concerns no other.

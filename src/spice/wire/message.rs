@@ -1,34 +1,45 @@
 //! A message ready to send, and the bytes of it.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
 use super::writer::saturated_u32;
 use super::{Header, HeaderForm, Payload, Writer};
 
 /// One message: its type, the fields, and optionally bulk bytes that end its body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Message {
     id: u16,
     fields: Vec<u8>,
     payload: Option<Payload>,
+    fd: Option<Arc<OwnedFd>>,
 }
 
-/// The bytes of one message on a connection: write `head`, then `payload`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The bytes of one message on a connection: write `head`, then `payload`, then send `fd`.
+#[derive(Debug, Clone)]
 pub struct Frame {
     /// Header and fields.
     pub head: Vec<u8>,
     /// Bulk bytes that follow; the header counts them.
     pub payload: Option<Payload>,
+    /// A file descriptor to send after it, with one byte of its own: `SCM_RIGHTS` of `unix(7)`.
+    pub fd: Option<Arc<OwnedFd>>,
 }
 
 impl Message {
     /// A message whose body is `fields`.
     pub fn new(id: u16, fields: Writer) -> Self {
-        Self { id, fields: fields.into_bytes(), payload: None }
+        Self { id, fields: fields.into_bytes(), payload: None, fd: None }
     }
 
     /// A message whose body is `fields` and then `payload`.
     pub fn with_payload(id: u16, fields: Writer, payload: Payload) -> Self {
-        Self { id, fields: fields.into_bytes(), payload: Some(payload) }
+        Self { id, fields: fields.into_bytes(), payload: Some(payload), fd: None }
+    }
+
+    /// The same message, followed by a file descriptor.
+    pub fn with_fd(self, fd: Arc<OwnedFd>) -> Self {
+        Self { fd: Some(fd), ..self }
     }
 
     /// The message type.
@@ -56,7 +67,7 @@ impl Message {
         let size = saturated_u32(self.body_len());
         Header { serial, id: self.id, size }.encode(form, &mut head);
         head.bytes(&self.fields);
-        Frame { head: head.into_bytes(), payload: self.payload }
+        Frame { head: head.into_bytes(), payload: self.payload, fd: self.fd }
     }
 }
 
