@@ -11,6 +11,7 @@ from pathlib import Path
 
 BOOT_LIMIT = 120  # seconds; a boot takes about 10 on an idle machine, without KVM
 STAGE_LIMIT = 20  # seconds for the stage to answer a command
+EMULATED = ("-accel", "tcg", "-cpu", "max", "-m", "512")
 
 
 class Qmp:
@@ -40,12 +41,14 @@ class Qmp:
 class Vm:
     """A running QEMU with the guest in it.
 
-    `display` is QEMU's `-display` argument; `extra` are more arguments. `folder` holds the sockets
+    `display` is QEMU's `-display` argument, `gpu` the device it shows, `machine` what runs it; `extra` are
+    more arguments. `folder` holds the sockets
     and logs: `qmp.sock` is left free for the program under test, the rig has its own.
     """
 
     def __init__(self, folder, guest, qemu="qemu-system-x86_64", display="dbus,p2p=yes", tablet=True,
-                 extra=(), stage="picture", size=(1280, 720), env=None):
+                 extra=(), stage="picture", size=(1280, 720), env=None, gpu="virtio-gpu-pci", machine=EMULATED,
+                 boot_limit=BOOT_LIMIT):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.qmp_path = self.folder / "qmp.sock"
@@ -53,11 +56,11 @@ class Vm:
         self.tablet = tablet
         self.stage_text = b""
         width, height = size
-        devices = ["-device", f"virtio-gpu-pci,xres={width},yres={height}"]
+        devices = ["-device", f"{gpu},xres={width},yres={height}"]
         if tablet:
             devices += ["-device", "virtio-tablet-pci"]
         command = [
-            qemu, "-accel", "tcg", "-cpu", "max", "-m", "512", "-nodefaults", "-no-user-config", "-nic", "none",
+            qemu, *machine, "-nodefaults", "-no-user-config", "-nic", "none",
             "-vga", "none", *devices,
             "-kernel", f"{guest}/vmlinuz", "-initrd", f"{guest}/initrd.gz",
             "-append", f"console=ttyS0 quiet loglevel=3 stage={stage}",
@@ -77,7 +80,7 @@ class Vm:
         try:
             self.qmp = Qmp(self.folder / "rig.sock")
             self.serial = connect(self.folder / "serial.sock")
-            self._until(rb"stage: ready", BOOT_LIMIT)
+            self._until(rb"stage: ready", boot_limit)
         except BaseException as error:
             self.stop()
             text = (self.folder / "qemu.log").read_text().strip()
