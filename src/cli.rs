@@ -98,9 +98,10 @@ pub struct Serve {
     #[arg(long, help_heading = "Virtual machine")]
     pub wait: bool,
 
-    /// Listen for viewers here: HOST:PORT, [IPV6]:PORT, unix:PATH, fd:N (a listening socket) or none
+    /// Listen for viewers here: HOST:PORT, unix:PATH, fd:N (a listening socket) or none
     ///
-    /// May be given several times. Port 0 lets the system choose a port; the line printed tells which.
+    /// May be given several times. IPv6 addresses stand in brackets. Port 0 lets the system choose a port; the line
+    /// printed tells which.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5900", help_heading = "Viewers")]
     pub spice_addr: Vec<Address>,
 

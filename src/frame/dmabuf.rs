@@ -1,7 +1,9 @@
+use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
 
 use super::{Rect, Size};
-use crate::sys::FileId;
+use crate::sys::{DmabufMap, FileId, ReadSpan, file_size, is_dmabuf};
 
 /// `DRM_FORMAT_MOD_LINEAR`: rows of pixels, one after the other.
 pub const MODIFIER_LINEAR: u64 = 0;
@@ -35,9 +37,60 @@ pub struct Dmabuf {
 #[derive(Debug)]
 pub struct DmabufPlane {
     /// The memory; planes may share one.
-    pub fd: std::sync::Arc<OwnedFd>,
+    pub buffer: Arc<Buffer>,
     /// Bytes from the start of the memory.
     pub offset: u32,
     /// Bytes from one row to the next.
     pub stride: u32,
+}
+
+/// The memory behind a dmabuf's fd. Mapped when it is first read, and as long as it lives: keep it over flips.
+#[derive(Debug)]
+pub struct Buffer {
+    id: BufferId,
+    fd: Arc<OwnedFd>,
+    size: u64,
+    map: OnceLock<io::Result<Option<DmabufMap>>>,
+}
+
+impl Buffer {
+    /// Takes an fd that is said to be a dmabuf's.
+    ///
+    /// # Errors
+    /// If it is nothing that has a size.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        let (id, size) = (FileId::of(&fd)?, file_size(&fd)?);
+        Ok(Self { id, fd: Arc::new(fd), size, map: OnceLock::new() })
+    }
+
+    /// Which memory it is, whatever its fd.
+    #[must_use]
+    pub fn id(&self) -> BufferId {
+        self.id
+    }
+
+    /// The fd.
+    #[must_use]
+    pub fn fd(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
+    /// Bytes there really are.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Starts reading its mapped memory; `None` if it is no dmabuf, and must not be mapped because it can be cut short.
+    ///
+    /// # Errors
+    /// If its exporter does not let the CPU read it.
+    pub(super) fn begin_read(&self) -> io::Result<Option<ReadSpan<'_>>> {
+        let map =
+            || if is_dmabuf(&self.fd)? { DmabufMap::new(&self.fd, self.size).map(Some) } else { Ok(None) };
+        match self.map.get_or_init(map) {
+            Ok(map) => map.as_ref().map(DmabufMap::begin_read).transpose(),
+            Err(error) => Err(error.kind().into()),
+        }
+    }
 }

@@ -11,7 +11,7 @@ mod scanout;
 
 pub use command::{GuestCommand, PointerButton};
 pub use cursor::{Cursor, CursorError, Pointer};
-pub use dmabuf::{BufferId, Dmabuf, DmabufPlane, MODIFIER_INVALID, MODIFIER_LINEAR};
+pub use dmabuf::{Buffer, BufferId, Dmabuf, DmabufPlane, MODIFIER_INVALID, MODIFIER_LINEAR};
 pub use format::PixelFormat;
 pub use region::{Rect, Region, Size};
 pub use scanout::{MemoryKind, Scanout, ScanoutError, ScanoutInfo, ScanoutReader};

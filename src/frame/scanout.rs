@@ -2,7 +2,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Dmabuf, MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, Rect, Size};
-use crate::sys::{DmabufMap, ReadSpan, is_dmabuf, read_at};
+use crate::sys::{ReadSpan, read_at};
 
 /// The largest side of a picture, in pixels: twice what any display has today.
 const MAX_SIDE: u32 = 16_384;
@@ -27,8 +27,8 @@ enum Memory {
     Owned(Mutex<Vec<u8>>),
     /// Shared by QEMU, read with `pread`: nothing that happens to the file can hurt more than the read.
     Shared { fd: OwnedFd, offset: u64, stride: u32 },
-    /// A GPU's, mapped.
-    Dmabuf { dmabuf: Dmabuf, map: Option<DmabufMap> },
+    /// A GPU's.
+    Dmabuf(Dmabuf),
 }
 
 /// What matters of a scanout for how it can be delivered.
@@ -150,10 +150,8 @@ impl Scanout {
         if !dmabuf.backing.rect().contains(dmabuf.crop) {
             return Err(ScanoutError::NotLinear("its part to show lies outside it"));
         }
-        let found = crate::sys::file_size(&plane.fd)?;
-        check_span(dmabuf.backing, plane.stride, format, u64::from(plane.offset), found)?;
-        let map = if is_dmabuf(&plane.fd)? { Some(DmabufMap::new(&plane.fd, found)?) } else { None };
-        Ok(Self { size, format, memory: Memory::Dmabuf { dmabuf, map } })
+        check_span(dmabuf.backing, plane.stride, format, u64::from(plane.offset), plane.buffer.size())?;
+        Ok(Self { size, format, memory: Memory::Dmabuf(dmabuf) })
     }
 
     /// The picture's size.
@@ -168,7 +166,7 @@ impl Scanout {
         let memory = match &self.memory {
             Memory::Owned(_) => MemoryKind::Owned,
             Memory::Shared { .. } => MemoryKind::Shared,
-            Memory::Dmabuf { dmabuf, .. } => MemoryKind::Dmabuf {
+            Memory::Dmabuf(dmabuf) => MemoryKind::Dmabuf {
                 planes: dmabuf.planes.len(),
                 modifier: dmabuf.modifier,
                 whole: dmabuf.crop == dmabuf.backing.rect()
@@ -182,7 +180,7 @@ impl Scanout {
     #[must_use]
     pub fn as_dmabuf(&self) -> Option<&Dmabuf> {
         match &self.memory {
-            Memory::Dmabuf { dmabuf, .. } => Some(dmabuf),
+            Memory::Dmabuf(dmabuf) => Some(dmabuf),
             _ => None,
         }
     }
@@ -223,15 +221,15 @@ impl Scanout {
                 crop: self.size.rect(),
                 bottom_up: false,
             },
-            Memory::Dmabuf { dmabuf, map } => {
+            Memory::Dmabuf(dmabuf) => {
                 let Some(plane) = dmabuf.planes.first() else {
                     return Err(ScanoutError::NotLinear("it has no plane"));
                 };
                 let (offset, stride) = (u64::from(plane.offset), plane.stride);
                 let (crop, bottom_up) = (dmabuf.crop, dmabuf.bottom_up);
-                match map {
-                    Some(map) => Access::Map { span: map.begin_read()?, offset, stride, crop, bottom_up },
-                    None => Access::File { fd: &plane.fd, offset, stride, crop, bottom_up },
+                match plane.buffer.begin_read()? {
+                    Some(span) => Access::Map { span, offset, stride, crop, bottom_up },
+                    None => Access::File { fd: plane.buffer.fd(), offset, stride, crop, bottom_up },
                 }
             }
         };
@@ -404,9 +402,9 @@ mod tests {
     }
 
     fn linear(fd: OwnedFd, bottom_up: bool) -> Dmabuf {
-        use crate::frame::DmabufPlane;
+        use crate::frame::{Buffer, DmabufPlane};
         Dmabuf {
-            planes: vec![DmabufPlane { fd: Arc::new(fd), offset: 0, stride: 8 }],
+            planes: vec![DmabufPlane { buffer: Arc::new(Buffer::new(fd).unwrap()), offset: 0, stride: 8 }],
             fourcc: u32::from_le_bytes(*b"XR24"),
             modifier: MODIFIER_LINEAR,
             backing: Size::new(1, 2),

@@ -1,6 +1,6 @@
 //! What is on screen now: one writer (the source), many readers (viewers, encoders), latest wins.
 //!
-//! A reader that is busy misses nothing and delays nobody: what changed meanwhile adds up in its [`mailbox`] and
+//! A reader that is busy misses nothing and delays nobody: what changed meanwhile adds up in its mailbox and
 //! it reads the newest scanout when it comes back. Only a reader that was waiting for a change holds the source's
 //! [`Release`], and only until it has read. Uses `frame` alone.
 

@@ -1,7 +1,7 @@
 //! Where pictures come from: a QEMU that runs with `-display dbus`.
 //!
 //! Attaches, writes what QEMU shows into the [`Hub`], brings [`GuestCommand`]s back, and sees QEMU leave.
-//! Uses `frame`, `hub` and `sys`.
+//! Uses `frame` and `hub`.
 
 mod dbus;
 mod error;

@@ -559,7 +559,8 @@ async fn qemu_leaving_ends_the_source_and_blackens_the_screen() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_wait_the_next_qemu_is_attached_and_readers_stay() {
     let mut first = ScriptedQemu::start(Vm { name: "first", ..Vm::default() });
-    let path = tempfile::tempdir().unwrap().keep().join("qmp");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("qmp");
     let attached = Attached::to(Attach::Qmp(path.clone()), true);
     let reader = attached.console().subscribe();
     first.listen_at(&path);

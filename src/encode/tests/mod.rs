@@ -11,6 +11,8 @@ use std::time::Duration;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSrc};
+use gstreamer_video::prelude::*;
+use gstreamer_video::{VideoFormat, VideoFrameRef, VideoInfo};
 
 use super::*;
 use crate::frame::{ConsoleId, Rect, Scanout};
@@ -72,8 +74,7 @@ impl Decoder {
         }
         let pipeline = gst::parse::launch(
             "appsrc name=source is-live=true format=time caps=video/x-h264,stream-format=byte-stream,alignment=au \
-             ! h264parse ! avdec_h264 ! videoconvert ! video/x-raw,format=BGRx \
-             ! appsink name=sink sync=false",
+             ! h264parse ! avdec_h264 ! appsink name=sink sync=false",
         )
         .unwrap()
         .downcast::<gst::Pipeline>()
@@ -89,10 +90,13 @@ impl Decoder {
         self.source.push_buffer(gst::Buffer::from_slice(data.to_vec())).unwrap();
         let sample =
             self.sink.try_pull_sample(gst::ClockTime::from_seconds(10)).expect("a frame is held back");
-        let caps = sample.caps().unwrap().structure(0).unwrap();
-        let side = |name| u32::try_from(caps.get::<i32>(name).unwrap()).unwrap();
-        let bgrx = sample.buffer().unwrap().map_readable().unwrap().to_vec();
-        Screen { size: Size::new(side("width"), side("height")), bgrx }
+        let info = VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
+        assert_eq!(info.format(), VideoFormat::I420);
+        assert_eq!(info.colorimetry().to_string(), "bt709", "a viewer is told other colours");
+        let frame = VideoFrameRef::from_buffer_ref_readable(sample.buffer().unwrap(), &info).unwrap();
+        let planes =
+            [0, 1, 2].map(|n| (frame.plane_data(n).unwrap(), frame.plane_stride()[n as usize] as usize));
+        Screen::decoded(Size::new(info.width(), info.height()), planes)
     }
 }
 

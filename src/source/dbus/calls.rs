@@ -7,7 +7,7 @@ use zbus::message::Body;
 use zbus::zvariant;
 
 use super::refusal::Refusal;
-use crate::frame::{Dmabuf, DmabufPlane, Rect, Size};
+use crate::frame::{Buffer, Dmabuf, DmabufPlane, Rect, Size};
 
 /// The interface that every listener has.
 pub(super) const LISTENER: &str = "org.qemu.Display1.Listener";
@@ -115,7 +115,7 @@ type DmabufArgs = (zvariant::OwnedFd, u32, u32, u32, u32, u64, bool);
 fn dmabuf((fd, width, height, stride, fourcc, modifier, y0_top): DmabufArgs) -> Result<Dmabuf, Refusal> {
     let backing = Size::new(width, height);
     checked(Dmabuf {
-        planes: vec![DmabufPlane { fd: Arc::new(fd.into()), offset: 0, stride }],
+        planes: vec![DmabufPlane { buffer: Arc::new(Buffer::new(fd.into())?), offset: 0, stride }],
         fourcc,
         modifier,
         backing,
@@ -137,12 +137,15 @@ fn dmabuf2(
     if !agree || fds.is_empty() {
         return Err(Refusal::Numbers("the buffer's planes, offsets, strides and files do not agree"));
     }
-    let fds: Vec<Arc<OwnedFd>> = fds.into_iter().map(|fd| Arc::new(fd.into())).collect();
+    let buffers = fds.into_iter().map(|fd| Ok(Arc::new(Buffer::new(fd.into())?)));
+    let buffers = buffers.collect::<std::io::Result<Vec<_>>>()?;
     // Planes that have no file of their own are in the last one that has.
-    let each = fds.iter().chain(std::iter::repeat(fds.last().ok_or(Refusal::Numbers("no file"))?));
+    let each = buffers.iter().chain(std::iter::repeat(buffers.last().ok_or(Refusal::Numbers("no file"))?));
     let planes = each.zip(offsets.into_iter().zip(strides));
     checked(Dmabuf {
-        planes: planes.map(|(fd, (offset, stride))| DmabufPlane { fd: fd.clone(), offset, stride }).collect(),
+        planes: planes
+            .map(|(buffer, (offset, stride))| DmabufPlane { buffer: buffer.clone(), offset, stride })
+            .collect(),
         fourcc,
         modifier,
         backing: Size::new(whole_width, whole_height),
@@ -233,7 +236,7 @@ mod tests {
         };
         let dmabuf = two(vec![0, 2048], 2, 4).unwrap();
         let [luma, chroma] = dmabuf.planes.as_slice() else { panic!() };
-        assert!(Arc::ptr_eq(&luma.fd, &chroma.fd) && chroma.offset == 2048 && dmabuf.bottom_up);
+        assert!(Arc::ptr_eq(&luma.buffer, &chroma.buffer) && chroma.offset == 2048 && dmabuf.bottom_up);
         assert_eq!((dmabuf.crop, dmabuf.modifier), (Rect::new(4, 0, 60, 32), 7));
         assert!(two(vec![0], 2, 0).is_none(), "an offset is missing");
         assert!(two(vec![0, 1], 9, 0).is_none(), "nine planes");

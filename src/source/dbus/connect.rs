@@ -79,8 +79,7 @@ impl Bus {
     }
 }
 
-/// The connection on which we ask and QEMU answers. Clones are the same connection.
-#[derive(Clone)]
+/// The connection on which we ask and QEMU answers.
 pub(in crate::source) struct Qemu {
     connection: Connection,
     /// Its unique name on a bus; none where the connection leads to it alone.

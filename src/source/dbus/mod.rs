@@ -7,6 +7,7 @@ mod calls;
 mod connect;
 mod consoles;
 mod disable;
+mod imports;
 mod input;
 mod listener;
 mod object;
@@ -39,19 +40,19 @@ type Listeners = JoinSet<(ConsoleId, zbus::Result<()>)>;
 
 /// Attaches to this QEMU and serves it until it leaves.
 pub(super) async fn serve(
-    mut qemu: Qemu,
+    qemu: Qemu,
     hub: &Hub,
     commands: &mut mpsc::Receiver<GuestCommand>,
 ) -> Result<(), SourceError> {
     let mut listeners = Listeners::new();
-    let served = attach_and_serve(&mut qemu, hub, commands, &mut listeners).await;
+    let served = attach_and_serve(&qemu, hub, commands, &mut listeners).await;
     // None of them may write into the hub when its next user has it.
     listeners.shutdown().await;
     served
 }
 
 async fn attach_and_serve(
-    qemu: &mut Qemu,
+    qemu: &Qemu,
     hub: &Hub,
     commands: &mut mpsc::Receiver<GuestCommand>,
     listeners: &mut Listeners,
@@ -73,11 +74,10 @@ async fn attach_and_serve(
     info!(name = guest.name, consoles = shown.len(), "attached to QEMU");
     hub.change_guest(|known| *known = guest);
 
-    let control = qemu.clone();
     let left = qemu.left();
     tokio::pin!(left);
     {
-        let input = input::forward(&control, hub, commands);
+        let input = input::forward(qemu, hub, commands);
         tokio::pin!(input);
         loop {
             tokio::select! {
@@ -101,8 +101,8 @@ async fn attach_and_serve(
     Ok(())
 }
 
-/// QEMU's control connection is gone. Where another program took it over, QEMU still serves our listeners:
-/// the picture goes on until they end as well.
+/// The connection on which we ask is gone. Where another program took it over, or only the bus ended, QEMU still calls
+/// our listeners: the picture goes on until they end as well.
 async fn outlive(listeners: &mut Listeners, commands: &mut mpsc::Receiver<GuestCommand>) {
     let ended = async { while listeners.join_next().await.is_some() {} };
     tokio::pin!(ended);
@@ -110,7 +110,7 @@ async fn outlive(listeners: &mut Listeners, commands: &mut mpsc::Receiver<GuestC
         return;
     }
     warn!(
-        "another program took over QEMU's D-Bus connection: keys and pointers do not reach the guest any more"
+        "QEMU closed our connection but still draws (did another program take it over?): no key reaches it now"
     );
     tokio::select! {
         () = ended => {}

@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use super::calls::{Call, Given};
 use super::disable::Disable;
+use super::imports::Imports;
 use super::refusal::Refusal;
 use crate::frame::{Cursor, Pointer, Rect, Scanout};
 use crate::hub::{Console, Release};
@@ -12,12 +13,13 @@ use crate::hub::{Console, Release};
 pub(super) struct Screen {
     console: Arc<Console>,
     disable: Disable,
+    imports: Imports,
 }
 
 impl Screen {
     /// A screen that writes into this console.
     pub(super) fn new(console: Arc<Console>) -> Self {
-        Self { console, disable: Disable::default() }
+        Self { console, disable: Disable::default(), imports: Imports::default() }
     }
 
     /// Does what a call says.
@@ -34,7 +36,10 @@ impl Screen {
                 let scanout = Scanout::shared(fd, offset, width, height, stride, pixman)?;
                 self.show(Ok(scanout))
             }
-            Call::ScanoutDmabuf(dmabuf) => self.show(Scanout::dmabuf(dmabuf).map_err(Refusal::from)),
+            Call::ScanoutDmabuf(dmabuf) => {
+                let dmabuf = self.imports.known(dmabuf);
+                self.show(Scanout::dmabuf(dmabuf).map_err(Refusal::from))
+            }
             Call::Update { at, stride, pixman, data } => {
                 let shown = self.console.shown().ok_or(Refusal::Nothing)?;
                 shown.write(rect(at)?, stride, pixman, data)?;
@@ -70,6 +75,7 @@ impl Screen {
     /// Does what time alone makes due.
     pub(super) fn tick(&mut self, now: Instant) {
         if self.disable.stands(now) {
+            self.imports.forget();
             self.console.show(None);
         }
     }

@@ -169,7 +169,7 @@ impl Viewer<'_> {
                 fourcc: dmabuf.fourcc,
                 bottom_up: dmabuf.bottom_up,
             };
-            display.show_scanout(description, plane.fd.clone());
+            display.show_scanout(description, plane.buffer.fd().clone());
         }
         if let Some(damage) = change.damage.rects().iter().copied().reduce(Rect::union) {
             display.draw(damage);

@@ -8,7 +8,7 @@ use crate::spice::wire::{Header, HeaderForm};
 /// A message for the channel itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientMessage {
-    /// Its type, over [`base::LAST`].
+    /// Its type, over `base::LAST`.
     pub id: u16,
     /// Its body.
     pub body: Vec<u8>,
