@@ -1,6 +1,8 @@
 # Sourced by every script here: where things are kept, and how progress and failures are told.
 
-set -euo pipefail
+set -Eeuo pipefail
+# Tells of a command that fails where nothing else does; our own scripts have told by themselves.
+trap 'case "$BASH_SUBSHELL$BASH_COMMAND" in 0\"\$here/*) ;; 0*) printf "%s: line %s: \`%s\` failed\n" "$0" "$LINENO" "$BASH_COMMAND" >&2 ;; esac' ERR
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(dirname "$here")"

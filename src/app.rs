@@ -16,8 +16,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Command, Document, Passthrough, Serve, VideoCodec};
+use crate::cli::{Cli, Command, Document, Passthrough, ReadDmabuf, Serve, VideoCodec};
 use crate::encode::{Element, Encoders};
+use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::source::{Attach, Ended, Source};
 use crate::spice::{Password, Server, Settings};
@@ -77,7 +78,12 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let hub = Hub::default();
     let end = CancellationToken::new();
     let (commands, asked) = mpsc::channel(COMMANDS);
-    let source = Source { attach: attach(&options)?, bus_name: options.bus_name, wait: options.wait };
+    let path = match options.read_dmabuf {
+        ReadDmabuf::Auto => ReadPath::Auto,
+        ReadDmabuf::Gpu => ReadPath::Gpu,
+    };
+    let reads = DmabufReads::new(path, None);
+    let source = Source { attach: attach(&options)?, bus_name: options.bus_name, wait: options.wait, reads };
     let mut source = tokio::spawn(source.run(hub.clone(), asked, end.clone()));
 
     let passthrough = options.passthrough == Passthrough::Auto;

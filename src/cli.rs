@@ -121,6 +121,10 @@ pub struct Serve {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Passthrough::Auto, help_heading = "Picture")]
     pub passthrough: Passthrough,
 
+    /// Read the guest's GPU buffers this way; `gpu` is for testing that way where the CPU could do it
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = ReadDmabuf::Auto, hide = true)]
+    pub read_dmabuf: ReadDmabuf,
+
     /// Print what this program can do, as JSON for management programs, and exit
     #[arg(long)]
     pub print_capabilities: bool,
@@ -144,6 +148,15 @@ pub enum Passthrough {
     Auto,
     /// To nobody
     Never,
+}
+
+/// How the guest's GPU buffers are read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum ReadDmabuf {
+    /// By the CPU where it can, else by the GPU
+    Auto,
+    /// By the GPU
+    Gpu,
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Serves the screens of a VM that runs under `qemu -display dbus` to SPICE clients.
 //!
 //! ```text
-//!     source ──► hub ──► viewer (decides) ──► encode │ images ──► spice ──► transport
-//!        ▲                                                          │
-//!        └──────────────────────── GuestCommand ◄───────────────────┘
+//!     source ──► hub ──► viewer (decides) ──► passthrough │ encode │ images ──► spice ──► transport
+//!        ▲                                                                        │
+//!        └──────────────────────────── GuestCommand ◄─────────────────────────────┘
 //! ```
 //!
 //! Pixels go from left to right through the folders in this order; what goes back is a plain value.

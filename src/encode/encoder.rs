@@ -12,12 +12,14 @@ const MIN_SIDE: u32 = 16;
 /// Turns the picture as it is now into frames, with the first element that manages to.
 pub(super) struct Encoder {
     elements: Vec<Element>,
+    /// Those that have failed with pictures of `size`.
+    failed: Vec<Element>,
+    size: Option<Size>,
     running: Option<Running>,
     generation: u64,
 }
 
 struct Running {
-    size: Size,
     pipeline: Pipeline,
     check: StreamCheck,
 }
@@ -37,20 +39,16 @@ pub(super) struct Encoded {
 impl Encoder {
     /// One that tries these elements in their order.
     pub(super) fn new(elements: Vec<Element>) -> Self {
-        Self { elements, running: None, generation: 0 }
+        Self { elements, failed: Vec::new(), size: None, running: None, generation: 0 }
     }
 
     /// Whether a picture of this size can be encoded by any of these.
     pub(super) fn check_size(elements: &[Element], size: Size) -> Result<(), EncodeError> {
-        let coded = Layout::of(size).coded;
-        let fits = |element: &Element| {
-            let (side, area) = element.limits();
-            coded.width.max(coded.height) <= side && coded.area() <= area
-        };
-        if size.width.min(size.height) < MIN_SIDE || !elements.iter().any(fits) {
-            return Err(EncodeError::Size(size));
+        if elements.iter().any(|&element| fits(element, size)) {
+            Ok(())
+        } else {
+            Err(EncodeError::Size(size))
         }
-        Ok(())
     }
 
     /// Encodes the picture as it is now; `None` if there is none. A new stream starts with a key frame in any case.
@@ -64,11 +62,19 @@ impl Encoder {
         key: bool,
         mut picked_up: impl FnMut(),
     ) -> Result<Option<Encoded>, (Size, EncodeError)> {
+        let mut last_error = None;
         loop {
             let Some((size, layout)) = lock(picture).as_ref().map(|p| (p.size(), p.layout())) else {
                 return Ok(None);
             };
-            let Some(&element) = self.elements.first() else { return Err((size, EncodeError::Size(size))) };
+            if self.size != Some(size) {
+                (self.size, self.running) = (Some(size), None);
+                self.failed.clear();
+            }
+            let usable = |element: &Element| fits(*element, size) && !self.failed.contains(element);
+            let Some(element) = self.elements.iter().copied().find(usable) else {
+                return Err((size, last_error.unwrap_or(EncodeError::Size(size))));
+            };
             match self.encode_with(element, picture, (size, layout), key, &mut picked_up) {
                 Ok(Some(unit)) => {
                     let (coded, generation) = (layout.coded, self.generation);
@@ -76,12 +82,10 @@ impl Encoder {
                 }
                 Ok(None) => {} // it changed its size meanwhile
                 Err(error) => {
+                    tracing::warn!(element = element.name(), error = %error, "encoder fails");
                     self.running = None;
-                    if self.elements.len() < 2 {
-                        return Err((size, error));
-                    }
-                    self.elements.remove(0);
-                    tracing::warn!(error = %error, "encoder fails, trying the next");
+                    self.failed.push(element);
+                    last_error = Some(error);
                 }
             }
         }
@@ -96,15 +100,15 @@ impl Encoder {
         key: bool,
         picked_up: &mut impl FnMut(),
     ) -> Result<Option<AccessUnit>, EncodeError> {
-        let (running, key) = match self.running.take() {
-            Some(running) if running.size == size => (running, key),
-            _ => {
-                self.generation += 1;
+        let (running, key) = match &mut self.running {
+            Some(running) => (running, key),
+            none => {
                 let pipeline = Pipeline::new(element, layout)?;
-                (Running { size, pipeline, check: StreamCheck::new(layout.coded) }, true)
+                self.generation += 1;
+                tracing::debug!(element = element.name(), %size, generation = self.generation, "encoder starts");
+                (none.insert(Running { pipeline, check: StreamCheck::new(layout.coded) }), true)
             }
         };
-        let running = self.running.insert(running);
         let mut filled = false;
         let encoded = running.pipeline.encode(key, |planes| {
             if let Some(picture) = lock(picture).as_ref().filter(|picture| picture.size() == size) {
@@ -122,5 +126,52 @@ impl Encoder {
             return Err(EncodeError::NoKeyFrame(element.name()));
         }
         Ok(Some(unit))
+    }
+}
+
+/// Whether an element takes pictures of this size.
+fn fits(element: Element, size: Size) -> bool {
+    let coded = Layout::of(size).coded;
+    let (side, area) = element.limits();
+    size.width.min(size.height) >= MIN_SIDE && coded.width.max(coded.height) <= side && coded.area() <= area
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Scanout;
+
+    const SIZE: Size = Size::new(64, 48);
+
+    fn picture() -> Mutex<Option<Picture>> {
+        let mut picture = Picture::new(SIZE);
+        let grey = Scanout::owned(64, 48, 256, 0x2002_0888, &[99; 64 * 48 * 4]).unwrap();
+        picture.refresh(&mut grey.reader().unwrap(), SIZE.rect()).unwrap();
+        Mutex::new(Some(picture))
+    }
+
+    #[test]
+    fn the_next_element_goes_on_where_one_fails_and_then_there_is_none() {
+        if super::super::gst::probe(&Element::ALL).map(|all| all.len()).ok() != Some(2) {
+            println!("skipped: needs both encoders");
+            return;
+        }
+        let (mut encoder, picture) = (Encoder::new(Element::ALL.to_vec()), picture());
+        let mut encode = |stop: bool| {
+            if stop {
+                encoder.running.as_mut().unwrap().pipeline.stop();
+            }
+            encoder.encode(&picture, false, || {}).map(Option::unwrap)
+        };
+        let first = encode(false).unwrap();
+        assert!(!encode(false).unwrap().unit.key);
+        let second = encode(true).unwrap();
+        assert!(
+            second.unit.key && second.generation != first.generation,
+            "another encoder in the same stream"
+        );
+        let Err((size, error)) = encode(true) else { panic!("no encoder is left") };
+        assert_eq!(size, SIZE);
+        assert!(error.to_string().starts_with("openh264enc: "), "{error}");
     }
 }

@@ -16,7 +16,8 @@ mod picture;
 mod schedule;
 mod worker;
 
-pub use gst::Element;
+pub use gst::{Element, PipelineError};
+pub use h264::StreamError;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -55,10 +56,10 @@ pub enum EncodeError {
     Size(Size),
     /// The encoder failed.
     #[error(transparent)]
-    Pipeline(#[from] gst::PipelineError),
+    Pipeline(#[from] PipelineError),
     /// The encoder gave what viewers cannot show.
     #[error(transparent)]
-    Stream(#[from] h264::StreamError),
+    Stream(#[from] StreamError),
     /// The encoder did not heed the request for a key frame.
     #[error("{0}: gives no key frame when asked")]
     NoKeyFrame(&'static str),
@@ -78,8 +79,8 @@ pub struct Encoders {
 }
 
 impl Encoders {
-    /// Starts GStreamer and sees which of these elements work, by encoding one tiny picture each: about 20 ms.
-    /// The first that works is used, the others when it fails.
+    /// Starts GStreamer and sees which of these elements work, by encoding one tiny picture each: a tenth of a second,
+    /// for the caller to wait. The first that works is used, the others when it fails.
     ///
     /// # Errors
     /// If none works. The message says what to install.
@@ -126,6 +127,13 @@ impl Stream {
         self.worker.next(self.viewer).await
     }
 
+    /// This viewer is not ready any more, though it has called [`Stream::next`]: nothing is encoded for it until it
+    /// calls that again. Gives what came in between.
+    #[must_use]
+    pub fn pause(&self) -> Option<Item> {
+        self.worker.pause(self.viewer)
+    }
+
     /// This viewer lost data, or its decoder did: it gets nothing more until a key frame, soon.
     pub fn request_key(&self) {
         self.worker.request_key(self.viewer);
@@ -145,7 +153,7 @@ pub enum Item {
     Frame(EncodedFrame),
     /// The console is off: there is nothing to show. Frames may follow.
     Blank,
-    /// What the console shows now cannot be encoded. Frames follow only if it shows something of another size.
+    /// What the console shows now cannot be encoded. Frames follow only if it shows something else.
     Failed(Arc<EncodeError>),
 }
 

@@ -108,11 +108,15 @@ impl Picture {
         let Some(rect) = rect.even().intersection(self.size.rect()) else { return Ok(()) };
         let row_bytes = rect.width.saturating_mul(4);
         let rows = (BAND_BYTES / row_bytes / 2 * 2).max(2);
+        scanout.announce(rect);
         let mut y = rect.y;
         while y < rect.bottom() {
             let part = Rect { y, height: rows.min(rect.bottom() - y), ..rect };
-            self.band.resize(index(part.height) * index(row_bytes), 0);
-            scanout.read(part, &mut self.band)?;
+            let band = index(part.height) * index(row_bytes);
+            if self.band.len() < band {
+                self.band.resize(band, 0);
+            }
+            scanout.read(part, part_of(&mut self.band, 0, band))?;
             self.convert(part, row_bytes)?;
             y += rows;
         }
@@ -129,6 +133,7 @@ impl Picture {
         let c_at = y / 2 * c_stride + x / 2;
         let y_len = index(part.height) * y_stride;
         let c_len = index(part.height.div_ceil(2)) * c_stride;
+        let band = part_of(&mut self.band, 0, index(part.height) * index(row_bytes));
         let rows = |plane, at, len| BufferStoreMut::Borrowed(part_of(plane, at, len));
         let mut image = YuvPlanarImageMut {
             y_plane: rows(&mut self.y, y_at, y_len),
@@ -142,7 +147,7 @@ impl Picture {
         };
         bgra_to_yuv420(
             &mut image,
-            &self.band,
+            band,
             row_bytes,
             YuvRange::Limited,
             YuvStandardMatrix::Bt709,
@@ -169,11 +174,77 @@ impl Picture {
     }
 }
 
-/// `len` bytes of a plane; nothing if it has not so many, which the converter then refuses.
-fn part_of(plane: &mut [u8], at: usize, len: usize) -> &mut [u8] {
-    plane.get_mut(at..).and_then(|rest| rest.get_mut(..len)).unwrap_or_default()
+/// `len` bytes of a buffer; nothing if it has not so many, which whoever gets it then refuses.
+fn part_of(buffer: &mut [u8], at: usize, len: usize) -> &mut [u8] {
+    buffer.get_mut(at..).and_then(|rest| rest.get_mut(..len)).unwrap_or_default()
 }
 
 fn index(n: u32) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Scanout;
+    use proptest::prelude::*;
+
+    /// Y, U and V of BT.709 in limited range, by its definition.
+    fn expected(bgr: [f64; 3]) -> [f64; 3] {
+        let [b, g, r] = bgr;
+        let luma = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        let chroma = |c: f64, scale: f64| 128.0 + (c - luma) / scale * 224.0 / 255.0;
+        [16.0 + luma * 219.0 / 255.0, chroma(b, 1.8556), chroma(r, 1.5748)]
+    }
+
+    fn scanout(size: Size, seed: u32) -> (Scanout, Vec<u8>) {
+        let noise = |n: u32| (n.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 23) as u8;
+        let bgrx: Vec<u8> = (0..size.width * size.height * 4).map(noise).collect();
+        (Scanout::owned(size.width, size.height, size.width * 4, 0x2002_0888, &bgrx).unwrap(), bgrx)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn what_is_refreshed_in_parts_is_what_the_scanout_shows(
+            width in 16u32..700, height in 16u32..90, seed: u32,
+            cuts in (0u32..700, 0u32..90),
+        ) {
+            let size = Size::new(width, height);
+            let (scanout, bgrx) = scanout(size, seed);
+            let (x, y) = (cuts.0 % width, cuts.1 % height);
+            let mut picture = Picture::new(size);
+            let parts = [
+                Rect::new(0, 0, x, height), Rect::new(x, 0, width - x, y), Rect::new(x, y, width - x, height - y),
+            ];
+            for part in parts.into_iter().filter(|part| part.area() > 0) {
+                picture.refresh(&mut scanout.reader().unwrap(), part).unwrap();
+            }
+            let layout = picture.layout();
+            let mut planes = vec![0; layout.len()];
+            picture.copy_to(&mut planes);
+            let pixel = |x: u32, y: u32| {
+                let at = (y.min(height - 1) * width + x.min(width - 1)) as usize * 4;
+                [0, 1, 2].map(|n| f64::from(bgrx[at + n]))
+            };
+            for y in 0..layout.coded.height {
+                for x in 0..layout.coded.width {
+                    let got = planes[y as usize * layout.y_stride + x as usize];
+                    let off = f64::from(got) - expected(pixel(x, y))[0];
+                    prop_assert!(off.abs() < 1.5, "Y of {x}, {y} is {off} off");
+                }
+            }
+            for y in 0..layout.coded.height / 2 {
+                for x in 0..layout.coded.width / 2 {
+                    let four = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(i, j)| pixel(x * 2 + i, y * 2 + j));
+                    let mean = [0, 1, 2].map(|n| four.iter().map(|p| p[n]).sum::<f64>() / 4.0);
+                    let at = layout.y_len + y as usize * layout.c_stride + x as usize;
+                    for (n, got) in [planes[at], planes[at + layout.c_len]].into_iter().enumerate() {
+                        let off = f64::from(got) - expected(mean)[n + 1];
+                        prop_assert!(off.abs() < 2.0, "chroma {n} of {x}, {y} is {off} off");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -101,6 +101,18 @@ impl<T: Clone> Schedule<T> {
         item
     }
 
+    /// A viewer that may have asked is not ready any more: gives what it has got meanwhile.
+    pub(super) fn pause(&mut self, id: u64) -> Option<T> {
+        let viewer = self.viewers.get_mut(&id)?;
+        viewer.waiting = false;
+        viewer.slot.take()
+    }
+
+    /// Whether any viewer waits for something.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.viewers.values().any(|viewer| viewer.waiting)
+    }
+
     /// A viewer cannot decode what it has.
     pub(super) fn lose(&mut self, id: u64) {
         if let Some(viewer) = self.viewers.get_mut(&id).filter(|_| self.notice.is_none()) {

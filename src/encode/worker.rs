@@ -2,7 +2,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use async_channel::Receiver;
 use tokio::sync::Notify;
 
 use super::encoder::Encoder;
@@ -28,8 +27,8 @@ pub(super) struct Worker {
     work: Condvar,
     /// For viewers: there may be an item.
     items: Notify,
-    /// Closing it ends the picture thread.
-    bell: Receiver<()>,
+    /// What changes on the console. Closing its bell ends the picture thread.
+    changes: Subscription,
 }
 
 struct State {
@@ -46,7 +45,6 @@ impl Worker {
         profile: Profile,
         elements: Vec<Element>,
     ) -> (Arc<Self>, u64) {
-        let subscription = console.subscribe();
         let mut schedule = Schedule::default();
         let first = schedule.join();
         let worker = Arc::new(Self {
@@ -57,10 +55,10 @@ impl Worker {
             state: Mutex::new(State { schedule, damage: Region::new(), stopped: false }),
             work: Condvar::new(),
             items: Notify::new(),
-            bell: subscription.bell().clone(),
+            changes: console.subscribe(),
         });
         let id = console.id();
-        worker.spawn(format!("picture-{id}"), move |worker| worker.keep_picture(&subscription));
+        worker.spawn(format!("picture-{id}"), |worker| worker.keep_picture());
         worker.spawn(format!("encode-{id}"), |worker| worker.encode());
         (worker, first)
     }
@@ -81,7 +79,7 @@ impl Worker {
         let mut state = lock(&self.state);
         if state.schedule.leave(viewer) {
             state.stopped = true;
-            self.bell.close();
+            self.changes.bell().close();
         }
         self.work.notify_one();
     }
@@ -98,6 +96,11 @@ impl Worker {
         }
     }
 
+    /// A viewer does not wait any longer; gives what is there already.
+    pub(super) fn pause(&self, viewer: u64) -> Option<Item> {
+        lock(&self.state).schedule.pause(viewer)
+    }
+
     /// A viewer cannot go on without a key frame.
     pub(super) fn request_key(&self, viewer: u64) {
         lock(&self.state).schedule.lose(viewer);
@@ -107,7 +110,9 @@ impl Worker {
     fn take(&self, viewer: u64) -> Option<Item> {
         let item = lock(&self.state).schedule.take(viewer);
         if item.is_none() {
-            self.work.notify_one(); // it is ready now
+            // It is ready now.
+            self.work.notify_one();
+            self.changes.remind();
         }
         item
     }
@@ -142,20 +147,29 @@ impl Worker {
         self.items.notify_waiters();
     }
 
-    /// The picture thread.
-    fn keep_picture(&self, subscription: &Subscription) {
+    /// The picture thread. It reads what changed when a viewer waits for it: what nobody would see is not worth the
+    /// guest's time, nor ours.
+    fn keep_picture(&self) {
         let mut size = None;
-        if subscription.console().size().is_none() {
+        if self.console.size().is_none() {
             self.tell(&mut lock(&self.picture), Item::Blank);
         }
         loop {
-            while let Some(change) = subscription.take() {
+            while self.is_wanted() {
+                let Some(change) = self.changes.take() else { break };
                 size = self.take_change(change, size);
             }
-            if self.bell.recv_blocking().is_err() {
+            if !self.is_wanted() {
+                self.changes.leave();
+            }
+            if self.changes.bell().recv_blocking().is_err() {
                 return;
             }
         }
+    }
+
+    fn is_wanted(&self) -> bool {
+        lock(&self.state).schedule.is_wanted()
     }
 
     /// Brings the picture up to date. The console's size was `before`; gives what it is now.

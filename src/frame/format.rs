@@ -1,3 +1,5 @@
+use super::Size;
+
 /// How the pixels of a scanout lie in memory, named as in `drm_fourcc.h`: the letters go from the most
 /// significant bit of a little-endian word to the least.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -38,59 +40,110 @@ pub enum PixelFormat {
     Xbgr2101010,
     /// 32-bit words, two bits of alpha, ten of blue below.
     Abgr2101010,
+    /// A plane of Y, and one of U, V pairs for each two by two pixels, all of 8 bits. Read as BT.709 in limited range:
+    /// what a video of a screen is today, and nothing in a dmabuf's description says otherwise.
+    Nv12,
 }
 
-/// Format, pixman's code (`pixman.h`: bits per pixel, channel order, channel widths), DRM's fourcc (`drm_fourcc.h`).
-const TABLE: [(PixelFormat, u32, u32); 18] = [
-    (PixelFormat::Xrgb8888, 0x2002_0888, fourcc(b"XR24")),
-    (PixelFormat::Argb8888, 0x2002_8888, fourcc(b"AR24")),
-    (PixelFormat::Xbgr8888, 0x2003_0888, fourcc(b"XB24")),
-    (PixelFormat::Abgr8888, 0x2003_8888, fourcc(b"AB24")),
-    (PixelFormat::Rgbx8888, 0x2009_0888, fourcc(b"RX24")),
-    (PixelFormat::Rgba8888, 0x2009_8888, fourcc(b"RA24")),
-    (PixelFormat::Bgrx8888, 0x2008_0888, fourcc(b"BX24")),
-    (PixelFormat::Bgra8888, 0x2008_8888, fourcc(b"BA24")),
-    (PixelFormat::Rgb888, 0x1802_0888, fourcc(b"RG24")),
-    (PixelFormat::Bgr888, 0x1803_0888, fourcc(b"BG24")),
-    (PixelFormat::Rgb565, 0x1002_0565, fourcc(b"RG16")),
-    (PixelFormat::Bgr565, 0x1003_0565, fourcc(b"BG16")),
-    (PixelFormat::Xrgb1555, 0x1002_0555, fourcc(b"XR15")),
-    (PixelFormat::Argb1555, 0x1002_1555, fourcc(b"AR15")),
-    (PixelFormat::Xrgb2101010, 0x2002_0aaa, fourcc(b"XR30")),
-    (PixelFormat::Argb2101010, 0x2002_2aaa, fourcc(b"AR30")),
-    (PixelFormat::Xbgr2101010, 0x2003_0aaa, fourcc(b"XB30")),
-    (PixelFormat::Abgr2101010, 0x2003_2aaa, fourcc(b"AB30")),
+/// The names of a format.
+struct Row {
+    format: PixelFormat,
+    /// Pixman's code (`pixman.h`: bits per pixel, channel order, channel widths).
+    pixman: Option<u32>,
+    /// DRM's code (`drm_fourcc.h`).
+    fourcc: u32,
+    /// GStreamer's name, where the first byte comes first.
+    gst: Option<&'static str>,
+    /// SPICE's `SPICE_SURFACE_FMT_`.
+    spice: Option<&'static str>,
+}
+
+const fn row(
+    format: PixelFormat,
+    pixman: Option<u32>,
+    fourcc: &[u8; 4],
+    gst: Option<&'static str>,
+    spice: Option<&'static str>,
+) -> Row {
+    Row { format, pixman, fourcc: u32::from_le_bytes(*fourcc), gst, spice }
+}
+
+/// Every format that can be read. GStreamer has the two `10x2` since 1.24.
+const TABLE: [Row; 19] = [
+    row(PixelFormat::Xrgb8888, Some(0x2002_0888), b"XR24", Some("BGRx"), Some("32_xRGB")),
+    row(PixelFormat::Argb8888, Some(0x2002_8888), b"AR24", Some("BGRA"), Some("32_ARGB")),
+    row(PixelFormat::Xbgr8888, Some(0x2003_0888), b"XB24", Some("RGBx"), None),
+    row(PixelFormat::Abgr8888, Some(0x2003_8888), b"AB24", Some("RGBA"), None),
+    row(PixelFormat::Rgbx8888, Some(0x2009_0888), b"RX24", Some("xBGR"), None),
+    row(PixelFormat::Rgba8888, Some(0x2009_8888), b"RA24", Some("ABGR"), None),
+    row(PixelFormat::Bgrx8888, Some(0x2008_0888), b"BX24", Some("xRGB"), None),
+    row(PixelFormat::Bgra8888, Some(0x2008_8888), b"BA24", Some("ARGB"), None),
+    row(PixelFormat::Rgb888, Some(0x1802_0888), b"RG24", Some("BGR"), None),
+    row(PixelFormat::Bgr888, Some(0x1803_0888), b"BG24", Some("RGB"), None),
+    row(PixelFormat::Rgb565, Some(0x1002_0565), b"RG16", Some("RGB16"), Some("16_565")),
+    row(PixelFormat::Bgr565, Some(0x1003_0565), b"BG16", Some("BGR16"), None),
+    row(PixelFormat::Xrgb1555, Some(0x1002_0555), b"XR15", Some("RGB15"), Some("16_555")),
+    row(PixelFormat::Argb1555, Some(0x1002_1555), b"AR15", None, None),
+    row(PixelFormat::Xrgb2101010, Some(0x2002_0aaa), b"XR30", Some("BGR10x2_LE"), None),
+    row(PixelFormat::Argb2101010, Some(0x2002_2aaa), b"AR30", Some("BGR10A2_LE"), None),
+    row(PixelFormat::Xbgr2101010, Some(0x2003_0aaa), b"XB30", Some("RGB10x2_LE"), None),
+    row(PixelFormat::Abgr2101010, Some(0x2003_2aaa), b"AB30", Some("RGB10A2_LE"), None),
+    row(PixelFormat::Nv12, None, b"NV12", Some("NV12"), None),
 ];
-
-const fn fourcc(name: &[u8; 4]) -> u32 {
-    u32::from_le_bytes(*name)
-}
 
 impl PixelFormat {
     /// The format of pixman's code, as in `org.qemu.Display1.Listener.Scanout`; `None` if we cannot read it.
     #[must_use]
     pub fn from_pixman(code: u32) -> Option<Self> {
-        TABLE.iter().find(|row| row.1 == code).map(|row| row.0)
+        TABLE.iter().find(|row| row.pixman == Some(code)).map(|row| row.format)
     }
 
     /// The format of a DRM fourcc, as in `org.qemu.Display1.Listener.ScanoutDMABUF`; `None` if we cannot read it.
     #[must_use]
     pub fn from_fourcc(code: u32) -> Option<Self> {
-        TABLE.iter().find(|row| row.2 == code).map(|row| row.0)
+        TABLE.iter().find(|row| row.fourcc == code).map(|row| row.format)
     }
 
     /// The DRM fourcc.
     #[must_use]
     pub fn fourcc(self) -> u32 {
-        TABLE.iter().find(|row| row.0 == self).map_or(0, |row| row.2)
+        TABLE.iter().find(|row| row.format == self).map_or(0, |row| row.fourcc)
     }
 
-    /// Bytes of one pixel.
+    /// GStreamer's name of it, if it has one.
+    #[must_use]
+    pub fn gst_name(self) -> Option<&'static str> {
+        TABLE.iter().find(|row| row.format == self)?.gst
+    }
+
+    /// SPICE's name of it among its surface formats (`SPICE_SURFACE_FMT_…`), if it has one.
+    #[must_use]
+    pub fn spice_name(self) -> Option<&'static str> {
+        TABLE.iter().find(|row| row.format == self)?.spice
+    }
+
+    /// How many planes it has.
+    #[must_use]
+    pub fn planes(self) -> usize {
+        if self == Self::Nv12 { 2 } else { 1 }
+    }
+
+    /// Bytes of the pixels of a row of one plane, and how many rows that plane has, for a picture of a size.
+    #[must_use]
+    pub fn plane(self, plane: usize, size: Size) -> (u64, u32) {
+        match plane {
+            0 => (u64::from(size.width) * u64::from(self.bytes_per_pixel()), size.height),
+            _ => (u64::from(size.width.div_ceil(2)) * 2, size.height.div_ceil(2)),
+        }
+    }
+
+    /// Bytes of one pixel in the first plane.
     #[must_use]
     pub fn bytes_per_pixel(self) -> u32 {
         match self {
             Self::Rgb888 | Self::Bgr888 => 3,
             Self::Rgb565 | Self::Bgr565 | Self::Xrgb1555 | Self::Argb1555 => 2,
+            Self::Nv12 => 1,
             _ => 4,
         }
     }
@@ -101,9 +154,13 @@ impl PixelFormat {
         matches!(self, Self::Xrgb8888 | Self::Argb8888)
     }
 
-    /// Writes pixels as B, G, R, 255: as many as both slices hold whole.
-    pub fn to_bgrx(self, source: &[u8], bgrx: &mut [u8]) {
+    /// Writes pixels of a row as B, G, R, 255: as many as there are, and as `bgrx` holds whole.
+    ///
+    /// `chroma` is the row of the second plane, for a format that has one, from the pair that the first pixel is in;
+    /// `odd` says that it is the second of that pair.
+    pub fn to_bgrx(self, odd: bool, source: &[u8], chroma: &[u8], bgrx: &mut [u8]) {
         match self {
+            Self::Nv12 => nv12(source, chroma, odd, bgrx),
             Self::Xrgb8888 | Self::Argb8888 => each(source, bgrx, |[b, g, r, _]: [u8; 4]| [b, g, r]),
             Self::Xbgr8888 | Self::Abgr8888 => each(source, bgrx, |[r, g, b, _]: [u8; 4]| [b, g, r]),
             Self::Rgbx8888 | Self::Rgba8888 => each(source, bgrx, |[_, b, g, r]: [u8; 4]| [b, g, r]),
@@ -129,6 +186,18 @@ fn each<const N: usize>(source: &[u8], bgrx: &mut [u8], bgr: impl Fn([u8; N]) ->
     for (from, to) in source.as_chunks::<N>().0.iter().zip(bgrx.as_chunks_mut::<4>().0) {
         let [b, g, r] = bgr(*from);
         *to = [b, g, r, 255];
+    }
+}
+
+/// One row of Y and its row of U, V pairs, of whose first pair a row that starts at an odd column has one pixel.
+fn nv12(luma: &[u8], chroma: &[u8], odd: bool, bgrx: &mut [u8]) {
+    let pairs = chroma.as_chunks::<2>().0.iter().flat_map(|pair| [pair, pair]).skip(usize::from(odd));
+    for ((&y, &[u, v]), to) in luma.iter().zip(pairs).zip(bgrx.as_chunks_mut::<4>().0) {
+        // ITU-R BT.709 with Y in 16 to 235, U and V in 16 to 240, in 1/16384.
+        let y = (i32::from(y) - 16) * 19_077 + 8192;
+        let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
+        let byte = |value: i32| u8::try_from((value >> 14).clamp(0, 255)).unwrap_or(u8::MAX);
+        *to = [byte(y + u * 34_610), byte(y - u * 3494 - v * 8731), byte(y + v * 29_372), 255];
     }
 }
 
@@ -187,7 +256,7 @@ mod tests {
         ];
         for (format, bytes, [b, g, r]) in cases {
             let mut out = [0; 4];
-            format.to_bgrx(bytes, &mut out);
+            format.to_bgrx(false, bytes, &[], &mut out);
             assert_eq!(out, [b, g, r, 255], "{format:?}");
             assert_eq!(bytes.len(), format.bytes_per_pixel() as usize, "{format:?}");
         }
@@ -195,11 +264,96 @@ mod tests {
 
     #[test]
     fn codes_are_unambiguous() {
-        for (format, pixman, fourcc) in TABLE {
-            assert_eq!(PixelFormat::from_pixman(pixman), Some(format));
+        for Row { format, pixman, fourcc, .. } in TABLE {
             assert_eq!(PixelFormat::from_fourcc(fourcc), Some(format));
             assert_eq!(format.fourcc(), fourcc);
-            assert_eq!(pixman >> 24, format.bytes_per_pixel() * 8, "{format:?}");
+            if let Some(pixman) = pixman {
+                assert_eq!(PixelFormat::from_pixman(pixman), Some(format));
+                assert_eq!(pixman >> 24, format.bytes_per_pixel() * 8, "{format:?}");
+            }
         }
+    }
+
+    #[test]
+    fn other_formats_are_refused() {
+        // Three more of `drm_fourcc.h`: half floats, packed YUV, one byte of red.
+        for other in [b"XR4H", b"YUYV", b"R8  ", &[0; 4]] {
+            assert_eq!(PixelFormat::from_fourcc(u32::from_le_bytes(*other)), None);
+        }
+        // Eight bits of grey, and the code that NV12 lacks.
+        for other in [0x0804_0000, 0, u32::from_le_bytes(*b"NV12")] {
+            assert_eq!(PixelFormat::from_pixman(other), None);
+        }
+    }
+
+    /// GStreamer reads the same bytes, under the name in the table, as the same colour.
+    #[test]
+    fn gstreamer_means_the_same_by_its_names() {
+        use gstreamer_video::prelude::*;
+        use gstreamer_video::{VideoColorimetry, VideoConverter, VideoFormat, VideoFrame, VideoInfo};
+        gstreamer::init().unwrap();
+        let size = Size::new(4, 2);
+        let mut known = 0;
+        for Row { format, gst, .. } in TABLE {
+            let Some(name) = gst else { continue };
+            let theirs = VideoFormat::from_string(name);
+            if theirs == VideoFormat::Unknown {
+                continue;
+            }
+            known += 1;
+            let info = |format, colours: &str| {
+                let colours = colours.parse::<VideoColorimetry>().unwrap();
+                let info = VideoInfo::builder(format, size.width, size.height).colorimetry(&colours);
+                info.build().unwrap()
+            };
+            let from = info(theirs, if format == PixelFormat::Nv12 { "bt709" } else { "sRGB" });
+            let to = info(VideoFormat::Bgrx, "sRGB");
+            // All rows alike: whatever GStreamer does between two rows of chroma changes nothing.
+            let mut row: Vec<u8> = (0..16u8).map(|n| n.wrapping_mul(53) ^ 0x5a).collect();
+            let (luma, chroma) = ([40, 90, 170, 220], [100, 170, 100, 170]);
+            if format == PixelFormat::Nv12 {
+                row = luma.to_vec();
+            }
+            let mut source =
+                VideoFrame::from_buffer_writable(gstreamer::Buffer::with_size(from.size()).unwrap(), &from)
+                    .unwrap();
+            for plane in 0..source.n_planes() {
+                let stride = source.plane_stride()[plane as usize] as usize;
+                let bytes = if plane == 0 { &row } else { &chroma.to_vec() };
+                for line in source.plane_data_mut(plane).unwrap().chunks_mut(stride) {
+                    let len = line.len().min(bytes.len());
+                    line[..len].copy_from_slice(&bytes[..len]);
+                }
+            }
+            let mut dest =
+                VideoFrame::from_buffer_writable(gstreamer::Buffer::with_size(to.size()).unwrap(), &to)
+                    .unwrap();
+            VideoConverter::new(&from, &to, None).unwrap().frame(&source, &mut dest);
+            // GStreamer's conversion of YUV counts in 8 bits.
+            let close = if format == PixelFormat::Nv12 { 5 } else { 3 };
+            let mut ours = [0; 16];
+            format.to_bgrx(false, &row, &chroma, &mut ours);
+            let theirs = &dest.plane_data(0).unwrap()[..16];
+            for (pixel, (ours, theirs)) in ours.as_chunks::<4>().0.iter().zip(theirs.chunks(4)).enumerate() {
+                for channel in 0..3 {
+                    let (ours, theirs) = (ours[channel], theirs[channel]);
+                    assert!(
+                        ours.abs_diff(theirs) <= close,
+                        "{name}, pixel {pixel}: {ours} here, {theirs} there"
+                    );
+                }
+            }
+        }
+        assert!(known >= 16, "GStreamer knows {known} of the names");
+    }
+
+    #[test]
+    fn an_odd_column_has_the_colour_of_its_pair() {
+        let (luma, chroma) = ([81, 145, 41, 210], [90, 240, 54, 34]);
+        let (mut all, mut part) = ([0; 16], [0; 8]);
+        PixelFormat::Nv12.to_bgrx(false, &luma, &chroma, &mut all);
+        PixelFormat::Nv12.to_bgrx(true, &luma[1..], &chroma, &mut part);
+        assert_eq!(part, all[4..12]);
+        assert_ne!(all[4..8], all[8..12]);
     }
 }

@@ -6,6 +6,8 @@ mod command;
 mod cursor;
 mod dmabuf;
 mod format;
+mod gpu;
+mod reader;
 mod region;
 mod scanout;
 
@@ -13,8 +15,10 @@ pub use command::{GuestCommand, PointerButton};
 pub use cursor::{Cursor, CursorError, Pointer};
 pub use dmabuf::{Buffer, BufferId, Dmabuf, DmabufPlane, MODIFIER_INVALID, MODIFIER_LINEAR};
 pub use format::PixelFormat;
+pub use gpu::{DmabufReads, ReadPath};
+pub use reader::ScanoutReader;
 pub use region::{Rect, Region, Size};
-pub use scanout::{MemoryKind, Scanout, ScanoutError, ScanoutInfo, ScanoutReader};
+pub use scanout::{MemoryKind, Scanout, ScanoutError, ScanoutInfo};
 
 /// The number of a console, as in `/org/qemu/Display1/Console_N`: one display head of the guest.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -1,14 +1,19 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::gpu::{DmabufReads, GpuRows, ReadPath};
+use super::reader::{Access, Bytes, Place, Plane, Rows, ScanoutReader};
 use super::{Dmabuf, MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, Rect, Size};
-use crate::sys::{ReadSpan, read_at};
+use crate::sys::GpuError;
 
 /// The largest side of a picture, in pixels: twice what any display has today.
 const MAX_SIDE: u32 = 16_384;
 
 /// The most memory one scanout may claim, in bytes: 16384 x 8192 pixels of 32 bits.
 const MAX_BYTES: u64 = 512 << 20;
+
+/// The most planes of a buffer, as in DRM.
+const MAX_PLANES: usize = 4;
 
 /// What a console shows: a picture's size and the memory its pixels are read from.
 ///
@@ -26,9 +31,9 @@ enum Memory {
     /// Ours: packed rows of B, G, R, x.
     Owned(Mutex<Vec<u8>>),
     /// Shared by QEMU, read with `pread`: nothing that happens to the file can hurt more than the read.
-    Shared { fd: OwnedFd, offset: u64, stride: u32 },
+    Shared { fd: OwnedFd, offset: u32, stride: u32 },
     /// A GPU's.
-    Dmabuf(Dmabuf),
+    Dmabuf { dmabuf: Dmabuf, reads: DmabufReads },
 }
 
 /// What matters of a scanout for how it can be delivered.
@@ -53,8 +58,10 @@ pub enum MemoryKind {
         planes: usize,
         /// DRM modifier.
         modifier: u64,
-        /// The picture is the whole buffer, from its first byte on.
+        /// The picture is the whole buffer, not a part of it.
         whole: bool,
+        /// The picture starts with the buffer's first byte.
+        at_start: bool,
     },
 }
 
@@ -88,9 +95,32 @@ pub enum ScanoutError {
         /// Bytes there.
         found: u64,
     },
-    /// A buffer whose pixels the CPU cannot read in rows.
-    #[error("buffer cannot be read as rows of pixels: {0}")]
-    NotLinear(&'static str),
+    /// Another number of planes than its format has.
+    #[error("buffer of {found} planes, which its format does not have")]
+    Planes {
+        /// Planes there are.
+        found: usize,
+    },
+    /// A part to show that is not there.
+    #[error("the part of the buffer to show is not inside it")]
+    Crop,
+    /// Pixels that are not ours to change.
+    #[error("an update by value of a picture that did not come by value")]
+    NotOurs,
+    /// Rows that end before the picture does.
+    #[error("the picture's rows end early")]
+    Torn,
+    /// A buffer that only a GPU can read, and it cannot.
+    #[error("reading the buffer through the GPU: {0}")]
+    Gpu(#[from] GpuError),
+    /// A buffer that neither the CPU nor a GPU can read.
+    #[error("the CPU cannot read the buffer ({cpu}), nor can a GPU: {gpu}")]
+    Nobody {
+        /// Why the CPU cannot.
+        cpu: String,
+        /// Why a GPU cannot.
+        gpu: GpuError,
+    },
     /// The system refused.
     #[error("reading the picture's memory: {0}")]
     System(#[from] std::io::Error),
@@ -128,30 +158,38 @@ impl Scanout {
         pixman: u32,
     ) -> Result<Self, ScanoutError> {
         let (size, format) = (checked_size(width, height)?, checked_format(pixman)?);
-        check_span(size, stride, format, u64::from(offset), crate::sys::file_size(&fd)?)?;
-        let memory = Memory::Shared { fd, offset: u64::from(offset), stride };
+        check_span(size, stride, format, 0, u64::from(offset), crate::sys::file_size(&fd)?)?;
+        let memory = Memory::Shared { fd, offset, stride };
         Ok(Self { size, format, memory })
     }
 
-    /// A GPU's buffer (`Listener.ScanoutDMABUF`). Only one of a single plane in plain rows can be read.
+    /// A GPU's buffer (`Listener.ScanoutDMABUF`), of up to four planes in any tiling. `reads` is how its pixels are
+    /// read if anyone asks for them; whether they can be is seen then.
     ///
     /// # Errors
-    /// If it cannot be read by the CPU, or its numbers do not fit each other or the buffer's real size.
-    pub fn dmabuf(dmabuf: Dmabuf) -> Result<Self, ScanoutError> {
+    /// If its numbers do not fit each other, its format or the buffer's real size.
+    pub fn dmabuf(dmabuf: Dmabuf, reads: &DmabufReads) -> Result<Self, ScanoutError> {
         checked_size(dmabuf.backing.width, dmabuf.backing.height)?;
         let size = checked_size(dmabuf.crop.width, dmabuf.crop.height)?;
         let format = PixelFormat::from_fourcc(dmabuf.fourcc).ok_or(ScanoutError::Format(dmabuf.fourcc))?;
-        let [plane] = dmabuf.planes.as_slice() else {
-            return Err(ScanoutError::NotLinear("it has several planes"));
-        };
-        if dmabuf.modifier != MODIFIER_LINEAR && dmabuf.modifier != MODIFIER_INVALID {
-            return Err(ScanoutError::NotLinear("its pixels are tiled"));
-        }
         if !dmabuf.backing.rect().contains(dmabuf.crop) {
-            return Err(ScanoutError::NotLinear("its part to show lies outside it"));
+            return Err(ScanoutError::Crop);
         }
-        check_span(dmabuf.backing, plane.stride, format, u64::from(plane.offset), plane.buffer.size())?;
-        Ok(Self { size, format, memory: Memory::Dmabuf(dmabuf) })
+        let untiled = is_untiled(dmabuf.modifier);
+        // A tiled buffer may have more planes than its format: those of its compression.
+        let (found, least) = (dmabuf.planes.len(), format.planes());
+        if found < least || found > if untiled { least } else { MAX_PLANES } {
+            return Err(ScanoutError::Planes { found });
+        }
+        for (index, plane) in dmabuf.planes.iter().enumerate() {
+            let (offset, found) = (u64::from(plane.offset), plane.buffer.size());
+            if untiled {
+                check_span(dmabuf.backing, plane.stride, format, index, offset, found)?;
+            } else {
+                check_tiled(dmabuf.backing, plane.stride, format, index, offset, found)?;
+            }
+        }
+        Ok(Self { size, format, memory: Memory::Dmabuf { dmabuf, reads: reads.clone() } })
     }
 
     /// The picture's size.
@@ -166,11 +204,11 @@ impl Scanout {
         let memory = match &self.memory {
             Memory::Owned(_) => MemoryKind::Owned,
             Memory::Shared { .. } => MemoryKind::Shared,
-            Memory::Dmabuf(dmabuf) => MemoryKind::Dmabuf {
+            Memory::Dmabuf { dmabuf, .. } => MemoryKind::Dmabuf {
                 planes: dmabuf.planes.len(),
                 modifier: dmabuf.modifier,
-                whole: dmabuf.crop == dmabuf.backing.rect()
-                    && dmabuf.planes.first().is_some_and(|plane| plane.offset == 0),
+                whole: dmabuf.crop == dmabuf.backing.rect(),
+                at_start: dmabuf.planes.first().is_some_and(|plane| plane.offset == 0),
             },
         };
         ScanoutInfo { size: self.size, memory }
@@ -180,7 +218,7 @@ impl Scanout {
     #[must_use]
     pub fn as_dmabuf(&self) -> Option<&Dmabuf> {
         match &self.memory {
-            Memory::Dmabuf(dmabuf) => Some(dmabuf),
+            Memory::Dmabuf { dmabuf, .. } => Some(dmabuf),
             _ => None,
         }
     }
@@ -197,7 +235,7 @@ impl Scanout {
     /// If the numbers do not fit each other or `data`, or the scanout's memory is not ours.
     pub fn write(&self, rect: Rect, stride: u32, pixman: u32, data: &[u8]) -> Result<(), ScanoutError> {
         let Memory::Owned(pixels) = &self.memory else {
-            return Err(ScanoutError::NotLinear("its pixels are not ours to change"));
+            return Err(ScanoutError::NotOurs);
         };
         if rect.area() == 0 || !self.size.rect().contains(rect) {
             return Err(ScanoutError::Size { width: rect.right(), height: rect.bottom() });
@@ -214,100 +252,53 @@ impl Scanout {
     pub fn reader(&self) -> Result<ScanoutReader<'_>, ScanoutError> {
         let access = match &self.memory {
             Memory::Owned(pixels) => Access::Owned(lock(pixels)),
-            Memory::Shared { fd, offset, stride } => Access::File {
-                fd,
-                offset: *offset,
-                stride: *stride,
-                crop: self.size.rect(),
-                bottom_up: false,
-            },
-            Memory::Dmabuf(dmabuf) => {
-                let Some(plane) = dmabuf.planes.first() else {
-                    return Err(ScanoutError::NotLinear("it has no plane"));
-                };
-                let (offset, stride) = (u64::from(plane.offset), plane.stride);
-                let (crop, bottom_up) = (dmabuf.crop, dmabuf.bottom_up);
-                match plane.buffer.begin_read()? {
-                    Some(span) => Access::Map { span, offset, stride, crop, bottom_up },
-                    None => Access::File { fd: plane.buffer.fd(), offset, stride, crop, bottom_up },
-                }
+            Memory::Shared { fd, offset, stride } => {
+                let place = Place { crop: self.size.rect(), bottom_up: false };
+                let plane = Plane::new(Bytes::File(fd), *offset, *stride);
+                Access::Rows(Rows::new(self.format, place, plane, None))
             }
+            Memory::Dmabuf { dmabuf, reads } => self.dmabuf_access(dmabuf, reads)?,
         };
-        Ok(ScanoutReader { size: self.size, format: self.format, access, row: Vec::new() })
+        Ok(ScanoutReader { size: self.size, access })
     }
-}
 
-/// Read access to a scanout's pixels.
-pub struct ScanoutReader<'a> {
-    size: Size,
-    format: PixelFormat,
-    access: Access<'a>,
-    row: Vec<u8>,
-}
-
-enum Access<'a> {
-    Owned(MutexGuard<'a, Vec<u8>>),
-    File { fd: &'a OwnedFd, offset: u64, stride: u32, crop: Rect, bottom_up: bool },
-    Map { span: ReadSpan<'a>, offset: u64, stride: u32, crop: Rect, bottom_up: bool },
-}
-
-impl ScanoutReader<'_> {
-    /// Copies a part of the picture as packed rows of B, G, R, x from the top: `rect.width * rect.height * 4` bytes.
+    /// By the CPU where the buffer lies in rows and its exporter allows it, else by the GPU.
     ///
-    /// # Errors
-    /// If `rect` is not inside the picture, `bgrx` has another length, or the memory is gone.
-    pub fn read(&mut self, rect: Rect, bgrx: &mut [u8]) -> Result<(), ScanoutError> {
-        if rect.area() == 0 || !self.size.rect().contains(rect) {
-            return Err(ScanoutError::Size { width: rect.right(), height: rect.bottom() });
+    /// A buffer without a modifier is taken to lie in rows where the CPU may read it. That holds for QEMU's blobs
+    /// (udmabuf), for which it stopped saying so in 10.1. It is an open question for a GPU's own memory: some drivers
+    /// let the CPU see it as it is tiled.
+    fn dmabuf_access<'a>(
+        &self,
+        dmabuf: &'a Dmabuf,
+        reads: &'a DmabufReads,
+    ) -> Result<Access<'a>, ScanoutError> {
+        let cpu = match reads.path() {
+            ReadPath::Auto if is_untiled(dmabuf.modifier) => match self.rows(dmabuf) {
+                Ok(rows) => return Ok(Access::Rows(rows)),
+                Err(error) => Some(error),
+            },
+            _ => None,
+        };
+        match (reads.gpu(), cpu) {
+            (Ok(gpu), _) => Ok(Access::Gpu(GpuRows::new(gpu, dmabuf))),
+            (Err(gpu), Some(cpu)) => Err(ScanoutError::Nobody { cpu: cpu.to_string(), gpu }),
+            (Err(gpu), None) => Err(gpu.into()),
         }
-        let packed = bytes(u64::from(rect.width) * 4)?;
-        if u64::try_from(bgrx.len()).ok() != Some(rect.area() * 4) {
-            return Err(ScanoutError::Short {
-                needed: rect.area() * 4,
-                found: u64::try_from(bgrx.len()).unwrap_or(0),
-            });
-        }
-        for (y, out) in (rect.y..rect.bottom()).zip(bgrx.chunks_exact_mut(packed)) {
-            self.read_row(rect.x, y, out)?;
-        }
-        Ok(())
     }
 
-    /// Reads pixels of row `y` from column `x` on, as many as `out` holds.
-    fn read_row(&mut self, x: u32, y: u32, out: &mut [u8]) -> Result<(), ScanoutError> {
-        let pixels = out.len() / 4;
-        let bytes_per_pixel = u64::from(self.format.bytes_per_pixel());
-        // Where the row starts, from the numbers checked when the scanout was made.
-        let start = |offset: u64, stride: u32, crop: Rect, bottom_up: bool, height: u32| {
-            let row = if bottom_up { height.saturating_sub(1).saturating_sub(y) } else { y };
-            let row = u64::from(crop.y) + u64::from(row);
-            offset + row * u64::from(stride) + (u64::from(crop.x) + u64::from(x)) * bytes_per_pixel
-        };
-        let height = self.size.height;
-        let direct = self.format.is_bgrx();
-        if !direct {
-            self.row.resize(pixels * bytes(bytes_per_pixel)?, 0);
-        }
-        match &mut self.access {
-            Access::Owned(data) => {
-                let at = bytes((u64::from(y) * u64::from(self.size.width) + u64::from(x)) * 4)?;
-                let from = data.get(at..).and_then(|rest| rest.get(..out.len()));
-                out.copy_from_slice(from.ok_or(ScanoutError::NotLinear("its rows end early"))?);
-                return Ok(());
-            }
-            Access::File { fd, offset, stride, crop, bottom_up } => {
-                let at = start(*offset, *stride, *crop, *bottom_up, height);
-                read_at(fd, at, if direct { &mut *out } else { &mut self.row })?;
-            }
-            Access::Map { span, offset, stride, crop, bottom_up } => {
-                let at = start(*offset, *stride, *crop, *bottom_up, height);
-                span.copy_to(at, if direct { &mut *out } else { &mut self.row })?;
-            }
-        }
-        if !direct {
-            self.format.to_bgrx(&self.row, out);
-        }
-        Ok(())
+    /// A buffer whose pixels are read by the CPU.
+    fn rows<'a>(&self, dmabuf: &'a Dmabuf) -> Result<Rows<'a>, ScanoutError> {
+        let mut planes = dmabuf.planes.iter().map(|plane| {
+            let bytes = match plane.buffer.begin_read()? {
+                Some(span) => Bytes::Map(span),
+                None => Bytes::File(plane.buffer.fd()),
+            };
+            Ok::<_, ScanoutError>(Plane::new(bytes, plane.offset, plane.stride))
+        });
+        let first = planes.next().ok_or(ScanoutError::Planes { found: 0 })??;
+        let chroma = planes.next().transpose()?;
+        let place = Place { crop: dmabuf.crop, bottom_up: dmabuf.bottom_up };
+        Ok(Rows::new(self.format, place, first, chroma))
     }
 }
 
@@ -321,7 +312,7 @@ struct Packed<'a> {
 
 impl<'a> Packed<'a> {
     fn new(size: Size, stride: u32, format: PixelFormat, data: &'a [u8]) -> Result<Self, ScanoutError> {
-        check_span(size, stride, format, 0, u64::try_from(data.len()).unwrap_or(u64::MAX))?;
+        check_span(size, stride, format, 0, 0, u64::try_from(data.len()).unwrap_or(u64::MAX))?;
         Ok(Self { size, stride: bytes(u64::from(stride))?, format, data })
     }
 
@@ -332,7 +323,7 @@ impl<'a> Packed<'a> {
         let rows = pixels.chunks_exact_mut(to(picture.width) * 4).skip(to(rect.y));
         for (from, row) in self.data.chunks(self.stride).zip(rows).take(to(self.size.height)) {
             if let Some(out) = row.get_mut(left..).and_then(|row| row.get_mut(..width)) {
-                self.format.to_bgrx(from, out);
+                self.format.to_bgrx(false, from, &[], out);
             }
         }
     }
@@ -351,23 +342,50 @@ fn checked_format(pixman: u32) -> Result<PixelFormat, ScanoutError> {
     PixelFormat::from_pixman(pixman).ok_or(ScanoutError::Format(pixman))
 }
 
-/// Checks that rows of this size and stride lie inside `found` bytes. The last row needs no padding.
+/// Checks that the rows of one plane of a picture of this size lie inside `found` bytes. The last row needs no padding.
 fn check_span(
     size: Size,
     stride: u32,
     format: PixelFormat,
+    plane: usize,
     offset: u64,
     found: u64,
 ) -> Result<(), ScanoutError> {
-    let row = u64::from(size.width) * u64::from(format.bytes_per_pixel());
+    let (row, rows) = format.plane(plane, size);
     if u64::from(stride) < row {
         return Err(ScanoutError::Stride { stride, row });
     }
-    let needed = offset + u64::from(stride) * u64::from(size.height.saturating_sub(1)) + row;
+    let needed = offset + u64::from(stride) * u64::from(rows.saturating_sub(1)) + row;
     if needed > found || needed - offset > MAX_BYTES {
         return Err(ScanoutError::Short { needed, found: found.min(MAX_BYTES) });
     }
     Ok(())
+}
+
+/// Checks one plane of a tiled picture as far as it goes without knowing the tiling: it has a beginning and whole
+/// pixels, and a picture's first plane has room for all of them, because no tiling in use packs them tighter.
+fn check_tiled(
+    size: Size,
+    stride: u32,
+    format: PixelFormat,
+    plane: usize,
+    offset: u64,
+    found: u64,
+) -> Result<(), ScanoutError> {
+    let (row, rows) = format.plane(plane, size);
+    let least = if plane < format.planes() { row * u64::from(rows) } else { 1 };
+    if stride == 0 {
+        return Err(ScanoutError::Stride { stride, row });
+    }
+    if offset + least > found || least > MAX_BYTES {
+        return Err(ScanoutError::Short { needed: offset + least, found: found.min(MAX_BYTES) });
+    }
+    Ok(())
+}
+
+/// Whether a modifier can mean plain rows of pixels.
+fn is_untiled(modifier: u64) -> bool {
+    modifier == MODIFIER_LINEAR || modifier == MODIFIER_INVALID
 }
 
 fn bytes(n: u64) -> Result<usize, ScanoutError> {
@@ -425,8 +443,98 @@ mod tests {
     #[test]
     fn a_bottom_up_buffer_is_read_from_the_top() {
         let bytes = [1, 2, 3, 0, 9, 9, 9, 9, 4, 5, 6, 0];
-        assert_eq!(all(&Scanout::dmabuf(linear(memfd(&bytes), true)).unwrap()), [4, 5, 6, 0, 1, 2, 3, 0]);
-        assert_eq!(all(&Scanout::dmabuf(linear(memfd(&bytes), false)).unwrap()), [1, 2, 3, 0, 4, 5, 6, 0]);
+        assert_eq!(
+            all(&Scanout::dmabuf(linear(memfd(&bytes), true), &DmabufReads::default()).unwrap()),
+            [4, 5, 6, 0, 1, 2, 3, 0]
+        );
+        assert_eq!(
+            all(&Scanout::dmabuf(linear(memfd(&bytes), false), &DmabufReads::default()).unwrap()),
+            [1, 2, 3, 0, 4, 5, 6, 0]
+        );
+    }
+
+    #[test]
+    fn a_part_is_the_same_part_of_the_whole_however_it_is_stored() {
+        let (width, height, stride, gap) = (300_u32, 90_u32, 1300_u32, 100);
+        let pixels: Vec<u8> =
+            (0..stride * height).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let file = |offset: usize| memfd(&[&vec![9; offset], pixels.as_slice()].concat());
+        let buffer = |bottom_up| {
+            let mut dmabuf = linear(file(gap), bottom_up);
+            (dmabuf.planes[0].offset, dmabuf.planes[0].stride) = (100, stride);
+            (dmabuf.backing, dmabuf.crop) = (Size::new(width + 25, height), Rect::new(5, 0, width, height));
+            Scanout::dmabuf(dmabuf, &DmabufReads::default()).unwrap()
+        };
+        let by_value = |data: &[u8]| Scanout::owned(width, height, stride, XRGB, data).unwrap();
+        let upside_down: Vec<u8> = pixels.chunks(stride as usize).rev().flatten().copied().collect();
+        let pairs = [
+            (by_value(&pixels), Scanout::shared(file(gap), 100, width, height, stride, XRGB).unwrap()),
+            (by_value(&pixels[20..].iter().copied().chain([0; 20]).collect::<Vec<_>>()), buffer(false)),
+            (by_value(&upside_down[20..].iter().copied().chain([0; 20]).collect::<Vec<_>>()), buffer(true)),
+        ];
+        for (expected, other) in pairs {
+            for part in [Rect::new(0, 0, width, height), Rect::new(7, 3, 120, 80), Rect::new(299, 0, 1, 90)] {
+                let read = |scanout: &Scanout| {
+                    let mut out = vec![0; part.area() as usize * 4];
+                    scanout.reader().unwrap().read(part, &mut out).unwrap();
+                    out.chunks(4).flat_map(|p| [p[0], p[1], p[2]]).collect::<Vec<_>>()
+                };
+                assert!(read(&expected) == read(&other), "{part:?} of {other:?}");
+            }
+        }
+    }
+
+    /// Of two planes in one file of 64 bytes, tiled as no GPU does it.
+    fn tiled(planes: &[(u32, u32)], backing: Size) -> Result<Scanout, ScanoutError> {
+        let mut dmabuf = linear(memfd(&[7; 64]), true);
+        let buffer = dmabuf.planes[0].buffer.clone();
+        let plane = |&(offset, stride)| crate::frame::DmabufPlane { buffer: buffer.clone(), offset, stride };
+        dmabuf.planes = planes.iter().map(plane).collect();
+        (dmabuf.modifier, dmabuf.backing) = (0x7f00_0000_0000_0001, backing);
+        Scanout::dmabuf(dmabuf, &DmabufReads::new(ReadPath::Auto, Some("/nowhere/renderD128".into())))
+    }
+
+    #[test]
+    fn a_tiled_buffer_is_taken_but_never_read_as_if_it_lay_in_rows() {
+        let scanout = tiled(&[(0, 16), (60, 1)], Size::new(4, 4)).unwrap();
+        let MemoryKind::Dmabuf { planes: 2, modifier: 0x7f00_0000_0000_0001, .. } = scanout.info().memory
+        else {
+            panic!()
+        };
+        assert!(matches!(scanout.reader(), Err(ScanoutError::Gpu(_))));
+    }
+
+    #[test]
+    fn a_tiled_buffer_that_cannot_be_is_refused() {
+        let (whole, large) = (Size::new(4, 4), Size::new(4, 5));
+        for (what, planes, size) in [
+            ("too few bytes", &[(0, 16)][..], large),
+            ("offset", &[(1, 16)], whole),
+            ("offset of a second", &[(0, 16), (64, 1)], whole),
+            ("far offset of a second", &[(0, 16), (u32::MAX, 1)], whole),
+            ("stride", &[(0, 0)], whole),
+            ("no planes", &[], whole),
+            ("five planes", &[(0, 16); 5], whole),
+        ] {
+            assert!(tiled(planes, size).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_buffer_in_rows_has_as_many_planes_as_its_format() {
+        let mut dmabuf = linear(memfd(&[7; 64]), true);
+        let plane = &dmabuf.planes[0];
+        let again = crate::frame::DmabufPlane { buffer: plane.buffer.clone(), offset: 0, stride: 8 };
+        dmabuf.planes.push(again);
+        let refused = Scanout::dmabuf(dmabuf, &DmabufReads::default());
+        assert!(matches!(refused, Err(ScanoutError::Planes { found: 2 })));
+    }
+
+    #[test]
+    fn what_the_gpu_alone_may_read_the_cpu_does_not() {
+        let reads = DmabufReads::new(ReadPath::Gpu, Some("/nowhere/renderD128".into()));
+        let scanout = Scanout::dmabuf(linear(memfd(&[7; 16]), true), &reads).unwrap();
+        assert!(matches!(scanout.reader(), Err(ScanoutError::Gpu(_))));
     }
 
     #[test]

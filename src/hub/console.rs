@@ -161,6 +161,22 @@ impl Subscription {
         Some(Change { scanout, replaced: mail.replaced, damage: mail.damage, release: mail.release })
     }
 
+    /// Says that the reader does not take what is there now: the guest does not wait for it.
+    pub fn leave(&self) {
+        if let Some(reader) = lock(&self.console.screen).readers.get_mut(&self.id) {
+            reader.mailbox.leave();
+        }
+    }
+
+    /// Rings the bell if there is something to take: for a reader that left and may come back.
+    pub fn remind(&self) {
+        if let Some(reader) = lock(&self.console.screen).readers.get(&self.id)
+            && !reader.mailbox.is_empty()
+        {
+            reader.ring();
+        }
+    }
+
     /// The bell that rings when something changed. A ring may be for what [`Subscription::take`] gave already.
     #[must_use]
     pub fn bell(&self) -> &Receiver<()> {

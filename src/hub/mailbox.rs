@@ -35,9 +35,20 @@ impl Mailbox {
         self.release = release.filter(|_| self.waiting).cloned();
     }
 
+    /// The reader does not come for what is there: nothing is held for it until it has come again.
+    pub(super) fn leave(&mut self) {
+        self.waiting = false;
+        self.release = None;
+    }
+
+    /// Whether there is something to take.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.replaced && self.damage.is_empty()
+    }
+
     /// Takes what is there. With nothing there, the reader counts as waiting from now on.
     pub(super) fn take(&mut self) -> Option<Mail> {
-        if !self.replaced && self.damage.is_empty() {
+        if self.is_empty() {
             self.waiting = true;
             return None;
         }
@@ -88,6 +99,19 @@ mod tests {
         assert_eq!(ready(queue.returned()), None);
         drop(mail);
         assert_eq!(ready(queue.returned()), Some(2));
+    }
+
+    #[test]
+    fn a_reader_that_leaves_lets_the_guest_go() {
+        let queue = ReleaseQueue::default();
+        let mut mailbox = Mailbox::default();
+        assert!(mailbox.take().is_none());
+        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(1)));
+        mailbox.leave();
+        assert_eq!(ready(queue.returned()), Some(1));
+        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(2)));
+        assert_eq!(ready(queue.returned()), Some(2), "it has not come back yet");
+        assert!(mailbox.take().is_some(), "what changed is still there");
     }
 
     #[test]

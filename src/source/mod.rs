@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::frame::GuestCommand;
+use crate::frame::{DmabufReads, GuestCommand};
 use crate::hub::Hub;
 use dbus::{Bus, Qemu};
 
@@ -47,6 +47,8 @@ pub struct Source {
     pub bus_name: String,
     /// Wait for a QEMU that is not there yet, and for the next one when it leaves.
     pub wait: bool,
+    /// How the pixels of its buffers are read.
+    pub reads: DmabufReads,
 }
 
 /// Why a [`Source`] ended without an error.
@@ -86,7 +88,7 @@ impl Source {
         hub: &Hub,
         commands: &mut mpsc::Receiver<GuestCommand>,
     ) -> Result<Ended, SourceError> {
-        let Self { attach, bus_name, wait } = self;
+        let Self { attach, bus_name, wait, reads } = self;
         let mut way = Some(attach);
         // Whether it is known that we wait.
         let mut waiting = false;
@@ -106,7 +108,7 @@ impl Source {
             let served = match qemu {
                 Ok(qemu) => {
                     waiting = false;
-                    dbus::serve(qemu, hub, commands).await
+                    dbus::serve(qemu, hub, &reads, commands).await
                 }
                 Err(error) => Err(error),
             };

@@ -2,8 +2,10 @@
 
 mod dmabuf;
 mod file;
+mod gpu;
 mod inherited;
 
 pub use dmabuf::{DmabufMap, ReadSpan, is_dmabuf};
 pub use file::{FileId, file_size, read_at};
+pub use gpu::{Gpu, GpuError, GpuImage, GpuPlane, GpuWindow};
 pub use inherited::inherited_fd;

@@ -3,6 +3,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -121,16 +122,16 @@ impl SendQueue {
 }
 
 impl SendQueue {
-    /// Sends a file descriptor after the bytes written so far, with one byte of its own. May be dropped and called
-    /// again: either it was sent, or nothing of it.
+    /// Sends file descriptors after the bytes written so far, all with one byte of their own. May be dropped and
+    /// called again: either they were sent, or nothing of them.
     ///
     /// # Errors
     /// If the socket is broken, or is not one that passes file descriptors.
-    pub async fn send_fd(&self, fd: &OwnedFd) -> io::Result<()> {
+    pub async fn send_fds(&self, fds: &[Arc<OwnedFd>]) -> io::Result<()> {
         let Socket::Unix(socket) = &self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
         loop {
             socket.writable().await?;
-            match socket.try_io(Interest::WRITABLE, || send_fd(socket, fd)) {
+            match socket.try_io(Interest::WRITABLE, || send_fds(socket, fds)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return done,
             }
@@ -138,13 +139,16 @@ impl SendQueue {
     }
 }
 
-/// The byte that a file descriptor travels with; libspice-server sends the same.
+/// The most file descriptors sent together: the planes of a dmabuf.
+const MAX_FDS: usize = 4;
+
+/// The byte that file descriptors travel with; libspice-server sends the same.
 const FD_BYTE: &[u8] = b"@";
 
-fn send_fd(socket: &UnixStream, fd: &OwnedFd) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+fn send_fds(socket: &UnixStream, fds: &[Arc<OwnedFd>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = [fd.as_fd()];
+    let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
     if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }

@@ -68,6 +68,8 @@ pub struct Abilities {
     pub decoder_failed: bool,
     /// It announced that it imports dmabufs. spice-gtk does so over any connection.
     pub imports: bool,
+    /// It announced that it can be told planes, offsets and a modifier, too.
+    pub imports_planes: bool,
     /// Its connection is a plain unix socket: file descriptors can be sent.
     pub passes_fds: bool,
 }
@@ -88,16 +90,18 @@ pub fn decide(
 }
 
 fn why_not_passthrough(client: Abilities, picture: ScanoutInfo, allowed: bool) -> Option<Reason> {
-    let MemoryKind::Dmabuf { planes, modifier, whole } = picture.memory else {
+    let MemoryKind::Dmabuf { planes, modifier, whole, at_start } = picture.memory else {
         return Some(Reason::NoDmabuf);
     };
-    // `GL_SCANOUT_UNIX` carries one fd, width, height, stride and fourcc: nothing else can be told.
+    // `GL_SCANOUT_UNIX` carries one fd, width, height, stride and fourcc; `GL_SCANOUT2_UNIX` all but a part of a buffer.
+    let plain = client.imports_planes || (planes == 1 && at_start);
+    let untiled = client.imports_planes || modifier == MODIFIER_LINEAR || modifier == MODIFIER_INVALID;
     [
         (!allowed, Reason::PassthroughOff),
         (!client.passes_fds, Reason::Remote),
-        (!client.imports, Reason::NoImport),
-        (planes != 1 || !whole, Reason::Layout),
-        (modifier != MODIFIER_LINEAR && modifier != MODIFIER_INVALID, Reason::Modifier),
+        (!client.imports && !client.imports_planes, Reason::NoImport),
+        (!whole || !plain, Reason::Layout),
+        (!untiled, Reason::Modifier),
     ]
     .into_iter()
     .find_map(|(is_so, reason)| is_so.then_some(reason))
@@ -144,11 +148,18 @@ mod tests {
 
     const HD: Size = Size::new(1280, 720);
     const LINEAR: MemoryKind = dmabuf(1, MODIFIER_LINEAR, true);
-    const LOCAL: Abilities = Abilities { h264: true, decoder_failed: false, imports: true, passes_fds: true };
+    const LOCAL: Abilities = Abilities {
+        h264: true,
+        decoder_failed: false,
+        imports: true,
+        imports_planes: false,
+        passes_fds: true,
+    };
+    const LOCAL2: Abilities = Abilities { imports_planes: true, ..LOCAL };
     const REMOTE: Abilities = Abilities { passes_fds: false, ..LOCAL };
 
     const fn dmabuf(planes: usize, modifier: u64, whole: bool) -> MemoryKind {
-        MemoryKind::Dmabuf { planes, modifier, whole }
+        MemoryKind::Dmabuf { planes, modifier, whole, at_start: true }
     }
 
     #[test]
@@ -157,6 +168,8 @@ mod tests {
         let failed = Abilities { decoder_failed: true, ..REMOTE };
         let no_import = Abilities { imports: false, ..LOCAL };
         let tiled = dmabuf(1, 0x0100_0000_0000_0001, true); // I915_FORMAT_MOD_X_TILED
+        let offset =
+            MemoryKind::Dmabuf { planes: 1, modifier: MODIFIER_LINEAR, whole: true, at_start: false };
         for (client, memory, size, passthrough, video, expected) in [
             (LOCAL, LINEAR, HD, true, V::Allowed, (D::Passthrough, R::Imports)),
             (LOCAL, dmabuf(1, MODIFIER_INVALID, true), HD, true, V::Allowed, (D::Passthrough, R::Imports)),
@@ -170,6 +183,11 @@ mod tests {
             (LOCAL, dmabuf(2, MODIFIER_LINEAR, true), HD, true, V::Allowed, (D::Encode, R::Layout)),
             (LOCAL, dmabuf(1, MODIFIER_LINEAR, false), HD, true, V::Allowed, (D::Encode, R::Layout)),
             (LOCAL, tiled, HD, true, V::Allowed, (D::Encode, R::Modifier)),
+            (LOCAL2, tiled, HD, true, V::Allowed, (D::Passthrough, R::Imports)),
+            (LOCAL2, dmabuf(2, MODIFIER_LINEAR, true), HD, true, V::Allowed, (D::Passthrough, R::Imports)),
+            (LOCAL2, dmabuf(1, MODIFIER_LINEAR, false), HD, true, V::Allowed, (D::Encode, R::Layout)),
+            (LOCAL, offset, HD, true, V::Allowed, (D::Encode, R::Layout)),
+            (LOCAL2, offset, HD, true, V::Allowed, (D::Passthrough, R::Imports)),
             (no_decoder, LINEAR, HD, true, V::Allowed, (D::Images, R::NoDecoder)),
             (failed, LINEAR, HD, true, V::Allowed, (D::Images, R::DecoderFailed)),
             (REMOTE, LINEAR, HD, true, V::Off, (D::Images, R::VideoOff)),

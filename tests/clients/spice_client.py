@@ -9,6 +9,7 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   wait-rest MS                nothing changed for MS milliseconds
   wait-colour X Y RRGGBB      the pixel has this colour, give or take --tolerance
   wait-event CHANNEL EVENT    a channel said: opened, closed, error-auth, error-io, error-connect, error-link …
+  wait-end                    the connection was closed
   wait-cursor KIND            the pointer is `shaped` or `hidden`
   wait-leds N                 the guest's lock keys: 1 scroll, 2 num, 4 caps, added up
   wait-mouse-mode MODE        `client` (absolute) or `server` (relative)
@@ -21,7 +22,6 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   button N [down|up|tap]      1 left 2 middle 3 right 4 wheel up 5 wheel down 6 side 7 extra
   cursor [FILE]               tells the pointer's shape, and writes it as a PNG
   stats                       what came in: events of channels, changes of the picture, bytes, milliseconds to the first picture
-  reaction SCANCODE N         N times: taps the key and tells the milliseconds until pixel 8,8 changed
   sleep MS                    goes on serving the connection
 """
 
@@ -60,7 +60,9 @@ class Client:
         self.events = {}  # channel name: what it said
         self.channels = {}  # channel name: channel
         self.pixels = None  # the first display's pixels, shared with spice-gtk
+        self.monitor = None  # where in them the first monitor is: x, y, width, height
         self.marked = False
+        self.on_change = lambda: None
         self.changes = 0
         self.changed_at = self.first_picture_at = None
         self.pointer = None  # the cursor's shape, None while hidden
@@ -94,9 +96,10 @@ class Client:
             listen("display-primary-destroy", self._primary_destroy)
             listen("display-invalidate", self._invalidate)
             listen("display-mark", self._mark)
+            listen("notify::monitors", self._monitors)
             listen("gl-draw", self._gl_draw)
         elif name == "cursor":
-            listen("notify::cursor", self._cursor)
+            listen("cursor-set", self._cursor_set)
             listen("cursor-hide", self._cursor_hide)
         if name != "main":
             Spice.Channel.connect(channel)
@@ -111,6 +114,17 @@ class Client:
     def _primary_destroy(self, _channel):
         self.pixels = None
         self.marked = False
+
+    def _monitors(self, channel, _property):
+        self.monitor = first_monitor(channel)
+
+    @property
+    def shown(self):
+        """What a window would show: the part of the surface that is the first monitor."""
+        if self.pixels is None or self.monitor is None:
+            return self.pixels
+        x, y, width, height = self.monitor
+        return self.pixels[y:y + height, x:x + width]
 
     def _mark(self, _channel, on):
         self.marked = bool(on)
@@ -130,16 +144,15 @@ class Client:
     def _change(self):
         self.changes += 1
         self.changed_at = time.monotonic()
+        self.on_change()
 
-    def _cursor(self, channel, _property):
-        shape = channel.props.cursor
-        if shape is None or not shape.data:
+    # Not by the `cursor` property: the binding gets its structure's offsets wrong.
+    def _cursor_set(self, _channel, width, height, hot_x, hot_y, data):
+        if not data:
             self.pointer = None
             return
-        data = ctypes.string_at(shape.data, shape.width * shape.height * 4)
-        pixels = numpy.frombuffer(data, numpy.uint8).reshape(shape.height, shape.width, 4)
-        self.pointer = {"width": shape.width, "height": shape.height,
-                        "hot": [shape.hot_spot_x, shape.hot_spot_y], "pixels": pixels}
+        pixels = numpy.frombuffer(ctypes.string_at(data, width * height * 4), numpy.uint8).reshape(height, width, 4)
+        self.pointer = {"width": width, "height": height, "hot": [hot_x, hot_y], "pixels": pixels}
 
     def _cursor_hide(self, _channel):
         self.pointer = None
@@ -169,7 +182,7 @@ class Client:
         self.wait(self.has_picture, "a first picture")
 
     def wait_size(self, width, height):
-        self.wait(lambda: self.has_picture() and self.pixels.shape[:2] == (int(height), int(width)),
+        self.wait(lambda: self.has_picture() and self.shown.shape[:2] == (int(height), int(width)),
                   f"a picture of {width}x{height}")
 
     def wait_rest(self, milliseconds):
@@ -186,6 +199,9 @@ class Client:
 
     def wait_event(self, channel, event):
         self.wait(lambda: event in self.events.get(channel, []), f"{event} of {channel}")
+
+    def wait_end(self):
+        self.wait(lambda: self.events.get("main", ["opened"])[-1] != "opened", "the connection's end")
 
     def wait_cursor(self, kind):
         self.wait(lambda: (self.pointer is not None) == (kind == "shaped"), f"a {kind} pointer")
@@ -210,8 +226,8 @@ class Client:
 
     def picture(self, path):
         self.wait_picture()
-        Image.fromarray(self.pixels[..., 2::-1].copy()).save(path)
-        return {"width": self.pixels.shape[1], "height": self.pixels.shape[0]}
+        Image.fromarray(self.shown[..., 2::-1].copy()).save(path)
+        return {"width": self.shown.shape[1], "height": self.shown.shape[0]}
 
     def pixel(self, x, y):
         self.wait_picture()
@@ -259,21 +275,10 @@ class Client:
 
     def stats(self):
         first = self.first_picture_at and round((self.first_picture_at - self.started) * 1000)
-        return {"events": self.events, "changes": self.changes, "dmabuf_draws": self.draws, "first_picture_ms": first,
+        size = self.pixels is not None and [self.shown.shape[1], self.shown.shape[0]]
+        return {"events": self.events, "size": size, "marked": self.marked, "changes": self.changes,
+                "dmabuf_draws": self.draws, "first_picture_ms": first,
                 "bytes": {name: channel.props.total_read_bytes for name, channel in self.channels.items()}}
-
-    def reaction(self, scancode, times):
-        self.wait_picture()
-        found = []
-        for _ in range(int(times)):
-            before = self._at(8, 8).copy()
-            start = time.monotonic()
-            self.key(scancode)
-            # A key's answer is a change from black to white or back.
-            self.wait(lambda: abs(int(self._at(8, 8)[1]) - int(before[1])) > 128, "the pixel to change")
-            found.append(round((time.monotonic() - start) * 1000, 2))
-            self.sleep(100)
-        return {"milliseconds": found}
 
     def run(self, line):
         """Carries out one command line; returns what to answer."""
@@ -303,6 +308,25 @@ def read_dmabuf(scanout):
     if fourcc in BLUE_FIRST:
         return pixels
     raise ValueError(f"a dmabuf of format {fourcc}")
+
+
+def first_monitor(channel):
+    """The place of a display's first monitor, or None. By hand: the binding cannot read this property, an array
+    of `{id, surface, x, y, width, height}`."""
+    gobject = ctypes.CDLL("libgobject-2.0.so.0")
+    glib = ctypes.CDLL("libglib-2.0.so.0")
+
+    class Array(ctypes.Structure):
+        _fields_ = [("data", ctypes.POINTER(ctypes.c_uint)), ("length", ctypes.c_uint)]
+    # A Python object of the binding: its head, two words long, and then the pointer to the object behind it.
+    pointer = ctypes.c_void_p.from_address(id(channel) + 16)
+    found = ctypes.POINTER(Array)()
+    gobject.g_object_get(pointer, b"monitors", ctypes.byref(found), None)
+    if not found:
+        return None
+    place = tuple(found.contents.data[2:6]) if found.contents.length > 0 else None
+    glib.g_array_unref(found)
+    return place
 
 
 def without_video_decoders():

@@ -5,7 +5,6 @@ import argparse
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +20,8 @@ TCP, UNIX = "127.0.0.1:5930", "unix:/run/spice.sock"
 CLIENT_LIMIT = 90
 BOOT_LIMIT = 240
 STAGE_LIMIT = 90
-PICTURE_LIMIT = 60
+rig.SHOWN_LIMIT = 60
+rig.READY_LIMIT = 90
 run.TEST_LIMIT = 500
 MEMORY = "512M"
 GPUS = {
@@ -91,16 +91,6 @@ class DmabufRig(rig.Rig):
         client = rig.Client(uri, ["--limit", str(CLIENT_LIMIT), *options], self.fresh("client", ".log"))
         self.own.append(client)
         return client
-
-    def same_picture(self, vm, client, at_least):
-        """The client comes to show the resting picture. It may be late: decoders take seconds to start here."""
-        deadline = time.monotonic() + PICTURE_LIMIT
-        while True:
-            try:
-                return super().same_picture(vm, client, at_least)
-            except AssertionError:
-                if time.monotonic() > deadline:
-                    raise
 
 
 def render_node():

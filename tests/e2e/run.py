@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from rig import Rig, Skip  # noqa: E402
+from rig import Rig, Skip, compare  # noqa: E402
 
 THEMES = ["picture", "inputs", "resolution", "cursor", "clients", "auth", "attach", "lifecycle", "command_line",
           "qemu_versions", "viewer"]
@@ -80,10 +80,14 @@ def run(rig, theme, test, line):
         finally:
             signal.alarm(30)
             rig.end()
+        if rig.likeness:
+            told = f" ({compare.words(min(rig.likeness))})"
     except Skip as reason:
         word, told = "skip", f" ({reason})"
     except Exception as error:
-        word, told = "FAIL", f"\n       {type(error).__name__}: {error}\n       its files: {rig.artifacts}"
+        # A bare `assert` says nothing: its own line does.
+        why = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+        word, told = "FAIL", f"\n       {type(error).__name__}: {why}\n       its files: {rig.artifacts}"
         rig.artifacts.mkdir(parents=True, exist_ok=True)
         (rig.artifacts / "failure.txt").write_text(traceback.format_exc())
     finally:

@@ -10,7 +10,7 @@
 //   flips FRAMES             flips between two frames FRAMES times, as fast as it goes, and ends on the picture;
 //                            prints `stage: flips FRAMES MS`
 //   stop                     ends an animation, a blinking or a reacting patch
-//   blink TIMES PERIOD       a patch in the top left corner changes its colour
+//   blink TIMES PERIOD       a patch in the top left corner changes its shade of grey
 //   react                    … and now it changes at each key press
 //   cursor KIND X Y          hardware cursor `arrow`, `cross` or `off`, its hot spot at X Y
 //   events on|off            prints `stage: event DEVICE TYPE CODE VALUE` for what the input devices send
@@ -41,7 +41,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATCH 64       // side of the blinking patch, pixels
+#define PATCH 64       // side of the changing patch, pixels
 #define CURSOR 64      // side of virtio-gpu's cursor, pixels
 #define MAX_INPUTS 8
 
@@ -279,6 +279,10 @@ static bool load_font(void) {
     return done;
 }
 
+static unsigned even(unsigned number) {
+    return number & ~1u;
+}
+
 // A desktop of sorts: a gradient, colour bars, two windows full of text, a fine pattern, and a
 // narrow frame that shows at once if an edge is cut off or moved.
 static void draw_picture(struct buffer *on) {
@@ -296,9 +300,11 @@ static void draw_picture(struct buffer *on) {
             uint32_t red = 40 + x * 120 / width, green = 60 + y * 110 / height, blue = 150 - x * 60 / width;
             on->pixels[(size_t)y * on->stride + x] = red << 16 | green << 8 | blue;
         }
+    // Edges lie on even pixels: video halves the resolution of colour, and a border between two of
+    // its pixels would be half right in any encoder.
     for (unsigned i = 0; i < 8; i++)
-        rectangle(on, width * i / 8, height / 24, width * (i + 1) / 8 - width * i / 8, height / 10, bars[i]);
-    unsigned left = width / 16, top = height / 5, wide = width / 2, tall = height / 3;
+        rectangle(on, even(width * i / 8), even(height / 24), width / 8 + 2, even(height / 10), bars[i]);
+    unsigned left = even(width / 16), top = even(height / 5), wide = even(width / 2), tall = even(height / 3);
     rectangle(on, left, top, wide, tall, 0xf4f4f0);
     rectangle(on, left, top, wide, 18, 0x3465a4);
     text(on, left + 8, top + 1, 0xffffff, "reading");
@@ -309,11 +315,17 @@ static void draw_picture(struct buffer *on) {
         text(on, left * 5 + 8, top * 3 + 8 + 18 * i, i % 8 == 2 ? 0x8ae234 : 0xd3d7cf, page[(i + 2) % 5]);
     for (unsigned y = 0; y < 32; y++)
         for (unsigned x = 0; x < 32; x++)
-            rectangle(on, width - width / 8 + x, top + y, 1, 1, (x / 2 + y / 2) % 2 ? 0xe0e0e0 : 0x404040);
+            rectangle(on, even(width - width / 8) + x, top + y, 1, 1, (x / 2 + y / 2) % 2 ? 0xe0e0e0 : 0x404040);
     rectangle(on, 0, 0, width, 2, 0xff8000);
-    rectangle(on, 0, height - 2, width, 2, 0xff8000);
+    rectangle(on, 0, even(height - 2), width, 3, 0xff8000);
     rectangle(on, 0, 0, 2, height, 0xff8000);
-    rectangle(on, width - 2, 0, 2, height, 0xff8000);
+    rectangle(on, even(width - 2), 0, 3, height, 0xff8000);
+}
+
+// The patch tells by its shade which change it is: one of 16 that are far apart from one to the next.
+static void draw_patch(struct buffer *on) {
+    static unsigned changes;
+    rectangle(on, 0, 0, PATCH, PATCH, 0x010101 * (++changes * 7 % 16 * 16 + 8));
 }
 
 static void draw_frame(struct buffer *on, long number) {
@@ -323,7 +335,8 @@ static void draw_frame(struct buffer *on, long number) {
     rectangle(on, at, on->height / 4, step * 2, on->height / 2, 0xf0a020);
     rectangle(on, on->width - at, on->height / 2, step, on->height / 4, 0x20a0f0);
     snprintf(label, sizeof label, "frame %ld", number);
-    text(on, 16, 16, 0xffffff, label);
+    text(on, PATCH + 16, 16, 0xffffff, label);
+    draw_patch(on);
 }
 
 static bool draw_cursor(const char *kind, unsigned hot) {
@@ -342,10 +355,8 @@ static bool draw_cursor(const char *kind, unsigned hot) {
     return true;
 }
 
-static void toggle_patch(void) {
-    static bool bright;
-    bright = !bright;
-    rectangle(&screens[shown], 0, 0, PATCH, PATCH, bright ? 0xffffff : 0x000000);
+static void change_patch(void) {
+    draw_patch(&screens[shown]);
     flush(0, 0, PATCH, PATCH);
 }
 
@@ -368,7 +379,7 @@ static void tick(void) {
     due_ms = now_ms() + period_ms;
     if (blinks_left > 0) {
         blinks_left--;
-        toggle_patch();
+        change_patch();
     } else if (frames_left > 1) {
         frames_left--;
         draw_frame(&screens[1 - shown], frame++);
@@ -384,7 +395,7 @@ static void read_input(struct input *input) {
     struct input_event event;
     while (read(input->fd, &event, sizeof event) == sizeof event) {
         if (reacting && event.type == EV_KEY && event.value == 1)
-            toggle_patch();
+            change_patch();
         if (events && event.type != EV_SYN)
             printf("stage: event %s %u %u %d\n", input->name, event.type, event.code, event.value);
     }

@@ -9,6 +9,7 @@
     clippy::print_stderr
 )]
 
+mod gpu;
 mod real_qemu;
 mod scripted_qemu;
 mod source;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use qemu_spice::frame::{ConsoleId, GuestCommand};
+use qemu_spice::frame::{ConsoleId, DmabufReads, GuestCommand};
 use qemu_spice::hub::Hub;
 use qemu_spice::source::{Attach, Ended, Source};
 use tokio::sync::mpsc;
@@ -135,7 +135,7 @@ async fn wait_for_the_same_text(qemu: &RealQemu, hub: &Hub) {
 }
 
 fn source(attach: Attach, wait: bool) -> Source {
-    Source { attach, bus_name: "org.qemu".into(), wait }
+    Source { attach, bus_name: "org.qemu".into(), wait, reads: DmabufReads::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

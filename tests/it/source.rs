@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qemu_spice::frame::{ConsoleId, GuestCommand, PixelFormat, PointerButton, Scanout};
+use qemu_spice::frame::{ConsoleId, DmabufReads, GuestCommand, PixelFormat, PointerButton, Scanout};
 use qemu_spice::hub::{Change, Console, Hub, Leds, Subscription};
 use qemu_spice::source::{Attach, Ended, QmpError, Source, SourceError};
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ impl Attached {
     fn to(attach: Attach, wait: bool) -> Self {
         let (commands, receiver) = mpsc::channel(256);
         let (hub, cancel) = (Hub::default(), CancellationToken::new());
-        let source = Source { attach, bus_name: "org.qemu".into(), wait };
+        let source = Source { attach, bus_name: "org.qemu".into(), wait, reads: DmabufReads::default() };
         let running = tokio::spawn(source.run(hub.clone(), receiver, cancel.clone()));
         Self { hub, commands, running, cancel }
     }
@@ -193,8 +193,8 @@ async fn sizes_that_lie_are_refused_and_the_next_good_frame_is_shown() {
         ("dmabuf's fourcc", screen.scanout_dmabuf(&fd, 8, 8, 32, 0, false).await),
         ("dmabuf is huge", screen.scanout_dmabuf(&fd, max, max, max, XR24, true).await),
         (
-            "dmabuf is tiled",
-            screen.scanout_dmabuf_tiled(&fd, 8, 8, 32, XR24, 0x0100_0000_0000_0001, false).await,
+            "tiled dmabuf is too small",
+            screen.scanout_dmabuf_tiled(&fd, 8, 9, 32, XR24, 0x0100_0000_0000_0001, false).await,
         ),
         ("part outside", screen.scanout_dmabuf2(&fd, (1, 0, 8, 8), (0, 32), XR24, (8, 8)).await),
         ("part far outside", screen.scanout_dmabuf2(&fd, (max, max, max, max), (0, 32), XR24, (8, 8)).await),

@@ -104,6 +104,12 @@ impl Pipeline {
         Ok(encoded.to_vec())
     }
 
+    /// Stops it in the middle of its work.
+    #[cfg(test)]
+    pub(crate) fn stop(&self) {
+        self.pipeline.set_state(gst::State::Null).unwrap();
+    }
+
     /// Waits for the frame. An encoder that fails says so on the bus, not here: so this looks there, too.
     fn pull(&self) -> Result<gst::Sample, PipelineError> {
         let start = Instant::now();

@@ -57,7 +57,9 @@ async fn colours_are_right() {
 #[tokio::test]
 async fn odd_sizes_are_rounded_up_and_their_edges_repeated() {
     let (Some(encoders), Some(decoder)) = (encoders(&Element::ALL), Decoder::new()) else { return };
-    for (size, coded) in [((1366, 767), (1366, 768)), ((101, 99), (102, 100)), ((17, 16), (18, 16))] {
+    // The small ones are mostly edges between colours, which 4:2:0 blurs.
+    let sizes = [((1366, 767), (1366, 768), 40.0), ((101, 99), (102, 100), 33.0), ((17, 16), (18, 16), 27.0)];
+    for (size, coded, enough) in sizes {
         let size = Size::new(size.0, size.1);
         let console = console();
         let screen = Screen::desktop(size, 3);
@@ -66,7 +68,7 @@ async fn odd_sizes_are_rounded_up_and_their_edges_repeated() {
         assert_eq!((frame.size, frame.coded), (size, Size::new(coded.0, coded.1)));
         assert_eq!(seen.size, frame.coded);
         let psnr = seen.psnr(&screen, size.rect());
-        assert!(psnr >= 33.0, "{size}: {psnr:.1} dB"); // the small ones are mostly edges between colours
+        assert!(psnr >= enough, "{size}: {psnr:.1} dB");
         let (last, beyond) = (size.width - 1, frame.coded.width - 1);
         let (edge, repeated) = (seen.pixel(last, 5), seen.pixel(beyond, 5));
         assert!(edge.iter().zip(repeated).all(|(a, b)| a.abs_diff(b) <= 8), "{edge:?}, then {repeated:?}");

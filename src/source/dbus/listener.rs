@@ -19,7 +19,7 @@ use super::object::{self, Answer};
 use super::refusal::Refusal;
 use super::screen::Screen;
 use super::warnings::Warnings;
-use crate::frame::ConsoleId;
+use crate::frame::{ConsoleId, DmabufReads};
 use crate::hub::{Console, Ledger, ReleaseQueue};
 
 /// The latest that a frame is released to the guest, whatever its readers do: one interval of a 60 Hz display.
@@ -29,7 +29,7 @@ const RELEASE_DEADLINE: Duration = Duration::from_millis(16);
 const QUEUE: usize = 4;
 
 /// Serves QEMU on this socket until it closes it.
-pub(super) async fn run(socket: UnixStream, console: Arc<Console>) -> zbus::Result<()> {
+pub(super) async fn run(socket: UnixStream, console: Arc<Console>, reads: DmabufReads) -> zbus::Result<()> {
     // The stream is there before the first message, which QEMU sends at once and waits for, VM and all.
     let connecting = Builder::unix_stream(socket).p2p().max_queued(QUEUE).build_message_stream();
     let connected = tokio::time::timeout(DEADLINE, connecting).await;
@@ -37,7 +37,7 @@ pub(super) async fn run(socket: UnixStream, console: Arc<Console>) -> zbus::Resu
     let listener = Listener {
         connection: Connection::from(&stream),
         id: console.id(),
-        screen: Screen::new(console),
+        screen: Screen::new(console, reads),
         unanswered: Ledger::new(RELEASE_DEADLINE),
         releases: ReleaseQueue::default(),
         warnings: Warnings::default(),

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::SourceError;
-use crate::frame::{ConsoleId, GuestCommand};
+use crate::frame::{ConsoleId, DmabufReads, GuestCommand};
 use crate::hub::Hub;
 
 /// Where QEMU's objects live.
@@ -42,10 +42,11 @@ type Listeners = JoinSet<(ConsoleId, zbus::Result<()>)>;
 pub(super) async fn serve(
     qemu: Qemu,
     hub: &Hub,
+    reads: &DmabufReads,
     commands: &mut mpsc::Receiver<GuestCommand>,
 ) -> Result<(), SourceError> {
     let mut listeners = Listeners::new();
-    let served = attach_and_serve(&qemu, hub, commands, &mut listeners).await;
+    let served = attach_and_serve(&qemu, hub, reads, commands, &mut listeners).await;
     // None of them may write into the hub when its next user has it.
     listeners.shutdown().await;
     served
@@ -54,6 +55,7 @@ pub(super) async fn serve(
 async fn attach_and_serve(
     qemu: &Qemu,
     hub: &Hub,
+    reads: &DmabufReads,
     commands: &mut mpsc::Receiver<GuestCommand>,
     listeners: &mut Listeners,
 ) -> Result<(), SourceError> {
@@ -64,7 +66,7 @@ async fn attach_and_serve(
     for &id in guest.consoles.keys() {
         match hub.console(id) {
             Some(console) => {
-                register(qemu, console, listeners).await?;
+                register(qemu, console, reads, listeners).await?;
                 shown.push(id);
             }
             None => warn!(console = %id, "too many consoles: this one is not shown"),
@@ -123,12 +125,14 @@ async fn outlive(listeners: &mut Listeners, commands: &mut mpsc::Receiver<GuestC
 async fn register(
     qemu: &Qemu,
     console: std::sync::Arc<crate::hub::Console>,
+    reads: &DmabufReads,
     listeners: &mut Listeners,
 ) -> Result<(), SourceError> {
     let id = console.id();
     let pair = UnixStream::pair().and_then(|(ours, theirs)| Ok((ours, theirs.into_std()?)));
     let (ours, theirs) = pair.map_err(|error| SourceError::Register { console: id, error: error.into() })?;
-    listeners.spawn(async move { (id, listener::run(ours, console).await) });
+    let reads = reads.clone();
+    listeners.spawn(async move { (id, listener::run(ours, console, reads).await) });
     consoles::register(qemu, id, theirs.into()).await
 }
 

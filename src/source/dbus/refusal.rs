@@ -54,7 +54,7 @@ impl Refusal {
             Self::Method => "org.freedesktop.DBus.Error.UnknownMethod",
             Self::Property => "org.freedesktop.DBus.Error.UnknownProperty",
             Self::ReadOnly => "org.freedesktop.DBus.Error.PropertyReadOnly",
-            Self::Scanout(ScanoutError::NotLinear(_) | ScanoutError::System(_)) | Self::System(_) => {
+            Self::Scanout(ScanoutError::System(_)) | Self::System(_) => {
                 "org.freedesktop.DBus.Error.NotSupported"
             }
             Self::Types { .. } | Self::Numbers(_) | Self::Scanout(_) | Self::Cursor(_) | Self::Nothing => {

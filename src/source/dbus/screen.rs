@@ -5,7 +5,7 @@ use super::calls::{Call, Given};
 use super::disable::Disable;
 use super::imports::Imports;
 use super::refusal::Refusal;
-use crate::frame::{Cursor, Pointer, Rect, Scanout};
+use crate::frame::{Cursor, DmabufReads, Pointer, Rect, Scanout};
 use crate::hub::{Console, Release};
 
 /// What QEMU's calls mean for the console they are about.
@@ -14,12 +14,13 @@ pub(super) struct Screen {
     console: Arc<Console>,
     disable: Disable,
     imports: Imports,
+    reads: DmabufReads,
 }
 
 impl Screen {
-    /// A screen that writes into this console.
-    pub(super) fn new(console: Arc<Console>) -> Self {
-        Self { console, disable: Disable::default(), imports: Imports::default() }
+    /// A screen that writes into this console buffers that are read this way.
+    pub(super) fn new(console: Arc<Console>, reads: DmabufReads) -> Self {
+        Self { console, disable: Disable::default(), imports: Imports::default(), reads }
     }
 
     /// Does what a call says.
@@ -38,7 +39,7 @@ impl Screen {
             }
             Call::ScanoutDmabuf(dmabuf) => {
                 let dmabuf = self.imports.known(dmabuf);
-                self.show(Scanout::dmabuf(dmabuf).map_err(Refusal::from))
+                self.show(Scanout::dmabuf(dmabuf, &self.reads).map_err(Refusal::from))
             }
             Call::Update { at, stride, pixman, data } => {
                 let shown = self.console.shown().ok_or(Refusal::Nothing)?;

@@ -30,7 +30,7 @@ pub(super) struct Connection<M> {
     writing: VecDeque<Frame>,
     written: usize,
     /// To be sent before anything else is written.
-    fd: Option<Arc<OwnedFd>>,
+    fds: Vec<Arc<OwnedFd>>,
 }
 
 /// What there is to do for a channel.
@@ -55,7 +55,7 @@ impl<M: Machine> Connection<M> {
             input: surplus,
             writing: VecDeque::new(),
             written: 0,
-            fd: None,
+            fds: Vec::new(),
         })
     }
 
@@ -73,17 +73,18 @@ impl<M: Machine> Connection<M> {
             }
             self.refill();
             let deadline = self.machine.deadline();
-            let ready = self.fd.is_none() && self.writing.is_empty() && has_room(&self.machine);
-            let slices = if self.fd.is_some() { Vec::new() } else { unwritten(&self.writing, self.written) };
+            let ready = self.fds.is_empty() && self.writing.is_empty() && has_room(&self.machine);
+            let slices =
+                if !self.fds.is_empty() { Vec::new() } else { unwritten(&self.writing, self.written) };
             tokio::select! {
                 read = self.read.read_buf(&mut self.input) => {
                     if read? == 0 {
                         return Err(ChannelEnd::Closed);
                     }
                 }
-                sent = send_fd(&self.queue, self.fd.as_ref()) => {
+                sent = self.queue.send_fds(&self.fds), if !self.fds.is_empty() => {
                     sent?;
-                    self.fd = None;
+                    self.fds.clear();
                 }
                 written = self.write.write_vectored(&slices), if !slices.is_empty() => {
                     drop(slices);
@@ -102,8 +103,9 @@ impl<M: Machine> Connection<M> {
     pub(super) async fn finish(mut self) -> Result<(), ChannelEnd> {
         loop {
             self.refill();
-            if let Some(fd) = self.fd.take() {
-                self.queue.send_fd(&fd).await?;
+            if !self.fds.is_empty() {
+                self.queue.send_fds(&self.fds).await?;
+                self.fds.clear();
             }
             let slices = unwritten(&self.writing, self.written);
             if slices.is_empty() {
@@ -144,13 +146,13 @@ impl<M: Machine> Connection<M> {
         self.written = self.written.saturating_add(written);
         while let Some(len) = self.writing.front().map(Frame::len).filter(|&len| len <= self.written) {
             self.written -= len;
-            self.fd = self.writing.pop_front().and_then(|frame| frame.fd);
+            self.fds = self.writing.pop_front().map(|frame| frame.fds).unwrap_or_default();
         }
         Ok(())
     }
 }
 
-/// The bytes of these frames after the first `written`, up to where a file descriptor has to go between.
+/// The bytes of these frames after the first `written`, up to where file descriptors have to go between.
 fn unwritten(frames: &VecDeque<Frame>, written: usize) -> Vec<IoSlice<'_>> {
     let mut skip = written;
     let mut slices = Vec::with_capacity(2 * BATCH);
@@ -160,21 +162,15 @@ fn unwritten(frames: &VecDeque<Frame>, written: usize) -> Vec<IoSlice<'_>> {
             skip -= skipped;
             slices.extend(slice.get(skipped..).filter(|rest| !rest.is_empty()).map(IoSlice::new));
         }
-        if frame.fd.is_some() {
+        if !frame.fds.is_empty() {
             break;
         }
     }
     slices
 }
 
-async fn send_fd(queue: &SendQueue, fd: Option<&Arc<OwnedFd>>) -> io::Result<()> {
-    match fd {
-        Some(fd) => queue.send_fd(fd).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
+/// Sleeps until then; for ever without a time.
+pub(super) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::connection::{Connection, Turn};
+use super::video::Video;
 use super::{ChannelEnd, Server};
 use crate::encode::{Codec, Item, Profile};
 use crate::frame::{Rect, ScanoutInfo};
 use crate::hub::{Change, Console, Release, Subscription};
-use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video};
+use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video as EncodedPicture};
 use crate::spice::images::images;
 use crate::spice::wire::Payload;
-use crate::spice::wire::msg::display::{GlScanout, ImageData};
+use crate::spice::wire::msg::display::ImageData;
 use crate::viewer::{Delivery, Reason, VideoPolicy, decide};
 
 /// Starts the machine.
@@ -71,14 +72,16 @@ struct Viewer<'a> {
 enum Pictures {
     None,
     Buffers(Subscription),
-    Video(crate::encode::Stream),
+    Video(Video),
     Images(Subscription),
 }
 
-enum Picture {
+pub(super) enum Picture {
     Flip(Change),
     Encoded(Item),
     Changed(Change),
+    /// A small change of a picture that rests.
+    TouchUp(Change),
 }
 
 impl Pictures {
@@ -86,7 +89,7 @@ impl Pictures {
     async fn next(&mut self) -> Picture {
         match self {
             Self::None => std::future::pending().await,
-            Self::Video(stream) => Picture::Encoded(stream.next().await),
+            Self::Video(video) => video.next().await,
             Self::Buffers(subscription) => Picture::Flip(next_change(subscription).await),
             Self::Images(subscription) => Picture::Changed(next_change(subscription).await),
         }
@@ -127,7 +130,8 @@ impl Viewer<'_> {
         self.pictures = match (chosen.0, &self.server.encoders) {
             (Delivery::Passthrough, _) => Pictures::Buffers(self.console.subscribe()),
             (Delivery::Encode, Some(encoders)) => {
-                Pictures::Video(encoders.join(&self.console, Profile { codec: Codec::H264 }))
+                let stream = encoders.join(&self.console, Profile { codec: Codec::H264 });
+                Pictures::Video(Video::new(stream, self.console.subscribe()))
             }
             _ => Pictures::Images(self.console.subscribe()),
         };
@@ -136,7 +140,7 @@ impl Viewer<'_> {
     async fn show(&mut self, picture: Picture, display: &mut DisplayChannel) {
         match picture {
             Picture::Encoded(Item::Frame(frame)) => {
-                let video = Video {
+                let video = EncodedPicture {
                     generation: frame.generation,
                     coded: frame.coded,
                     picture: frame.size,
@@ -152,24 +156,19 @@ impl Viewer<'_> {
             }
             Picture::Flip(change) => self.show_buffer(change, display),
             Picture::Changed(change) => self.show_change(change, display).await,
+            Picture::TouchUp(change) => match encode(change, display.takes_lz4()).await {
+                Ok(images) => display.touch_up(images),
+                Err(error) => tracing::debug!(console = %self.console.id(), %error, "a rest cannot be read"),
+            },
         }
     }
 
     /// Passes the guest's buffer on. A scanout of another kind is for [`Viewer::choose`], which hears of it too.
     fn show_buffer(&mut self, change: Change, display: &mut DisplayChannel) {
         let Some(scanout) = &change.scanout else { return display.blank() };
-        let Some((dmabuf, plane)) = scanout.as_dmabuf().and_then(|d| Some((d, d.planes.first()?))) else {
-            return;
-        };
+        let Some(dmabuf) = scanout.as_dmabuf() else { return };
         if change.replaced {
-            let description = GlScanout {
-                width: dmabuf.backing.width,
-                height: dmabuf.backing.height,
-                stride: plane.stride,
-                fourcc: dmabuf.fourcc,
-                bottom_up: dmabuf.bottom_up,
-            };
-            display.show_scanout(description, plane.buffer.fd().clone());
+            display.show_scanout(dmabuf);
         }
         if let Some(damage) = change.damage.rects().iter().copied().reduce(Rect::union) {
             display.draw(damage);

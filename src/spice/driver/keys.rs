@@ -43,10 +43,9 @@ impl Keys {
         tokio::spawn(async move {
             while keys.stock().wants_more() {
                 let Ok(_turn) = keys.maker.try_acquire() else { return };
-                match make().await {
-                    Ok(key) => keys.stock().put(key),
-                    Err(error) => return tracing::error!(%error, "no ticket key"),
-                }
+                // A client that finds no key in stock hears why none can be made.
+                let Ok(key) = make().await else { return };
+                keys.stock().put(key);
             }
         });
     }

@@ -1,6 +1,6 @@
 //! Drives the link stage of a connection.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -9,6 +9,10 @@ use crate::spice::auth::Admission;
 use crate::spice::channel::{DisplayChannel, LinkEvent, LinkFailure, LinkMachine, LinkRequest, Machine};
 use crate::spice::wire::{Caps, ChannelType, LinkError, inputs, main};
 use crate::transport::Stream;
+
+/// How long someone with a wrong password waits for the answer. With the limit on connections that are being linked,
+/// it bounds how many passwords can be tried in a second.
+const WRONG_PASSWORD_PAUSE: Duration = Duration::from_secs(1);
 
 /// Bytes read at a time; the whole stage has a few hundred.
 const READ_SIZE: usize = 1024;
@@ -32,7 +36,12 @@ pub(super) async fn run(server: &Server, mut stream: Stream) -> Result<Linked, C
         input.drain(..used);
         let event = match event {
             Ok(event) => event,
-            Err(failure) => return fail(&mut stream, &mut machine, failure).await,
+            Err(failure) => {
+                if failure == LinkFailure::WrongPassword {
+                    tokio::time::sleep(WRONG_PASSWORD_PAUSE).await;
+                }
+                return fail(&mut stream, &mut machine, failure).await;
+            }
         };
         match event {
             Some(LinkEvent::Hello(request)) => match server_caps(request.channel.kind) {

@@ -8,10 +8,11 @@ mod inputs;
 mod keys;
 mod link;
 mod main_channel;
+mod video;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span};
 
@@ -28,6 +29,9 @@ use crate::frame::{ConsoleId, GuestCommand};
 use crate::hub::Hub;
 use crate::transport::Stream;
 
+/// The most connections that are being linked: strangers can fill this, never the places of those who are in.
+const MAX_LINKING: usize = 64;
+
 /// A SPICE server for one VM.
 pub struct Server {
     hub: Hub,
@@ -37,6 +41,7 @@ pub struct Server {
     commands: mpsc::Sender<GuestCommand>,
     sessions: Arc<Sessions>,
     keys: Arc<Keys>,
+    linking: Semaphore,
     clock: Clock,
     end: CancellationToken,
 }
@@ -64,6 +69,8 @@ enum ChannelEnd {
     Malformed(#[from] WireError),
     #[error("connection: {0}")]
     Socket(#[from] std::io::Error),
+    #[error("too many connections are being linked")]
+    Crowded,
     #[error("the session ended")]
     Session,
 }
@@ -88,6 +95,7 @@ impl Server {
             commands,
             sessions: Arc::default(),
             keys,
+            linking: Semaphore::new(MAX_LINKING),
             clock: Clock::start(),
             end,
         }
@@ -110,9 +118,12 @@ impl Server {
     }
 
     async fn serve_linked(&self, stream: Stream) -> Result<(), ChannelEnd> {
-        let linked = tokio::select! {
-            linked = link::run(self, stream) => linked?,
-            () = self.end.cancelled() => return Err(ChannelEnd::Session),
+        let linked = {
+            let _place = self.linking.try_acquire().map_err(|_| ChannelEnd::Crowded)?;
+            tokio::select! {
+                linked = link::run(self, stream) => linked?,
+                () = self.end.cancelled() => return Err(ChannelEnd::Session),
+            }
         };
         match linked.request.channel.kind {
             ChannelType::Main => self.serve_main(linked).await,

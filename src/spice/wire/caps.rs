@@ -71,6 +71,8 @@ pub mod display {
     pub const CODEC_VP9: Cap = Cap(13);
     /// Decodes H.265.
     pub const CODEC_H265: Cap = Cap(14);
+    /// Scanouts as dmabufs of several planes, with a modifier.
+    pub const GL_SCANOUT2: Cap = Cap(15);
 }
 
 /// Capabilities of the inputs channel (`SPICE_INPUTS_CAP_*`).

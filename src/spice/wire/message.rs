@@ -12,34 +12,34 @@ pub struct Message {
     id: u16,
     fields: Vec<u8>,
     payload: Option<Payload>,
-    fd: Option<Arc<OwnedFd>>,
+    fds: Vec<Arc<OwnedFd>>,
 }
 
-/// The bytes of one message on a connection: write `head`, then `payload`, then send `fd`.
+/// The bytes of one message on a connection: write `head`, then `payload`, then send `fds`.
 #[derive(Debug, Clone)]
 pub struct Frame {
     /// Header and fields.
     pub head: Vec<u8>,
     /// Bulk bytes that follow; the header counts them.
     pub payload: Option<Payload>,
-    /// A file descriptor to send after it, with one byte of its own: `SCM_RIGHTS` of `unix(7)`.
-    pub fd: Option<Arc<OwnedFd>>,
+    /// File descriptors to send after it, all with one byte of their own: `SCM_RIGHTS` of `unix(7)`.
+    pub fds: Vec<Arc<OwnedFd>>,
 }
 
 impl Message {
     /// A message whose body is `fields`.
     pub fn new(id: u16, fields: Writer) -> Self {
-        Self { id, fields: fields.into_bytes(), payload: None, fd: None }
+        Self { id, fields: fields.into_bytes(), payload: None, fds: Vec::new() }
     }
 
     /// A message whose body is `fields` and then `payload`.
     pub fn with_payload(id: u16, fields: Writer, payload: Payload) -> Self {
-        Self { id, fields: fields.into_bytes(), payload: Some(payload), fd: None }
+        Self { id, fields: fields.into_bytes(), payload: Some(payload), fds: Vec::new() }
     }
 
-    /// The same message, followed by a file descriptor.
-    pub fn with_fd(self, fd: Arc<OwnedFd>) -> Self {
-        Self { fd: Some(fd), ..self }
+    /// The same message, followed by file descriptors.
+    pub fn with_fds(self, fds: Vec<Arc<OwnedFd>>) -> Self {
+        Self { fds, ..self }
     }
 
     /// The message type.
@@ -67,7 +67,7 @@ impl Message {
         let size = saturated_u32(self.body_len());
         Header { serial, id: self.id, size }.encode(form, &mut head);
         head.bytes(&self.fields);
-        Frame { head: head.into_bytes(), payload: self.payload, fd: self.fd }
+        Frame { head: head.into_bytes(), payload: self.payload, fds: self.fds }
     }
 }
 

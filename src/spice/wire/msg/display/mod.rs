@@ -8,7 +8,7 @@ mod surface;
 
 pub use client::{FromClient, ImageCompression, Init, StreamReport};
 pub use draw::{BitmapFormat, DRAW_COPY_LEN, DrawCopy, DrawFill, Image, ImageData};
-pub use gl::{GlDraw, GlScanout};
+pub use gl::{GlDraw, GlScanout, GlScanout2};
 pub use stream::{StreamActivateReport, StreamCreate, StreamData, VideoCodec};
 pub use surface::{Head, MonitorsConfig, SurfaceCreate, SurfaceFormat};
 
@@ -29,6 +29,7 @@ mod id {
     pub(super) const STREAM_ACTIVATE_REPORT: u16 = 319;
     pub(super) const GL_SCANOUT_UNIX: u16 = 320;
     pub(super) const GL_DRAW: u16 = 321;
+    pub(super) const GL_SCANOUT2_UNIX: u16 = 323;
 }
 
 /// From server to client.
@@ -66,6 +67,8 @@ pub enum FromServer {
     StreamActivateReport(StreamActivateReport),
     /// `SPICE_MSG_DISPLAY_GL_SCANOUT_UNIX`; the file descriptor follows the message.
     GlScanout(GlScanout),
+    /// `SPICE_MSG_DISPLAY_GL_SCANOUT2_UNIX`; only to clients with that capability.
+    GlScanout2(GlScanout2),
     /// `SPICE_MSG_DISPLAY_GL_DRAW`.
     GlDraw(GlDraw),
     /// Any other type.
@@ -123,6 +126,10 @@ impl FromServer {
                 scanout.encode(&mut w);
                 id::GL_SCANOUT_UNIX
             }
+            Self::GlScanout2(scanout) => {
+                scanout.encode(&mut w);
+                id::GL_SCANOUT2_UNIX
+            }
             Self::GlDraw(draw) => {
                 draw.encode(&mut w);
                 id::GL_DRAW
@@ -149,6 +156,7 @@ impl FromServer {
             id::STREAM_DESTROY => Self::StreamDestroy { stream_id: r.u32()? },
             id::STREAM_ACTIVATE_REPORT => Self::StreamActivateReport(StreamActivateReport::decode(&mut r)?),
             id::GL_SCANOUT_UNIX => Self::GlScanout(GlScanout::decode(&mut r)?),
+            id::GL_SCANOUT2_UNIX => Self::GlScanout2(GlScanout2::decode(&mut r)?),
             id::GL_DRAW => Self::GlDraw(GlDraw::decode(&mut r)?),
             _ => return Ok(Self::Unknown { id }),
         };

@@ -105,6 +105,9 @@ fn sizes_of_fixed_messages() {
     assert_eq!(FromServer::DrawFill(fill).encode().body_len(), 41);
     let scanout = GlScanout { width: 1, height: 1, stride: 4, fourcc: 1, bottom_up: false };
     assert_eq!(FromServer::GlScanout(scanout).encode().body_len(), 20);
+    let planes = vec![(0, 4), (4096, 4)];
+    let scanout = GlScanout2 { width: 1, height: 1, fourcc: 1, bottom_up: false, modifier: 7, planes };
+    assert_eq!(FromServer::GlScanout2(scanout).encode().body_len(), 16 + 1 + 8 + 16);
     let head = Head { monitor_id: 0, surface_id: 0, width: 3, height: 2, x: 0, y: 0 };
     let monitors = MonitorsConfig { max_allowed: 1, heads: vec![head] };
     assert_eq!(FromServer::MonitorsConfig(monitors).encode().body_len(), 32);
@@ -169,6 +172,12 @@ fn server_message() -> impl Strategy<Value = FromServer> {
         any::<([u32; 4], bool)>().prop_map(|([width, height, stride, fourcc], bottom_up)| {
             FromServer::GlScanout(GlScanout { width, height, stride, fourcc, bottom_up })
         }),
+        (any::<([u32; 3], u64, bool)>(), proptest::collection::vec(any::<(u32, u32)>(), 1..5)).prop_map(
+            |(([width, height, fourcc], modifier, bottom_up), planes)| {
+                let scanout = GlScanout2 { width, height, fourcc, bottom_up, modifier, planes };
+                FromServer::GlScanout2(scanout)
+            }
+        ),
         any::<[u32; 4]>().prop_map(|[x, y, width, height]| FromServer::GlDraw(GlDraw {
             x,
             y,

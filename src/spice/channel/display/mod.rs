@@ -1,14 +1,12 @@
 //! A display channel: one console's picture, as a video stream or as images on the primary surface.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{ChannelError, Flow, Machine};
-use crate::frame::{Rect, Size};
+use crate::frame::{Dmabuf, Rect, Size};
 use crate::spice::wire::msg::display::{
-    DrawCopy, FromClient, FromServer, GlDraw, GlScanout, Head, Image, ImageData, MonitorsConfig,
+    DrawCopy, FromClient, FromServer, GlDraw, GlScanout, GlScanout2, Head, Image, ImageData, MonitorsConfig,
     StreamCreate, StreamData, SurfaceCreate, SurfaceFormat, VideoCodec,
 };
 use crate::spice::wire::{self, Caps, Frame, HeaderForm, Message, Payload, WireError};
@@ -116,11 +114,12 @@ impl DisplayChannel {
     /// What the client can show, over a connection that passes file descriptors or not.
     #[must_use]
     pub fn abilities(&self, passes_fds: bool) -> Abilities {
-        use wire::display::{CODEC_H264, GL_SCANOUT, MULTI_CODEC};
+        use wire::display::{CODEC_H264, GL_SCANOUT, GL_SCANOUT2, MULTI_CODEC};
         Abilities {
             h264: self.caps.has(MULTI_CODEC) && self.caps.has(CODEC_H264),
             decoder_failed: self.decoder_failed,
             imports: self.caps.has(GL_SCANOUT),
+            imports_planes: self.caps.has(GL_SCANOUT2),
             passes_fds,
         }
     }
@@ -160,25 +159,30 @@ impl DisplayChannel {
         self.stop_scanout();
         self.stop_stream();
         let new = self.start_surface(Surface { size: picture, shown: picture });
-        for (at, data) in images {
-            let dest = wire::Rect::at(at.x, at.y, at.width, at.height);
-            let src = wire::Rect::at(0, 0, at.width, at.height);
-            let image = Image { id: 0, width: at.width, height: at.height, data };
-            self.send(&FromServer::DrawCopy(DrawCopy { surface_id: PRIMARY, dest, src, image }));
-        }
+        self.draw_images(images);
         if new {
             self.reveal(picture);
         }
     }
 
+    /// Draws images over a video that rests. Its next frame covers them.
+    pub fn touch_up(&mut self, images: Vec<(Rect, ImageData)>) {
+        if self.stream.is_some() {
+            self.draw_images(images);
+        }
+    }
+
     /// Has the client show the guest's own buffer. What changes in it is told by [`DisplayChannel::draw`].
-    pub fn show_scanout(&mut self, scanout: GlScanout, fd: Arc<OwnedFd>) {
+    pub fn show_scanout(&mut self, dmabuf: &Dmabuf) {
         self.stop_stream();
         if self.surface.take().is_some() {
             self.send(&FromServer::SurfaceDestroy { surface_id: PRIMARY });
         }
-        self.out.push_back(FromServer::GlScanout(scanout).encode().with_fd(fd));
-        let size = Size::new(scanout.width, scanout.height);
+        let message =
+            if self.caps.has(wire::display::GL_SCANOUT2) { scanout2(dmabuf) } else { scanout(dmabuf) };
+        let fds = dmabuf.planes.iter().map(|plane| plane.buffer.fd().clone());
+        self.out.push_back(message.encode().with_fds(fds.collect()));
+        let size = dmabuf.backing;
         if self.scanout.replace(size) != Some(size) {
             self.configure(size);
         }
@@ -224,6 +228,15 @@ impl DisplayChannel {
             }
             _ => None,
         })
+    }
+
+    fn draw_images(&mut self, images: Vec<(Rect, ImageData)>) {
+        for (at, data) in images {
+            let dest = wire::Rect::at(at.x, at.y, at.width, at.height);
+            let src = wire::Rect::at(0, 0, at.width, at.height);
+            let image = Image { id: 0, width: at.width, height: at.height, data };
+            self.send(&FromServer::DrawCopy(DrawCopy { surface_id: PRIMARY, dest, src, image }));
+        }
     }
 
     fn start_stream(&mut self, video: &Video) -> Stream {
@@ -305,6 +318,28 @@ impl DisplayChannel {
     }
 }
 
+/// For clients that take one plane and no modifier; nothing else is passed on to them.
+fn scanout(dmabuf: &Dmabuf) -> FromServer {
+    FromServer::GlScanout(GlScanout {
+        width: dmabuf.backing.width,
+        height: dmabuf.backing.height,
+        stride: dmabuf.planes.first().map_or(0, |plane| plane.stride),
+        fourcc: dmabuf.fourcc,
+        bottom_up: dmabuf.bottom_up,
+    })
+}
+
+fn scanout2(dmabuf: &Dmabuf) -> FromServer {
+    FromServer::GlScanout2(GlScanout2 {
+        width: dmabuf.backing.width,
+        height: dmabuf.backing.height,
+        fourcc: dmabuf.fourcc,
+        bottom_up: dmabuf.bottom_up,
+        modifier: dmabuf.modifier,
+        planes: dmabuf.planes.iter().map(|plane| (plane.offset, plane.stride)).collect(),
+    })
+}
+
 impl Machine for DisplayChannel {
     type Event = DisplayEvent;
 
@@ -338,169 +373,4 @@ impl Machine for DisplayChannel {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::spice::wire::msg::display::{Init, StreamReport};
-    use proptest::prelude::*;
-
-    fn channel(caps: Caps) -> DisplayChannel {
-        DisplayChannel::new(HeaderForm::Mini, caps, Instant::now())
-    }
-
-    fn ready(caps: &[wire::Cap]) -> DisplayChannel {
-        let mut display = channel(Caps::of(caps));
-        let init = FromClient::Init(Init {
-            pixmap_cache_id: 1,
-            pixmap_cache_size: 1 << 20,
-            glz_dictionary_id: 1,
-            glz_dictionary_window: 1 << 20,
-        });
-        let message = init.encode();
-        assert_eq!(display.handle(message.id(), &message.body()), Ok(Some(DisplayEvent::Ready)));
-        display
-    }
-
-    /// What the client is told, in order, by name.
-    fn told(display: &mut DisplayChannel) -> Vec<String> {
-        std::iter::from_fn(|| display.out.pop_front())
-            .map(|message| {
-                let text = format!("{:?}", FromServer::decode(message.id(), &message.body()).unwrap());
-                text.split(['(', ' ']).next().unwrap_or_default().to_owned()
-            })
-            .collect()
-    }
-
-    fn video(generation: u64, width: u32, height: u32) -> Video {
-        let picture = Size::new(width, height);
-        Video {
-            generation,
-            coded: Size::new(width + width % 2, height + height % 2),
-            picture,
-            data: vec![0; 9].into(),
-        }
-    }
-
-    fn tile() -> Vec<(Rect, ImageData)> {
-        use crate::spice::wire::msg::display::BitmapFormat;
-        vec![(
-            Rect::new(0, 0, 1, 1),
-            ImageData::Bitmap { format: BitmapFormat::Xrgb, stride: 4, pixels: vec![0; 4].into() },
-        )]
-    }
-
-    const GTK: &[wire::Cap] =
-        &[wire::display::MONITORS_CONFIG, wire::display::MULTI_CODEC, wire::display::CODEC_H264];
-
-    #[test]
-    fn a_stream_starts_on_a_surface_that_is_shown_and_each_frame_is_flushed() {
-        let mut display = ready(GTK);
-        display.show_video(video(1, 1280, 720), 5);
-        display.show_video(video(1, 1280, 720), 6);
-        assert_eq!(
-            told(&mut display),
-            [
-                "InvalAllPalettes",
-                "SurfaceCreate",
-                "MonitorsConfig",
-                "Mark",
-                "StreamCreate",
-                "StreamData",
-                "StreamData",
-                "StreamData",
-                "StreamData"
-            ]
-        );
-    }
-
-    #[test]
-    fn another_size_makes_another_surface_and_stream_on_the_same_channel() {
-        let mut display = ready(GTK);
-        display.show_video(video(1, 1280, 720), 5);
-        told(&mut display);
-        display.show_video(video(2, 1367, 769), 6);
-        let messages: Vec<_> = std::iter::from_fn(|| display.out.pop_front())
-            .map(|message| FromServer::decode(message.id(), &message.body()).unwrap())
-            .collect();
-        assert!(matches!(messages[0], FromServer::StreamDestroy { stream_id: 0 }), "{messages:?}");
-        assert!(matches!(messages[1], FromServer::SurfaceDestroy { surface_id: 0 }));
-        assert!(matches!(
-            messages[2],
-            FromServer::SurfaceCreate(SurfaceCreate { width: 1368, height: 770, .. })
-        ));
-        let FromServer::MonitorsConfig(config) = &messages[3] else { panic!("{messages:?}") };
-        assert_eq!((config.heads[0].width, config.heads[0].height), (1367, 769));
-        assert!(matches!(messages[5], FromServer::StreamCreate(StreamCreate { stream_id: 1, .. })));
-    }
-
-    #[test]
-    fn images_are_drawn_before_the_surface_is_shown() {
-        let mut display = ready(&[wire::display::MONITORS_CONFIG]);
-        display.show_images(Size::new(640, 480), tile());
-        display.show_images(Size::new(640, 480), tile());
-        assert_eq!(
-            told(&mut display),
-            ["InvalAllPalettes", "SurfaceCreate", "DrawCopy", "MonitorsConfig", "Mark", "DrawCopy"]
-        );
-        display.blank();
-        display.blank();
-        assert_eq!(told(&mut display), ["SurfaceDestroy"]);
-    }
-
-    #[test]
-    fn a_client_that_cannot_decode_gets_images_on_the_same_surface() {
-        let mut display = ready(GTK);
-        display.show_video(video(1, 640, 480), 5);
-        told(&mut display);
-        let report = FromClient::StreamReport(StreamReport {
-            stream_id: 0,
-            unique_id: 0,
-            start_frame_mm_time: 0,
-            end_frame_mm_time: 0,
-            num_frames: 0,
-            num_drops: u32::MAX,
-            last_frame_delay: 0,
-            audio_delay: 0,
-        });
-        let message = report.encode();
-        assert_eq!(display.handle(message.id(), &message.body()), Ok(Some(DisplayEvent::DecoderFailed)));
-        assert!(display.abilities(false).decoder_failed);
-        display.show_images(Size::new(640, 480), tile());
-        assert_eq!(told(&mut display), ["DrawCopy"]);
-    }
-
-    #[test]
-    fn a_buffer_is_passed_on_and_drawn_one_at_a_time() {
-        let mut display = ready(&[wire::display::MONITORS_CONFIG, wire::display::GL_SCANOUT]);
-        display.show_images(Size::new(640, 480), tile());
-        while display.poll_frame(Instant::now()).is_some() {}
-        let fd = Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
-        let scanout = GlScanout { width: 64, height: 32, stride: 256, fourcc: 1, bottom_up: false };
-        display.show_scanout(scanout, fd.clone());
-        display.draw(Rect::new(0, 0, 64, 32));
-        let frames: Vec<_> = std::iter::from_fn(|| display.poll_frame(Instant::now())).collect();
-        assert_eq!(frames.len(), 4, "surface destroyed, scanout, monitors, draw");
-        assert!(frames[1].fd.is_some() && frames[2].fd.is_none());
-        assert!(!display.has_room(), "one draw at a time");
-        let done = FromClient::GlDrawDone.encode();
-        assert_eq!(display.handle(done.id(), &done.body()), Ok(Some(DisplayEvent::Drawn)));
-        assert_eq!(display.handle(done.id(), &done.body()), Ok(None), "nobody asked");
-        assert!(display.has_room());
-        display.show_scanout(scanout, fd);
-        assert_eq!(told(&mut display), ["GlScanout"], "a flip of the same size is one message");
-        display.show_images(Size::new(640, 480), tile());
-        assert_eq!(told(&mut display), ["GlScanout", "SurfaceCreate", "DrawCopy", "MonitorsConfig", "Mark"]);
-    }
-
-    #[test]
-    fn h264_needs_both_capabilities() {
-        assert!(!channel(Caps::of(&[wire::display::CODEC_H264])).abilities(false).h264);
-        assert!(channel(Caps::of(GTK)).abilities(false).h264);
-    }
-
-    proptest! {
-        #[test]
-        fn strange_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = channel(Caps::from(u32::MAX)).recv(&mut bytes.as_slice(), Instant::now());
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,213 @@
+use std::time::{Duration, Instant};
+
+use crate::frame::{Rect, Region, Size};
+
+/// After this long without motion, a video's picture is replaced by the exact one. Longer than a viewer's decoder
+/// usually lags behind: a frame that is decoded late covers exact pixels.
+const REST: Duration = Duration::from_millis(300);
+
+/// As long as that takes after the first frame, for which the viewer starts its decoder.
+const FIRST_REST: Duration = Duration::from_millis(1000);
+
+/// After this long the exact picture is sent once more. No client tells when it has shown a frame; one whose decoder
+/// lagged further behind than it should have sees exact pixels now.
+const SECOND_COAT: Duration = Duration::from_secs(3);
+
+/// The most pixels of one change that may go as images while the picture is exact: a line of text, a menu, a caret.
+const CHANGE_PIXELS: u64 = 512 * 256;
+
+/// How many pixels a second may go as images before it counts as motion, which video carries better: fast typing has
+/// under half of it, a small film ten times as many.
+const PIXELS_PER_SECOND: u64 = 1_000_000;
+
+/// The most pixels of one image when a picture is made exact: what it takes to send must not delay the next change.
+const BAND_PIXELS: u32 = 128 * 1024;
+
+/// Decides for a viewer of video when it gets exact images instead: once the picture rests, and for small changes
+/// from then on, until something moves.
+///
+/// Pure: it is told what happens and what time it is.
+#[derive(Debug, Default)]
+pub struct Sharpen {
+    state: State,
+    calm: Calm,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// Nothing was shown yet.
+    #[default]
+    New,
+    /// Video is shown, and counts as resting from this time on: what the viewer sees is nearly the picture.
+    Moving(Instant),
+    /// The viewer sees the exact picture.
+    Resting {
+        /// But for these parts.
+        left: Vec<Rect>,
+        /// When all of it is sent once more.
+        again: Option<Instant>,
+    },
+}
+
+impl Sharpen {
+    /// A frame of video was shown, with this change.
+    pub fn shown(&mut self, damage: &Region, now: Instant) {
+        let calm = self.calm.bears(damage, now);
+        match self.state {
+            State::New => self.state = State::Moving(now + FIRST_REST),
+            State::Moving(_) if calm => {}
+            State::Moving(rest) => self.state = State::Moving(rest.max(now + REST)),
+            State::Resting { .. } => self.state = State::Moving(now + REST),
+        }
+    }
+
+    /// When to call [`Sharpen::rest`], if nothing moves until then.
+    #[must_use]
+    pub fn rest_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Moving(rest) => Some(rest),
+            State::New => None,
+            State::Resting { again, .. } => again,
+        }
+    }
+
+    /// The picture rests: all of it is to be made exact.
+    pub fn rest(&mut self, picture: Size, now: Instant) {
+        let again = if self.is_resting() { None } else { Some(now + SECOND_COAT) };
+        self.state = State::Resting { left: bands(picture), again };
+    }
+
+    /// Whether the viewer is shown images at present.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        matches!(self.state, State::Resting { .. })
+    }
+
+    /// A part of a resting picture that is still to be made exact. From the top, as people read.
+    pub fn next_band(&mut self) -> Option<Rect> {
+        match &mut self.state {
+            State::Resting { left, .. } => left.pop(),
+            State::New | State::Moving(_) => None,
+        }
+    }
+
+    /// Whether a change of a resting picture may go as images. If not, it moves from now on.
+    pub fn is_small(&mut self, damage: &Region, now: Instant) -> bool {
+        let small = self.is_resting() && self.calm.bears(damage, now);
+        if !small {
+            self.stir(now);
+        }
+        small
+    }
+
+    /// The picture moves, whatever changed.
+    pub fn stir(&mut self, now: Instant) {
+        self.state = State::Moving(now + REST);
+    }
+}
+
+/// How much may change without that being motion.
+#[derive(Debug, Default)]
+struct Calm {
+    /// Pixels that may change now.
+    credit: u64,
+    /// When the credit was counted; before the first time it is full.
+    counted: Option<Instant>,
+}
+
+impl Calm {
+    /// Whether this change is none that matters. One that does leaves the credit as it is.
+    fn bears(&mut self, damage: &Region, now: Instant) -> bool {
+        let earned = match self.counted {
+            None => CHANGE_PIXELS,
+            Some(counted) => {
+                let elapsed = now.saturating_duration_since(counted).as_millis();
+                u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_mul(PIXELS_PER_SECOND / 1000)
+            }
+        };
+        self.credit = self.credit.saturating_add(earned).min(CHANGE_PIXELS);
+        self.counted = Some(now);
+        let rest = self.credit.checked_sub(damage.area());
+        self.credit = rest.unwrap_or(self.credit);
+        rest.is_some()
+    }
+}
+
+/// The picture in bands of whole rows, the first one last.
+fn bands(picture: Size) -> Vec<Rect> {
+    let rows = BAND_PIXELS.checked_div(picture.width).unwrap_or(1).max(1);
+    let count = picture.height.div_ceil(rows);
+    let band = |n: u32| Rect::new(0, n * rows, picture.width, rows.min(picture.height - n * rows));
+    (0..count).rev().map(band).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HD: Size = Size::new(1280, 720);
+
+    fn resting(now: Instant) -> Sharpen {
+        let mut sharpen = Sharpen::default();
+        sharpen.shown(&HD.rect().into(), now);
+        sharpen.rest(HD, now);
+        sharpen
+    }
+
+    #[test]
+    fn a_picture_that_rests_becomes_exact_from_the_top_and_once_more() {
+        let now = Instant::now();
+        let mut sharpen = Sharpen::default();
+        assert_eq!(sharpen.rest_at(), None, "nothing to sharpen before the first frame");
+        sharpen.shown(&HD.rect().into(), now);
+        for coat in [Some(now + FIRST_REST), Some(now + FIRST_REST + SECOND_COAT)] {
+            assert_eq!(sharpen.rest_at(), coat);
+            sharpen.rest(HD, now + FIRST_REST);
+            let mut y = 0;
+            while let Some(band) = sharpen.next_band() {
+                assert_eq!((band.x, band.y, band.width), (0, y, 1280));
+                assert!(band.area() <= u64::from(BAND_PIXELS));
+                y = band.bottom();
+            }
+            assert_eq!(y, 720);
+        }
+        assert_eq!(sharpen.rest_at(), None, "an idle picture costs nothing");
+    }
+
+    #[test]
+    fn a_blinking_caret_does_not_keep_a_picture_from_resting() {
+        let start = Instant::now();
+        let mut sharpen = Sharpen::default();
+        sharpen.shown(&HD.rect().into(), start);
+        for blink in 1..10 {
+            let now = start + Duration::from_millis(30 * blink);
+            sharpen.shown(&Rect::new(64, 64, 8, 16).into(), now);
+        }
+        assert_eq!(sharpen.rest_at(), Some(start + FIRST_REST));
+        sharpen.shown(&HD.rect().into(), start + FIRST_REST);
+        assert_eq!(sharpen.rest_at(), Some(start + FIRST_REST + REST), "a page that turns does");
+    }
+
+    #[test]
+    fn typing_stays_exact() {
+        let mut now = Instant::now();
+        let mut sharpen = resting(now);
+        for _ in 0..600 {
+            now += Duration::from_millis(50); // 20 keys a second, each a line of an editor drawn again
+            assert!(sharpen.is_small(&Rect::new(0, 320, 1280, 20).into(), now));
+        }
+        assert!(sharpen.is_resting());
+    }
+
+    #[test]
+    fn a_film_in_a_window_and_a_scrolled_page_are_video() {
+        let start = Instant::now();
+        let mut sharpen = resting(start);
+        let film: Region = Rect::new(100, 100, 320, 240).into();
+        let shown =
+            (0..30).filter(|n| sharpen.is_small(&film, start + Duration::from_millis(33 * n))).count();
+        assert!((1..5).contains(&shown), "{shown} frames of a film went as images");
+        assert!(!sharpen.is_resting());
+        assert!(!resting(start).is_small(&HD.rect().into(), start), "a whole page moves");
+    }
+}

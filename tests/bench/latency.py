@@ -1,0 +1,209 @@
+#!/usr/bin/python3
+"""Measures how long the picture takes: `latency.py --program PATH --guest FOLDER [--times N] [--beside]`.
+
+The guest's stage changes a patch of its screen; its shade tells which change it is. This process holds two views of
+it and times both with one clock: a listener of its own on QEMU's display (QEMU sends the same UpdateMap to it and to
+the program; the patch is read from the shared memory at that moment), and a spice-gtk client, whose picture is read
+whenever it changes. Video is decoded by spice-gtk's own pipeline; only putting it into a window is left out.
+"""
+
+import argparse
+import mmap
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "clients")]
+
+import rig  # noqa: E402
+from spice_client import Client  # noqa: E402
+from vm import Vm  # noqa: E402
+from gi.repository import Gio, GLib, Gst  # noqa: E402
+
+LISTENER = """<node>
+<interface name="org.qemu.Display1.Listener">
+  <method name="Scanout"><arg type="u" direction="in"/><arg type="u" direction="in"/><arg type="u" direction="in"/>
+    <arg type="u" direction="in"/><arg type="ay" direction="in"/></method>
+  <method name="Update"><arg type="i" direction="in"/><arg type="i" direction="in"/><arg type="i" direction="in"/>
+    <arg type="i" direction="in"/><arg type="u" direction="in"/><arg type="u" direction="in"/><arg type="ay" direction="in"/></method>
+  <method name="Disable"/>
+  <method name="MouseSet"><arg type="i" direction="in"/><arg type="i" direction="in"/><arg type="i" direction="in"/></method>
+  <method name="CursorDefine"><arg type="i" direction="in"/><arg type="i" direction="in"/><arg type="i" direction="in"/>
+    <arg type="i" direction="in"/><arg type="ay" direction="in"/></method>
+  <property name="Interfaces" type="as" access="read"/>
+</interface>
+<interface name="org.qemu.Display1.Listener.Unix.Map">
+  <method name="ScanoutMap"><arg type="h" direction="in"/><arg type="u" direction="in"/><arg type="u" direction="in"/>
+    <arg type="u" direction="in"/><arg type="u" direction="in"/><arg type="u" direction="in"/></method>
+  <method name="UpdateMap"><arg type="i" direction="in"/><arg type="i" direction="in"/><arg type="i" direction="in"/>
+    <arg type="i" direction="in"/></method>
+</interface>
+</node>"""
+WARM_UP = 5  # changes that are not counted
+
+
+class Changes:
+    """When each shade of the patch was first seen."""
+
+    def __init__(self):
+        self.shade = None
+        self.seen = []  # (shade, seconds)
+
+    def look(self, grey):
+        """Takes in the patch's grey level, as exact or as blurred as it is."""
+        shade = min(15, max(0, round((grey - 8) / 16)))
+        if shade != self.shade:
+            self.shade = shade
+            self.seen.append((shade, time.monotonic()))
+
+
+class Listener:
+    """A view of QEMU's first console by its shared memory, in a thread of its own: its times wait for nobody."""
+
+    def __init__(self, address):
+        self.changes = Changes()
+        self.memory = None
+        ready = threading.Event()
+        threading.Thread(target=self._run, args=(address, ready), daemon=True).start()
+        if not ready.wait(20):
+            raise TimeoutError("QEMU did not take a second listener")
+
+    def _run(self, address, ready):
+        context = GLib.MainContext.new()
+        context.push_thread_default()
+        self._register(address)
+        ready.set()
+        GLib.MainLoop.new(context, False).run()
+
+    def _register(self, address):
+        bus = Gio.DBusConnection.new_for_address_sync(
+            address, Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
+        ours, theirs = socket.socketpair()
+        fds = Gio.UnixFDList.new()
+        index = fds.append(theirs.fileno())
+        bus.call_with_unix_fd_list_sync("org.qemu", "/org/qemu/Display1/Console_0", "org.qemu.Display1.Console",
+                                        "RegisterListener", GLib.Variant("(h)", (index,)), None, 0, -1, fds, None)
+        theirs.close()
+        stream = Gio.Socket.new_from_fd(ours.detach()).connection_factory_create_connection()
+        flags = Gio.DBusConnectionFlags
+        self.connection = Gio.DBusConnection.new_sync(
+            stream, None, flags.AUTHENTICATION_CLIENT | flags.DELAY_MESSAGE_PROCESSING, None, None)
+        for interface in Gio.DBusNodeInfo.new_for_xml(LISTENER).interfaces:
+            self.connection.register_object("/org/qemu/Display1/Listener", interface, self._call, self._property, None)
+        self.connection.start_message_processing()
+
+    def _property(self, *_):
+        return GLib.Variant("as", ["org.qemu.Display1.Listener.Unix.Map"])
+
+    def _call(self, _connection, _sender, _path, _interface, method, parameters, invocation):
+        if method == "ScanoutMap":
+            handle, offset, _width, height, stride, _format = parameters.unpack()
+            fd = invocation.get_message().get_unix_fd_list().get(handle)
+            self.memory = mmap.mmap(fd, offset + stride * height, prot=mmap.PROT_READ)
+            self.patch = offset + 8 * stride + 8 * 4
+            os.close(fd)
+        if self.memory is not None and method in ("ScanoutMap", "UpdateMap"):
+            self.changes.look(self.memory[self.patch])
+        invocation.return_value(None)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--guest", required=True)
+    parser.add_argument("--times", type=int, default=100, help="how often each is measured")
+    parser.add_argument("--beside", action="store_true", help="measure QEMU's own SPICE server as well")
+    settings = parser.parse_args()
+    Gst.init(None)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        print("qemu-spice")
+        measure(settings, folder, None)
+        if settings.beside:
+            print("QEMU's own SPICE server, all of its video on")
+            port = rig.free_port()
+            measure(settings, folder, f"spice://127.0.0.1:{port}", extra=rig.peer_arguments(port))
+
+
+def measure(settings, folder, uri, extra=()):
+    running = []
+    try:
+        bus = rig.Bus(folder)
+        running.append(bus)
+        vm = Vm(folder / "vm", settings.guest, display=f"dbus,addr={bus.address}", extra=extra)
+        running.append(vm)
+        if uri is None:
+            server = rig.Server(settings.program, ["--dbus-address", bus.address, "--spice-addr", "127.0.0.1:0"], folder / "server.log")
+            running.append(server)
+            server.ready()
+            uri = server.uri
+        source = Listener(bus.address)
+        client = Client(uri)
+        client.wait_picture()
+        client.wait_rest(500)
+        shown = Changes()
+        look = lambda *_: client.pixels is not None and shown.look(int(client.pixels[8, 8, 1]))  # noqa: E731
+        client.on_change = look
+        for title, period, command in (
+            ("a 64x64 patch, 10 times a second", 100, "blink"),
+            ("a 64x64 patch, 30 times a second", 33, "blink"),
+            ("whole 1280x720 frames, 10 a second", 100, "animate"),
+            ("whole 1280x720 frames, 30 a second", 33, "animate"),
+        ):
+            begin = time.monotonic()
+            vm.stage(f"{command} {settings.times + WARM_UP} {period}")
+            client.sleep((settings.times + WARM_UP) * period * 1.2 + 1000)
+            tell(f"update to changed pixel: {title}", pairs(source.changes.seen, shown.seen, begin)[WARM_UP:], settings.times)
+        vm.stage("picture")
+        vm.stage("react")
+        typed = []
+        for _ in range(settings.times + WARM_UP):
+            client.sleep(80)
+            typed.append(time.monotonic())
+            client.key("1e")
+            count = len(shown.seen)
+            client.wait(lambda: len(shown.seen) > count, "the pixel to change")
+        tell("typed key to changed pixel", [after(shown.seen, when) for when in typed[WARM_UP:]], settings.times)
+        tell("  of it, typed key to QEMU's update (the guest's own time, without KVM)",
+             [after(source.changes.seen, when) for when in typed[WARM_UP:]], settings.times)
+    finally:
+        for thing in reversed(running):
+            thing.stop()
+
+
+def pairs(updates, shown, since):
+    """Seconds from each update to the first time its shade was shown, before that shade came again."""
+    found = []
+    updates = [update for update in updates if update[1] >= since]
+    for index, (shade, when) in enumerate(updates):
+        until = next((later for other, later in updates[index + 1:] if other == shade), float("inf"))
+        seen = next((at for other, at in shown if other == shade and when <= at < until), None)
+        if seen is not None:
+            found.append(seen - when)
+    return found
+
+
+def after(seen, when):
+    """Seconds from `when` to the first change after it."""
+    return next(at for _, at in seen if at > when) - when
+
+
+def tell(title, seconds, times):
+    if not seconds:
+        print(f"  {title}: nothing was seen")
+        return
+    milliseconds = sorted(value * 1000 for value in seconds)
+    tenth = lambda part: milliseconds[min(len(milliseconds) - 1, len(milliseconds) * part // 10)]  # noqa: E731
+    print(f"  {title}: median {statistics.median(milliseconds):.1f} ms, "
+          f"10 % under {tenth(1):.1f}, 90 % under {tenth(9):.1f}, longest {milliseconds[-1]:.1f} ({len(milliseconds)} of {times} seen)",
+          flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What goes wrong is said in one clear line, and the exit code is not zero."""
+
+import math
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+from rig import free_port
+
+PLUGINS = Path("/usr/lib/x86_64-linux-gnu/gstreamer-1.0")
+
+
+def no_bus(rig):
+    """no D-Bus at the address"""
+    _fails(rig, ["--dbus-address", f"unix:path={rig.artifacts}/nothing"], "bus")
+
+
+def no_qemu(rig):
+    """no QEMU on the bus"""
+    bus = rig.bus()
+    _fails(rig, ["--dbus-address", bus.address], "QEMU")
+
+
+def no_qmp(rig):
+    """no QMP socket"""
+    _fails(rig, ["--qmp", f"{rig.artifacts}/nothing.sock"], "nothing.sock")
+
+
+def qmp_of_another_display(rig):
+    """a QEMU without -display dbus"""
+    vm = rig.own_vm(display="none")
+    _fails(rig, ["--qmp", str(vm.qmp_path)], "-display dbus")
+
+
+def port_taken(rig):
+    """a port that is taken"""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        _fails(rig, ["--qmp", str(rig.vm().qmp_path)], str(port), address=f"127.0.0.1:{port}")
+
+
+def no_such_address(rig):
+    """an address that is none"""
+    _fails(rig, ["--qmp", str(rig.vm().qmp_path)], "somewhere", address="somewhere", lines=None)
+
+
+def no_password_file(rig):
+    """a password file that is not there"""
+    _fails(rig, ["--qmp", str(rig.vm().qmp_path), "--password-file", f"{rig.artifacts}/nothing"], "nothing")
+
+
+def no_encoder(rig):
+    """no encoder for the codec asked for: it names the package to install"""
+    arguments = ["--qmp", str(rig.vm().qmp_path), "--video-codec", "h264"]
+    _fails(rig, arguments, "gstreamer1.0-plugins-", env=_without_encoders(rig))
+
+
+def no_encoder_but_images(rig):
+    """without any encoder, and none asked for, it says so and serves images"""
+    rig.needs_program()
+    vm = rig.vm()
+    server = rig.serve(vm, env=_without_encoders(rig))
+    assert "gstreamer1.0-plugins-" in server.errors(), server.errors()
+    rig.same_picture(vm, rig.client(server), at_least=math.inf)
+
+
+def _without_encoders(rig):
+    """The environment of a machine that has all of GStreamer but its H.264 encoders."""
+    folder = rig.fresh("plugins", "")
+    folder.mkdir()
+    for plugin in PLUGINS.iterdir():
+        if not any(name in plugin.name for name in ("x264", "openh264", "va.so", "nvcodec", "qsv", "msdk", "vaapi", "v4l2", "video4linux")):
+            (folder / plugin.name).symlink_to(plugin)
+    return {"GST_PLUGIN_SYSTEM_PATH_1_0": str(folder), "GST_REGISTRY_1_0": str(folder / "registry"), "GST_PLUGIN_PATH_1_0": ""}
+
+
+def unknown_option(rig):
+    """an option that is none"""
+    _fails(rig, ["--spice-adr"], "--spice-adr", lines=None, address=None)
+
+
+def help_and_version(rig):
+    """--help tells the options with an example, --version the version"""
+    rig.needs_program()
+    told = subprocess.run([rig.settings.program, "--help"], capture_output=True, text=True, timeout=10)
+    assert told.returncode == 0
+    for word in ("--dbus-address", "--bus-name", "--dbus-p2p-fd", "--qmp", "--wait", "--spice-addr", "--password-file"):
+        assert word in told.stdout, f"{word} is missing in --help"
+    told = subprocess.run([rig.settings.program, "--version"], capture_output=True, text=True, timeout=10)
+    assert told.returncode == 0 and told.stdout.startswith("qemu-spice "), told.stdout
+
+
+def _fails(rig, arguments, word, address="127.0.0.1:0", lines=1, env=None):
+    """The program ends soon, not with 0, having said `word` in one line and nothing else on standard error."""
+    rig.needs_program()
+    rig.artifacts.mkdir(parents=True, exist_ok=True)
+    if address == "127.0.0.1:0":
+        address = f"127.0.0.1:{free_port()}"
+    if address:
+        arguments = [*arguments, "--spice-addr", address]
+    server = rig.start(*arguments, env={"RUST_LOG": "error", **(env or {})})
+    code = server.wait(15)
+    said = server.errors().strip()
+    assert code not in (0, 101) and code > 0, f"exit code {code}: {said}"
+    assert word in said.splitlines()[0], f"wanted `{word}` in: {said}"
+    if lines:
+        assert len(said.splitlines()) == lines, f"wanted {lines} line, it said: {said}"
+    assert os.read(server.process.stdout.fileno(), 100) == b"", "it printed a ready line"

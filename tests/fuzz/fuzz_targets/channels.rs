@@ -1,0 +1,48 @@
+//! Every channel's machine, whatever a client sends once it is in, in pieces of any size.
+#![no_main]
+
+use std::time::Instant;
+
+use libfuzzer_sys::fuzz_target;
+use qemu_spice::frame::{ConsoleId, Pointer};
+use qemu_spice::spice::channel::{CursorChannel, DisplayChannel, InputsChannel, Machine, MainChannel, MainStart};
+use qemu_spice::spice::wire::msg::inputs::LockKeys;
+use qemu_spice::spice::wire::msg::main::{MouseMode, MouseModes};
+use qemu_spice::spice::wire::{Caps, HeaderForm};
+
+fuzz_target!(|input: (u8, bool, u8, &[u8])| {
+    let (channel, full, piece, bytes) = input;
+    let (form, now) = (if full { HeaderForm::Full } else { HeaderForm::Mini }, Instant::now());
+    let mouse = MouseModes { server: true, client: true, current: MouseMode::Client };
+    match channel % 4 {
+        0 => {
+            let start = MainStart {
+                session_id: 1,
+                caps: Caps::from(u32::MAX),
+                channels: Vec::new(),
+                mouse,
+                multi_media_time: 1,
+                name: None,
+                uuid: None,
+            };
+            drive(MainChannel::new(form, start, now), piece, bytes);
+        }
+        1 => drive(DisplayChannel::new(form, Caps::from(u32::MAX), now), piece, bytes),
+        2 => drive(InputsChannel::new(form, LockKeys::default(), ConsoleId(0), now), piece, bytes),
+        _ => drive(CursorChannel::new(form, None, Pointer::default(), MouseMode::Server, now), piece, bytes),
+    }
+});
+
+fn drive(mut machine: impl Machine, piece: u8, bytes: &[u8]) {
+    let now = Instant::now();
+    for mut piece in bytes.chunks(usize::from(piece).max(1)) {
+        loop {
+            match machine.recv(&mut piece, now) {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+        while machine.poll_frame(now).is_some() {}
+    }
+}

@@ -1,0 +1,25 @@
+//! The link stage, whatever a stranger sends, in pieces of any size.
+#![no_main]
+
+use std::time::Instant;
+
+use libfuzzer_sys::fuzz_target;
+use qemu_spice::spice::auth::{Admission, TicketKey};
+use qemu_spice::spice::channel::{LinkEvent, LinkMachine};
+use qemu_spice::spice::wire::{Caps, LinkError};
+
+fuzz_target!(|input: (u8, &[u8])| {
+    let (piece, bytes) = input;
+    let mut machine = LinkMachine::new(Instant::now());
+    let mut key = TicketKey::generate().ok();
+    for mut piece in bytes.chunks(usize::from(piece).max(1)) {
+        while let Ok(Some(event)) = machine.recv(&mut piece) {
+            match (event, key.take()) {
+                (LinkEvent::Hello(_), Some(key)) => machine.greet(key, Admission::Open, Caps::NONE),
+                (LinkEvent::Hello(_), None) => drop(machine.reject(LinkError::Error)),
+                (LinkEvent::Linked(_), _) => machine.accept(),
+            }
+        }
+        assert!(machine.take_output().len() < 1024);
+    }
+});
