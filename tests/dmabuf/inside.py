@@ -17,11 +17,11 @@ from vm import Vm  # noqa: E402
 
 TCP, UNIX = "127.0.0.1:5930", "unix:/run/spice.sock"
 # Emulated inside of emulated: everything takes its time. Seconds:
+READY_LIMIT = 90
 CLIENT_LIMIT = 90
 BOOT_LIMIT = 240
 STAGE_LIMIT = 90
 rig.SHOWN_LIMIT = 60
-rig.READY_LIMIT = 90
 run.TEST_LIMIT = 500
 MEMORY = "512M"
 GPUS = {
@@ -58,7 +58,8 @@ class Stand:
         self.vm = GlVm(Path("/run/vm") / f"{qemu}-{gpu}", rig_of_stand.settings.guest, gpu, rig_of_stand.node,
                        rig_of_stand.settings.artifacts / "reference.png", rig_of_stand.qemu(qemu))
         rig_of_stand.begin(f"{qemu}-{gpu}")
-        self.server = rig_of_stand.serve(self.vm, "--spice-addr", UNIX, address=TCP)
+        self.server = rig_of_stand.start("--qmp", self.vm.qmp_path, "--spice-addr", TCP, "--spice-addr", UNIX)
+        self.server.ready(READY_LIMIT)
         self.far = rig_of_stand.client(self.server.uris[0])
         self.near = rig_of_stand.client(self.server.uris[1], "--dmabufs")
         self.folder = rig_of_stand.artifacts

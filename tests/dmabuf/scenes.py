@@ -63,6 +63,18 @@ def the_text_console(rig, stand):
     return both_follow(rig, stand)
 
 
+def switched_off(rig, stand):
+    """a screen that the guest switches off goes black, and comes back"""
+    stand.vm.stage("fill 804020")
+    for client in (stand.far, stand.near):
+        client("wait-colour 640 600 804020")
+    stand.vm.stage("off")
+    for client in (stand.far, stand.near):
+        client("wait-colour 640 600 000000")
+    stand.vm.stage("mode 1280 720")
+    return both_follow(rig, stand)
+
+
 def nothing_is_kept(rig, stand):
     """the program's open files and memory return to where they were after flips and resolutions"""
     both_follow(rig, stand)
@@ -112,7 +124,8 @@ def flip_rate(rig, stand):
 
 
 # The last one ends the clients.
-ALL = [over_tcp, over_a_unix_socket, as_images, flips, resolutions, the_text_console, nothing_is_kept, flip_rate]
+ALL = [over_tcp, over_a_unix_socket, as_images, flips, resolutions, the_text_console, switched_off,
+       nothing_is_kept, flip_rate]
 
 
 def both_follow(rig, stand):

@@ -5,6 +5,7 @@
 //   picture                  the resting picture: colours, gradients, text; the same pixels every time
 //   fill RRGGBB              the whole screen in one colour
 //   mode W H                 another resolution, showing the picture
+//   off                      switches the screen off, until the next `mode`
 //   animate FRAMES PERIOD    flips FRAMES moving frames, one each PERIOD ms (0: as fast as it goes), and
 //                            ends on the picture; answers at once, `stop` ends it earlier
 //   flips FRAMES             flips between two frames FRAMES times, as fast as it goes, and ends on the picture;
@@ -216,6 +217,11 @@ static bool set_mode(void) {
     for (int i = 0; i < 2; i++)
         destroy_buffer(&old[i]);
     return done;
+}
+
+static bool switch_off(void) {
+    struct drm_mode_crtc set = {.crtc_id = crtc};
+    return ioctl(drm, DRM_IOCTL_MODE_SETCRTC, &set) == 0;
 }
 
 static bool need_screen(void) {
@@ -475,6 +481,8 @@ static bool run(const char *command) {
             return false;
         return show_picture(), true;
     }
+    if (strcmp(command, "off") == 0)
+        return switch_off();
     if (sscanf(command, "animate %ld %d", &frames_left, &period_ms) == 2)
         return frame = 0, due_ms = now_ms(), true;
     if (sscanf(command, "flips %ld", &count) == 1)
