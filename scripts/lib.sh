@@ -10,7 +10,7 @@ root="$(dirname "$here")"
 cache="${QEMU_SPICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/qemu-spice}"
 target="${CARGO_TARGET_DIR:-$root/target}"
 artifacts="$target/artifacts"
-me="$(basename "$0")"
+me="scripts/$(basename "$0")"
 
 say() { printf '%s\n' "$*"; }
 

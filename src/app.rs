@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, Document, Passthrough, ReadDmabuf, Serve, VideoCodec};
-use crate::encode::{Element, Encoders};
+use crate::encode::{Element, Encoders, Kind, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::source::{Attach, Ended, Source};
@@ -222,17 +222,32 @@ fn capabilities() -> serde_json::Value {
     })
 }
 
+/// Prints what was found of each video encoder, as a table.
 fn probe() -> anyhow::Result<()> {
-    let mut used = false;
-    for element in Element::ALL {
-        let verdict = match Encoders::probe(&[element]) {
-            Err(error) => error.to_string(),
-            Ok(_) if std::mem::replace(&mut used, true) => "works".to_owned(),
-            Ok(_) => "works, and is used".to_owned(),
+    let findings = Encoders::survey(&Element::ALL)?;
+    let used = findings.iter().find(|found| found.verdict == Verdict::Works).map(|found| found.element);
+    say(&row("ENCODER", "KIND", "INPUT", "STATE"))?;
+    for found in findings {
+        let kind = match found.element.kind() {
+            Kind::Hardware => "hardware",
+            Kind::Software => "software",
         };
-        say(&format!("{:12} H.264  {verdict}", element.name()))?;
+        let input = match (&found.verdict, found.imports) {
+            (Verdict::Works, true) => "dmabuf",
+            (Verdict::Works, false) => "memory",
+            _ => "-",
+        };
+        let mut state = found.to_string();
+        if used == Some(found.element) {
+            state += ", and is used";
+        }
+        say(&row(found.element.name(), kind, input, &state))?;
     }
-    if used { Ok(()) } else { bail!("no video encoder works here: viewers get images") }
+    if used.is_some() { Ok(()) } else { bail!("no video encoder works here: viewers get images") }
+}
+
+fn row(name: &str, kind: &str, input: &str, state: &str) -> String {
+    format!("{name:12} {kind:9} {input:7} {state}")
 }
 
 fn generate(what: Document) -> anyhow::Result<()> {
