@@ -24,10 +24,6 @@ STAGE_LIMIT = 90
 rig.SHOWN_LIMIT = 60
 run.TEST_LIMIT = 500
 MEMORY = "512M"
-GPUS = {
-    "blob": "virtio-gpu-pci,blob=true",  # the guest's own memory, as udmabufs
-    "virgl": "virtio-gpu-gl-pci",  # textures of virglrenderer, upside down
-}
 
 
 class GlVm(Vm):
@@ -39,7 +35,7 @@ class GlVm(Vm):
                    # udmabuf takes pages of memfds only.
                    "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"]
         super().__init__(folder, guest, qemu=qemu, display=f"dbus,gl=on,rendernode={node},p2p=yes",
-                         gpu=GPUS[gpu], machine=machine, boot_limit=BOOT_LIMIT)
+                         gpu=scenes.GPUS[gpu], machine=machine, boot_limit=BOOT_LIMIT)
 
     def stage(self, command, limit=STAGE_LIMIT):
         return super().stage(command, limit)
@@ -116,37 +112,31 @@ def main():
     tests = DmabufRig(settings, settings.artifacts, render_node())
     counts = {"ok": 0, "FAIL": 0, "skip": 0}
     signal.signal(signal.SIGALRM, run.out_of_time)
-    for qemu in ("qemu", *settings.trees):
-        for gpu in GPUS:
-            for word in run_scenes(tests, settings.names, qemu, gpu):
-                counts[word] += 1
+    for qemu, gpu, wanted in scenes.plan(("qemu", *settings.trees), settings.names):
+        for word in run_scenes(tests, qemu, gpu, wanted):
+            counts[word] += 1
     print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
     sys.exit(counts["FAIL"] > 0)
 
 
-def run_scenes(tests, names, qemu, gpu):
+def run_scenes(tests, qemu, gpu, wanted):
     """Yields `ok`, `FAIL` or `skip` for each scene with this GPU under this QEMU."""
     stand = None
 
     def start(_):
         nonlocal stand
         stand = Stand(tests, gpu, qemu)
-    lines = {scene: f"{qemu} {gpu}: {run.title(scene)}" for scene in scenes.ALL}
-    wanted = [scene for scene, line in lines.items()
-              if not names or any(name in line or name in f"{gpu}.{scene.__name__}" for name in names)]
-    if not wanted:
-        return
-    began = run.run(tests, f"{qemu}-{gpu}", start, f"{qemu} {gpu}: the VM, qemu-spice and two clients come up")
+    began = run.run(tests, f"{qemu}-{gpu}", start, f"dmabuf: {qemu} {gpu}: the VM, qemu-spice and two clients come up")
     yield began
     if began != "ok":
         return
-    for scene in wanted:
+    for scene, line in wanted:
         told = []
 
         def test(rig_of_test, scene=scene, told=told):
             told.append(scene(rig_of_test, stand))
         test.__name__ = scene.__name__
-        yield run.run(tests, f"{qemu}-{gpu}", test, lines[scene])
+        yield run.run(tests, f"{qemu}-{gpu}", test, line)
         if told and told[0]:
             print(f"                {told[0]}", flush=True)
     stand.stop()

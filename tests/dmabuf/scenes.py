@@ -128,6 +128,23 @@ ALL = [over_tcp, over_a_unix_socket, as_images, flips, resolutions, the_text_con
        nothing_is_kept, flip_rate]
 
 
+GPUS = {
+    "blob": "virtio-gpu-pci,blob=true",  # the guest's own memory, as udmabufs
+    "virgl": "virtio-gpu-gl-pci",  # textures of virglrenderer, upside down
+}
+
+
+def plan(qemus, names):
+    """What to run: QEMU's name, the GPU's, and a list of scenes with their lines. With `names`, only those scenes
+    in whose line one of them occurs."""
+    for qemu in qemus:
+        for gpu in GPUS:
+            lines = [(scene, f"dmabuf: {qemu} {gpu}: {scene.__doc__}") for scene in ALL]
+            wanted = [(scene, line) for scene, line in lines if not names or any(name in line for name in names)]
+            if wanted:
+                yield qemu, gpu, wanted
+
+
 def both_follow(rig, stand):
     found = rig.same_picture(stand.vm, stand.far, at_least=STREAMED)
     rig.same_picture(stand.vm, stand.near, at_least=math.inf)
