@@ -46,6 +46,7 @@ LISTENER = """<node>
 </interface>
 </node>"""
 WARM_UP = 5  # changes that are not counted
+SLACK = 0.005  # seconds by which this process may hear of an update later than the program; told as 0
 
 
 class Changes:
@@ -183,9 +184,9 @@ def pairs(updates, shown, since):
     updates = [update for update in updates if update[1] >= since]
     for index, (shade, when) in enumerate(updates):
         until = next((later for other, later in updates[index + 1:] if other == shade), float("inf"))
-        seen = next((at for other, at in shown if other == shade and when <= at < until), None)
+        seen = next((at for other, at in shown if other == shade and when - SLACK <= at < until), None)
         if seen is not None:
-            found.append(seen - when)
+            found.append(max(0.0, seen - when))
     return found
 
 
