@@ -16,13 +16,16 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Command, Document, Passthrough, ReadDmabuf, Serve, VideoCodec};
-use crate::encode::{Element, Encoders};
+use crate::admin::{self, Bus, Presence};
+use crate::cli::{Cli, Command, Document, Passthrough, ReadDmabuf, RelayBus, Serve, VideoCodec};
+use crate::encode::{Element, Encoders, Kind, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
+use crate::relay::Relay;
 use crate::source::{Attach, Ended, Source};
 use crate::spice::{Password, Server, Settings};
 use crate::transport::{Address, Listener, Stream};
+use crate::viewer::Roster;
 
 /// Commands of viewers that may wait for QEMU. A key or a motion is one; past it the viewer's own socket waits.
 const COMMANDS: usize = 256;
@@ -55,6 +58,10 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
     start_logging();
     match cli.command {
         Some(Command::Probe) => return probe(),
+        Some(Command::Status { dbus_address, json }) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return runtime.block_on(status(dbus_address, json));
+        }
         Some(Command::Generate { what }) => return generate(what),
         None => {}
     }
@@ -75,21 +82,33 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listeners = bind(&options.spice_addr, password.is_some()).await?;
 
-    let hub = Hub::default();
+    let (hub, roster) = (Hub::default(), Roster::default());
     let end = CancellationToken::new();
+    let tasks = TaskTracker::new();
     let (commands, asked) = mpsc::channel(COMMANDS);
+    let passthrough = options.passthrough == Passthrough::Auto;
+    let attach = attach(&options)?;
+    if let Some(bus) = relay_bus(&options, &attach) {
+        let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
+        let presence = Presence { bus, hub: hub.clone(), roster: roster.clone(), relay };
+        // A bus that the user asked for has to be there.
+        let connection = match &options.relay_bus {
+            Some(_) => Some(presence.connect().await.context("--relay-bus")?),
+            None => None,
+        };
+        let end = end.clone();
+        tasks.spawn(async move { end.run_until_cancelled(presence.keep(connection)).await });
+    }
     let path = match options.read_dmabuf {
         ReadDmabuf::Auto => ReadPath::Auto,
         ReadDmabuf::Gpu => ReadPath::Gpu,
     };
     let reads = DmabufReads::new(path, None);
-    let source = Source { attach: attach(&options)?, bus_name: options.bus_name, wait: options.wait, reads };
+    let source = Source { attach, bus_name: options.bus_name, wait: options.wait, reads };
     let mut source = tokio::spawn(source.run(hub.clone(), asked, end.clone()));
 
-    let passthrough = options.passthrough == Passthrough::Auto;
     let settings = Settings { encoders, passthrough, password };
-    let server = Arc::new(Server::new(hub.clone(), settings, commands, end.clone()));
-    let tasks = TaskTracker::new();
+    let server = Arc::new(Server::new(hub.clone(), roster, settings, commands, end.clone()));
     let uris: Vec<String> = listeners.iter().map(|listener| listener.uri().to_owned()).collect();
     for listener in listeners {
         tasks.spawn(accept(listener, server.clone(), tasks.clone(), end.clone()));
@@ -172,6 +191,19 @@ fn attach(options: &Serve) -> anyhow::Result<Attach> {
     })
 }
 
+/// The bus to offer the display on: as the user says, else the one QEMU is on. What another qemu-spice offers there is
+/// not offered a third time: it would be ours in the end.
+fn relay_bus(options: &Serve, attach: &Attach) -> Option<Bus> {
+    match (&options.relay_bus, attach) {
+        (Some(RelayBus::None), _) | (None, Attach::Peer(_) | Attach::Qmp(_)) => None,
+        (None, _) if options.bus_name == admin::NAME => None,
+        (Some(RelayBus::Session), _) | (None, Attach::SessionBus) => Some(Bus::Session),
+        (Some(RelayBus::Address(address)), _) | (None, Attach::Bus(address)) => {
+            Some(Bus::Address(address.clone()))
+        }
+    }
+}
+
 async fn bind(addresses: &[Address], password: bool) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for address in addresses {
@@ -217,22 +249,49 @@ fn capabilities() -> serde_json::Value {
         "version": env!("CARGO_PKG_VERSION"),
         "features": [
             "dbus-address", "dbus-p2p-fd", "bus-name", "qmp", "wait",
-            "spice-addr", "spice-addr-unix", "spice-addr-fd", "password-file", "video-codec", "passthrough",
+            "spice-addr", "spice-addr-unix", "spice-addr-fd", "password-file", "video-codec", "passthrough", "relay-bus",
         ],
     })
 }
 
+/// Prints what was found of each video encoder, as a table.
 fn probe() -> anyhow::Result<()> {
-    let mut used = false;
-    for element in Element::ALL {
-        let verdict = match Encoders::probe(&[element]) {
-            Err(error) => error.to_string(),
-            Ok(_) if std::mem::replace(&mut used, true) => "works".to_owned(),
-            Ok(_) => "works, and is used".to_owned(),
+    let findings = Encoders::survey(&Element::ALL)?;
+    let used = findings.iter().find(|found| found.verdict == Verdict::Works).map(|found| found.element);
+    say(&row("ENCODER", "KIND", "INPUT", "STATE"))?;
+    for found in findings {
+        let kind = match found.element.kind() {
+            Kind::Hardware => "hardware",
+            Kind::Software => "software",
         };
-        say(&format!("{:12} H.264  {verdict}", element.name()))?;
+        let input = match (&found.verdict, found.imports) {
+            (Verdict::Works, true) => "dmabuf",
+            (Verdict::Works, false) => "memory",
+            _ => "-",
+        };
+        let mut state = found.to_string();
+        if used == Some(found.element) {
+            state += ", and is used";
+        }
+        say(&row(found.element.name(), kind, input, &state))?;
     }
-    if used { Ok(()) } else { bail!("no video encoder works here: viewers get images") }
+    if used.is_some() { Ok(()) } else { bail!("no video encoder works here: viewers get images") }
+}
+
+fn row(name: &str, kind: &str, input: &str, state: &str) -> String {
+    format!("{name:12} {kind:9} {input:7} {state}")
+}
+
+async fn status(address: Option<String>, json: bool) -> anyhow::Result<()> {
+    let bus = address.map_or(Bus::Session, Bus::Address);
+    let servers = admin::status::ask(&bus.connect().await?).await?;
+    if json {
+        return say(&admin::status::to_json(&servers).to_string());
+    }
+    if servers.is_empty() {
+        bail!("no qemu-spice on {bus}: where QEMU is not on a bus itself, it needs --relay-bus");
+    }
+    say(admin::status::to_text(&servers).trim_end())
 }
 
 fn generate(what: Document) -> anyhow::Result<()> {

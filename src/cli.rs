@@ -1,6 +1,7 @@
 //! The command line. Only types: they make the parser, `--help`, the man page and the completions.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -48,10 +49,20 @@ pub struct Cli {
 }
 
 /// Things to do instead of serving.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// List the video encoders of this machine, and which one is used
     Probe,
+    /// Show what every qemu-spice on a D-Bus bus serves, to whom, and how
+    Status {
+        /// Ask on the bus at this address [default: the session bus]
+        #[arg(long, short = 'a', value_name = "ADDRESS")]
+        dbus_address: Option<String>,
+
+        /// Print one JSON document instead of tables
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the man page (roff) or a shell's completions
     #[command(hide = true)]
     Generate {
@@ -105,6 +116,14 @@ pub struct Serve {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5900", help_heading = "Viewers")]
     pub spice_addr: Vec<Address>,
 
+    /// Offer the display to D-Bus viewers too, and `qemu-spice status`, on this bus: `session`, an address or `none`
+    /// [default: the bus QEMU is on, if it is on one]
+    ///
+    /// There it is named org.qemu.spice, with the org.qemu.Display1 objects that QEMU has. Whoever may use the bus sees and
+    /// controls the machine, without a password.
+    #[arg(long, value_name = "BUS", help_heading = "Viewers")]
+    pub relay_bus: Option<RelayBus>,
+
     /// Ask viewers for the password in this file (its first line, at most 60 characters)
     ///
     /// Without it, whoever reaches an address sees and controls the machine.
@@ -141,6 +160,31 @@ pub enum VideoCodec {
     None,
 }
 
+/// Where to offer the display to D-Bus viewers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RelayBus {
+    /// Nowhere.
+    None,
+    /// On the user's session bus.
+    Session,
+    /// On the bus at this D-Bus address.
+    Address(String),
+}
+
+impl FromStr for RelayBus {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "session" => Ok(Self::Session),
+            // Each kind of address has its name before a colon; what follows is the bus's business.
+            address if address.contains(':') => Ok(Self::Address(address.to_owned())),
+            _ => Err("give `session`, `none` or a D-Bus address, such as unix:path=/run/user/1000/bus"),
+        }
+    }
+}
+
 /// When to pass the guest's buffers through.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Passthrough {
@@ -175,6 +219,18 @@ mod tests {
         let parsed: Vec<_> =
             commands.map(|line| Cli::try_parse_from(line.split_whitespace()).unwrap()).collect();
         assert_eq!(parsed.len(), 3);
+    }
+
+    #[test]
+    fn a_bus_is_named_or_has_an_address() {
+        let bus = |text: &str| {
+            Cli::try_parse_from(["qemu-spice", "--relay-bus", text]).map(|cli| cli.serve.relay_bus).ok()
+        };
+        assert_eq!(bus("none"), Some(Some(RelayBus::None)));
+        assert_eq!(bus("session"), Some(Some(RelayBus::Session)));
+        let address = "unix:path=/run/bus".to_owned();
+        assert_eq!(bus(&address), Some(Some(RelayBus::Address(address))));
+        assert_eq!(bus("system"), None);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Serves the screens of a VM that runs under `qemu -display dbus` to SPICE clients.
+//! Serves the screens of a VM that runs under `qemu -display dbus` to SPICE clients and local D-Bus viewers.
 //!
 //! ```text
 //!     source ──► hub ──► viewer (decides) ──► passthrough │ encode │ images ──► spice ──► transport
-//!        ▲                                                                        │
-//!        └──────────────────────────── GuestCommand ◄─────────────────────────────┘
+//!        ▲                                                                  └─► relay
+//!        └──────────────────────────── GuestCommand ◄───────────────────────────────┘
 //! ```
 //!
 //! Pixels go from left to right through the folders in this order; what goes back is a plain value.
@@ -21,11 +21,13 @@
     )
 )]
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod encode;
 pub mod frame;
 pub mod hub;
+pub mod relay;
 pub mod source;
 pub mod spice;
 pub mod sys;

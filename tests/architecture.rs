@@ -16,8 +16,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("encode", &["frame", "hub", "sys"]),
     ("transport", &["sys"]),
     ("spice", &["frame", "hub", "viewer", "encode", "transport"]),
+    ("relay", &["frame", "hub", "viewer"]),
+    ("admin", &["frame", "hub", "viewer", "relay"]),
     ("cli", &["transport"]),
-    ("app", &["cli", "encode", "frame", "hub", "source", "spice", "sys", "transport"]),
+    (
+        "app",
+        &["admin", "cli", "encode", "frame", "hub", "relay", "source", "spice", "sys", "transport", "viewer"],
+    ),
     ("lib", &[]),
     ("main", &["app", "cli"]),
 ];
@@ -32,6 +37,9 @@ const PURE: &[&str] = &[
     "src/viewer",
     "src/encode/schedule.rs",
     "src/source/dbus/disable.rs",
+    "src/relay/viewer.rs",
+    "src/relay/peers.rs",
+    "src/relay/lines.rs",
 ];
 
 /// What a pure part does not touch. `std::time::Instant` as an argument is fine, asking for it is not.

@@ -1,25 +1,36 @@
 use std::sync::Mutex;
 
-use super::gst::{Element, Pipeline};
+use super::gst::{Element, Input, Lease, Pipeline, Version, input};
 use super::h264::{AccessUnit, StreamCheck};
-use super::picture::{Layout, Picture};
+use super::picture::even;
+use super::shown::Shown;
 use super::{EncodeError, lock};
-use crate::frame::Size;
+use crate::frame::{Scanout, Size};
+use crate::hub::Release;
 
 /// The smallest side of a picture that is worth a video stream: one macroblock.
 const MIN_SIDE: u32 = 16;
 
-/// Turns the picture as it is now into frames, with the first element that manages to.
+/// Turns the picture as it is now into frames, with the first element that manages to, in the best way it manages.
 pub(super) struct Encoder {
     elements: Vec<Element>,
-    /// Those that have failed with pictures of `size`.
-    failed: Vec<Element>,
+    version: Version,
+    /// What has failed with pictures of `size`: elements, and whether they were to read the guest's buffer.
+    failed: Vec<(Element, bool)>,
     size: Option<Size>,
     running: Option<Running>,
     generation: u64,
 }
 
+/// An element, and how pictures get into it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Way {
+    element: Element,
+    input: Input,
+}
+
 struct Running {
+    way: Way,
     pipeline: Pipeline,
     check: StreamCheck,
 }
@@ -39,7 +50,8 @@ pub(super) struct Encoded {
 impl Encoder {
     /// One that tries these elements in their order.
     pub(super) fn new(elements: Vec<Element>) -> Self {
-        Self { elements, failed: Vec::new(), size: None, running: None, generation: 0 }
+        let version = version();
+        Self { elements, version, failed: Vec::new(), size: None, running: None, generation: 0 }
     }
 
     /// Whether a picture of this size can be encoded by any of these.
@@ -51,117 +63,199 @@ impl Encoder {
         }
     }
 
+    /// Whether any of these may read the guest's own buffer.
+    pub(super) fn may_import(elements: &[Element], scanout: &Scanout) -> bool {
+        let inputs = elements.iter().map(|&element| input(element, scanout.as_dmabuf(), version()));
+        inputs.into_iter().any(|input| input != Input::Planes)
+    }
+
     /// Encodes the picture as it is now; `None` if there is none. A new stream starts with a key frame in any case.
-    /// `picked_up` is called with the picture still locked, when what will be encoded is fixed.
+    /// `picked_up` is called with the picture still locked, when what will be encoded is fixed. What it gives holds
+    /// off the guest: as long as its pixels are being read, and not longer than until the frame is there.
     ///
     /// # Errors
     /// If no element can encode it: with the size it has.
     pub(super) fn encode(
         &mut self,
-        picture: &Mutex<Option<Picture>>,
+        shown: &Mutex<Option<Shown>>,
         key: bool,
-        mut picked_up: impl FnMut(),
+        mut picked_up: impl FnMut() -> Option<Release>,
     ) -> Result<Option<Encoded>, (Size, EncodeError)> {
         let mut last_error = None;
         loop {
-            let Some((size, layout)) = lock(picture).as_ref().map(|p| (p.size(), p.layout())) else {
+            let Some((size, way)) = lock(shown).as_mut().map(|shown| self.choose(shown)) else {
                 return Ok(None);
             };
-            if self.size != Some(size) {
-                (self.size, self.running) = (Some(size), None);
-                self.failed.clear();
-            }
-            let usable = |element: &Element| fits(*element, size) && !self.failed.contains(element);
-            let Some(element) = self.elements.iter().copied().find(usable) else {
+            let Some(way) = way else {
                 return Err((size, last_error.unwrap_or(EncodeError::Size(size))));
             };
-            match self.encode_with(element, picture, (size, layout), key, &mut picked_up) {
+            match self.encode_in(&way, shown, size, key, &mut picked_up) {
                 Ok(Some(unit)) => {
-                    let (coded, generation) = (layout.coded, self.generation);
+                    let (coded, generation) = (even(size), self.generation);
                     return Ok(Some(Encoded { unit, size, coded, generation }));
                 }
-                Ok(None) => {} // it changed its size meanwhile
+                Ok(None) => {} // it is another picture meanwhile
                 Err(error) => {
-                    tracing::warn!(element = element.name(), error = %error, "encoder fails");
+                    let imports = way.imports();
+                    tracing::warn!(element = way.element.name(), imports, error = %error, "encoder fails");
                     self.running = None;
-                    self.failed.push(element);
+                    self.failed.push((way.element, imports));
                     last_error = Some(error);
                 }
             }
         }
     }
 
-    /// `None` if the picture has no longer this size.
-    fn encode_with(
+    /// The picture's size, and the best way to encode it that has not failed.
+    fn choose(&mut self, shown: &mut Shown) -> (Size, Option<Way>) {
+        let size = shown.size();
+        if self.size != Some(size) {
+            (self.size, self.running) = (Some(size), None);
+            self.failed.clear();
+        }
+        let elements = self.elements.iter().copied().filter(|&element| fits(element, size));
+        let ways = elements.flat_map(|element| {
+            let best = input(element, shown.dmabuf(), self.version);
+            let planes = (best != Input::Planes).then_some(Input::Planes);
+            std::iter::once(best).chain(planes).map(move |input| Way { element, input })
+        });
+        let way = ways.into_iter().find(|way| !self.failed.contains(&(way.element, way.imports())));
+        shown.read_ahead(!way.as_ref().is_some_and(Way::imports));
+        (size, way)
+    }
+
+    /// `None` if the picture has no longer this size, or cannot go this way.
+    fn encode_in(
         &mut self,
-        element: Element,
-        picture: &Mutex<Option<Picture>>,
-        (size, layout): (Size, Layout),
+        way: &Way,
+        shown: &Mutex<Option<Shown>>,
+        size: Size,
         key: bool,
-        picked_up: &mut impl FnMut(),
+        picked_up: &mut impl FnMut() -> Option<Release>,
     ) -> Result<Option<AccessUnit>, EncodeError> {
-        let (running, key) = match &mut self.running {
-            Some(running) => (running, key),
-            none => {
-                let pipeline = Pipeline::new(element, layout)?;
+        let same_way = self.running.take().filter(|running| running.way == *way);
+        let key = key || same_way.is_none();
+        let running = match same_way {
+            Some(running) => running,
+            None => {
                 self.generation += 1;
-                tracing::debug!(element = element.name(), %size, generation = self.generation, "encoder starts");
-                (none.insert(Running { pipeline, check: StreamCheck::new(layout.coded) }), true)
+                let pipeline = Pipeline::new(way.element, &way.input, size)?;
+                tracing::debug!(element = way.element.name(), imports = way.imports(), %size,
+                    generation = self.generation, "encoder starts");
+                Running { way: way.clone(), pipeline, check: StreamCheck::new(even(size)) }
             }
         };
-        let mut filled = false;
-        let encoded = running.pipeline.encode(key, |planes| {
-            if let Some(picture) = lock(picture).as_ref().filter(|picture| picture.size() == size) {
-                picture.copy_to(planes);
-                picked_up();
-                filled = true;
-            }
-        })?;
-        if !filled {
-            self.running = None; // what it got is no picture: nothing must build on it
+        let running = self.running.insert(running);
+        let encoded = if way.imports() {
+            running.import(shown, size, self.version, key, picked_up)?
+        } else {
+            running.convert(shown, size, key, picked_up)?
+        };
+        let Some(encoded) = encoded else {
+            self.running = None; // it may have got what is no picture: nothing must build on it
             return Ok(None);
-        }
+        };
         let unit = running.check.access_unit(&encoded)?;
         if key && !unit.key {
-            return Err(EncodeError::NoKeyFrame(element.name()));
+            return Err(EncodeError::NoKeyFrame(way.element.name()));
         }
         Ok(Some(unit))
     }
 }
 
+impl Way {
+    /// Whether the encoder reads the guest's own buffer.
+    fn imports(&self) -> bool {
+        self.input != Input::Planes
+    }
+}
+
+impl Running {
+    /// Encodes the planes; `None` if the picture has no longer this size.
+    fn convert(
+        &mut self,
+        shown: &Mutex<Option<Shown>>,
+        size: Size,
+        key: bool,
+        picked_up: &mut impl FnMut() -> Option<Release>,
+    ) -> Result<Option<Vec<u8>>, EncodeError> {
+        let mut filled = false;
+        let pixels = self.way.element.pixels();
+        let encoded = self.pipeline.encode(key, |planes| {
+            if let Some(shown) = lock(shown).as_mut().filter(|shown| shown.size() == size) {
+                if let Err(error) = shown.read() {
+                    tracing::debug!(error = %error, "picture cannot be read");
+                }
+                shown.copy_to(pixels, planes);
+                drop(picked_up());
+                filled = true;
+            }
+        })?;
+        Ok(filled.then_some(encoded))
+    }
+
+    /// Encodes the guest's own buffer; `None` if it shows another that this way is not for.
+    fn import(
+        &mut self,
+        shown: &Mutex<Option<Shown>>,
+        size: Size,
+        version: Version,
+        key: bool,
+        picked_up: &mut impl FnMut() -> Option<Release>,
+    ) -> Result<Option<Vec<u8>>, EncodeError> {
+        let (buffer, term) = {
+            let shown = lock(shown);
+            let Some(shown) = shown.as_ref().filter(|shown| shown.size() == size) else { return Ok(None) };
+            let Some(dmabuf) = shown.dmabuf() else { return Ok(None) };
+            if input(self.way.element, Some(dmabuf), version) != self.way.input {
+                return Ok(None);
+            }
+            let lease = Lease::new(picked_up());
+            (self.pipeline.import(dmabuf, &lease)?, lease.term())
+        };
+        let encoded = self.pipeline.encode_dmabuf(key, buffer);
+        term.end();
+        Ok(Some(encoded?))
+    }
+}
+
 /// Whether an element takes pictures of this size.
 fn fits(element: Element, size: Size) -> bool {
-    let coded = Layout::of(size).coded;
+    let coded = even(size);
     let (side, area) = element.limits();
     size.width.min(size.height) >= MIN_SIDE && coded.width.max(coded.height) <= side && coded.area() <= area
+}
+
+/// GStreamer's.
+fn version() -> Version {
+    let (major, minor, ..) = gstreamer::version();
+    (major, minor)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Scanout;
+    use crate::encode::Encoders;
+    use std::sync::Arc;
 
     const SIZE: Size = Size::new(64, 48);
 
-    fn picture() -> Mutex<Option<Picture>> {
-        let mut picture = Picture::new(SIZE);
-        let grey = Scanout::owned(64, 48, 256, 0x2002_0888, &[99; 64 * 48 * 4]).unwrap();
-        picture.refresh(&mut grey.reader().unwrap(), SIZE.rect()).unwrap();
-        Mutex::new(Some(picture))
-    }
-
     #[test]
     fn the_next_element_goes_on_where_one_fails_and_then_there_is_none() {
-        if super::super::gst::probe(&Element::ALL).map(|all| all.len()).ok() != Some(2) {
+        let elements = [Element::X264, Element::OpenH264];
+        let works = |&element: &Element| Encoders::probe(&[element]).is_ok();
+        if !elements.iter().all(works) {
             println!("skipped: needs both encoders");
             return;
         }
-        let (mut encoder, picture) = (Encoder::new(Element::ALL.to_vec()), picture());
+        let grey = Scanout::owned(64, 48, 256, 0x2002_0888, &[99; 64 * 48 * 4]).unwrap();
+        let shown = Mutex::new(Some(Shown::new(Arc::new(grey), true)));
+        let mut encoder = Encoder::new(elements.to_vec());
         let mut encode = |stop: bool| {
             if stop {
                 encoder.running.as_mut().unwrap().pipeline.stop();
             }
-            encoder.encode(&picture, false, || {}).map(Option::unwrap)
+            encoder.encode(&shown, false, || None).map(Option::unwrap)
         };
         let first = encode(false).unwrap();
         assert!(!encode(false).unwrap().unit.key);

@@ -1,11 +1,12 @@
-//! Software H.264 of what consoles show: one encoder for all viewers of the same console and profile.
+//! H.264 of what consoles show: one encoder for all viewers of the same console and profile.
 //!
 //! ```text
-//!     hub::Subscription ─► picture thread ─► Picture ─► encode thread ─► slot of each viewer ─► Stream::next
-//!                          reads, converts              gst, h264         schedule
+//!     hub::Subscription ─► picture thread ─► Shown ─► encode thread ─► slot of each viewer ─► Stream::next
+//!                          reads, converts             gst, h264         schedule
 //!                          what changed
 //! ```
 //!
+//! A hardware encoder that can import the guest's buffer reads it itself, and the picture thread converts nothing.
 //! Nothing here waits for a viewer but the encoder, and nothing makes the guest wait but reading its pixels.
 //! Uses `frame` and `hub`.
 
@@ -14,9 +15,10 @@ mod gst;
 mod h264;
 mod picture;
 mod schedule;
+mod shown;
 mod worker;
 
-pub use gst::{Element, PipelineError};
+pub use gst::{Element, Finding, Kind, PipelineError, Verdict};
 pub use h264::StreamError;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -79,14 +81,34 @@ pub struct Encoders {
 }
 
 impl Encoders {
-    /// Starts GStreamer and sees which of these elements work, by encoding one tiny picture each: a tenth of a second,
-    /// for the caller to wait. The first that works is used, the others when it fails.
+    /// Starts GStreamer and sees which of these elements work, by encoding one small picture each: a tenth of a second
+    /// where none hangs, for the caller to wait. The first that works is used, the others when it fails.
     ///
     /// # Errors
     /// If none works. The message says what to install.
     pub fn probe(wanted: &[Element]) -> Result<Self, EncodeError> {
-        let elements = gst::probe(wanted)?;
-        Ok(Self { elements: elements.into(), workers: Arc::default() })
+        let findings = Self::survey(wanted)?;
+        let works = |found: &&Finding| found.verdict == Verdict::Works;
+        let elements: Arc<[_]> = findings.iter().filter(works).map(|found| found.element).collect();
+        if elements.is_empty() {
+            // Hardware that is not there is nothing to complain of.
+            let matters = |found: &&Finding| {
+                found.element.kind() == Kind::Software || matches!(found.verdict, Verdict::Failed(_))
+            };
+            let reason = |found: &Finding| format!("{}: {found}", found.element.name());
+            let reasons: Vec<_> = findings.iter().filter(matters).map(reason).collect();
+            return Err(EncodeError::NoEncoder(reasons.join("; ")));
+        }
+        Ok(Self { elements, workers: Arc::default() })
+    }
+
+    /// Starts GStreamer and tries each of these elements, as [`Encoders::probe`] does: gives what it found of each, in
+    /// the same order.
+    ///
+    /// # Errors
+    /// If GStreamer itself does not start.
+    pub fn survey(wanted: &[Element]) -> Result<Vec<Finding>, EncodeError> {
+        gst::survey(wanted)
     }
 
     /// The element that is used.

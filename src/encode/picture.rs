@@ -21,40 +21,57 @@ pub(super) struct Picture {
     band: Vec<u8>,
 }
 
-/// How a picture's planes lie in memory: rows padded to four bytes, as GStreamer lays out I420.
+/// The order of bytes in which an encoder takes a picture.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Pixels {
+    /// Planes of Y, U and V.
+    I420,
+    /// A plane of Y, and one of U, V pairs.
+    Nv12,
+}
+
+/// How a picture's planes lie in memory: rows padded to four bytes, as GStreamer lays them out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Layout {
+    /// Which planes.
+    pub(super) pixels: Pixels,
     /// The picture's size, rounded up to even numbers.
     pub(super) coded: Size,
     /// Bytes from one row of Y to the next.
     pub(super) y_stride: usize,
     /// Bytes of Y.
     pub(super) y_len: usize,
-    /// Bytes from one row of U or V to the next.
+    /// Bytes from one row of U, of V, or of both to the next.
     pub(super) c_stride: usize,
-    /// Bytes of U, and of V.
+    /// Bytes of U, of V, or of both.
     pub(super) c_len: usize,
 }
 
 impl Layout {
     /// The layout of a picture of this size.
-    pub(super) fn of(size: Size) -> Self {
-        let coded = Size::new(size.width.next_multiple_of(2), size.height.next_multiple_of(2));
+    pub(super) fn of(size: Size, pixels: Pixels) -> Self {
+        let coded = even(size);
         let y_stride = index(coded.width.next_multiple_of(4));
-        let c_stride = index((coded.width / 2).next_multiple_of(4));
-        Self {
-            coded,
-            y_stride,
-            y_len: y_stride * index(coded.height),
-            c_stride,
-            c_len: c_stride * index(coded.height / 2),
-        }
+        let c_stride = match pixels {
+            Pixels::I420 => index((coded.width / 2).next_multiple_of(4)),
+            Pixels::Nv12 => y_stride,
+        };
+        let (y_len, c_len) = (y_stride * index(coded.height), c_stride * index(coded.height / 2));
+        Self { pixels, coded, y_stride, y_len, c_stride, c_len }
     }
 
     /// Bytes of all planes.
     pub(super) fn len(&self) -> usize {
-        self.y_len + self.c_len * 2
+        match self.pixels {
+            Pixels::I420 => self.y_len + self.c_len * 2,
+            Pixels::Nv12 => self.y_len + self.c_len,
+        }
     }
+}
+
+/// The size of a picture in a stream: 4:2:0 has no odd ones.
+pub(super) fn even(size: Size) -> Size {
+    Size::new(size.width.next_multiple_of(2), size.height.next_multiple_of(2))
 }
 
 /// Why a part of a picture could not be brought up to date.
@@ -71,30 +88,32 @@ pub(super) enum PictureError {
 impl Picture {
     /// A black picture of this size.
     pub(super) fn new(size: Size) -> Self {
-        let layout = Layout::of(size);
+        let layout = Layout::of(size, Pixels::I420);
         // A row more than is shown: the converter takes whole rows, also where they start in the middle of one.
         let y = vec![16; layout.y_len + layout.y_stride];
         let u = vec![128; layout.c_len + layout.c_stride];
         Self { size, layout, v: u.clone(), y, u, band: Vec::new() }
     }
 
-    /// The console's size.
-    pub(super) fn size(&self) -> Size {
-        self.size
-    }
-
-    /// Where its planes are.
-    pub(super) fn layout(&self) -> Layout {
-        self.layout
-    }
-
-    /// Writes the planes one after the other; `out` has the layout's length.
-    pub(super) fn copy_to(&self, out: &mut [u8]) {
+    /// Writes the planes one after the other, as `pixels` says; `out` has the length of that layout.
+    pub(super) fn copy_to(&self, pixels: Pixels, out: &mut [u8]) {
         let Some((y, chroma)) = out.split_at_mut_checked(self.layout.y_len) else { return };
-        let Some((u, v)) = chroma.split_at_mut_checked(self.layout.c_len) else { return };
-        for (to, from) in [(y, &self.y), (u, &self.u), (v, &self.v)] {
-            if let Some(from) = from.get(..to.len()) {
-                to.copy_from_slice(from);
+        copy(y, &self.y);
+        match pixels {
+            Pixels::I420 => {
+                let Some((u, v)) = chroma.split_at_mut_checked(self.layout.c_len) else { return };
+                copy(u, &self.u);
+                copy(v, &self.v);
+            }
+            Pixels::Nv12 => {
+                let from = self.u.chunks_exact(self.layout.c_stride);
+                let from = from.zip(self.v.chunks_exact(self.layout.c_stride));
+                // A row of pairs has the stride of Y.
+                for (to, (u, v)) in chroma.chunks_exact_mut(self.layout.y_stride).zip(from) {
+                    for (pair, (u, v)) in to.as_chunks_mut().0.iter_mut().zip(u.iter().zip(v)) {
+                        *pair = [*u, *v];
+                    }
+                }
             }
         }
     }
@@ -174,6 +193,12 @@ impl Picture {
     }
 }
 
+fn copy(to: &mut [u8], from: &[u8]) {
+    if let Some(from) = from.get(..to.len()) {
+        to.copy_from_slice(from);
+    }
+}
+
 /// `len` bytes of a buffer; nothing if it has not so many, which whoever gets it then refuses.
 fn part_of(buffer: &mut [u8], at: usize, len: usize) -> &mut [u8] {
     buffer.get_mut(at..).and_then(|rest| rest.get_mut(..len)).unwrap_or_default()
@@ -220,9 +245,13 @@ mod tests {
             for part in parts.into_iter().filter(|part| part.area() > 0) {
                 picture.refresh(&mut scanout.reader().unwrap(), part).unwrap();
             }
-            let layout = picture.layout();
+            let layout = picture.layout;
             let mut planes = vec![0; layout.len()];
-            picture.copy_to(&mut planes);
+            picture.copy_to(Pixels::I420, &mut planes);
+            let nv12 = Layout::of(size, Pixels::Nv12);
+            let mut pairs = vec![0; nv12.len()];
+            picture.copy_to(Pixels::Nv12, &mut pairs);
+            prop_assert_eq!(&planes[..layout.y_len], &pairs[..nv12.y_len]);
             let pixel = |x: u32, y: u32| {
                 let at = (y.min(height - 1) * width + x.min(width - 1)) as usize * 4;
                 [0, 1, 2].map(|n| f64::from(bgrx[at + n]))
@@ -239,6 +268,8 @@ mod tests {
                     let four = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(i, j)| pixel(x * 2 + i, y * 2 + j));
                     let mean = [0, 1, 2].map(|n| four.iter().map(|p| p[n]).sum::<f64>() / 4.0);
                     let at = layout.y_len + y as usize * layout.c_stride + x as usize;
+                    let pair = nv12.y_len + y as usize * nv12.c_stride + x as usize * 2;
+                    prop_assert_eq!([planes[at], planes[at + layout.c_len]], [pairs[pair], pairs[pair + 1]]);
                     for (n, got) in [planes[at], planes[at + layout.c_len]].into_iter().enumerate() {
                         let off = f64::from(got) - expected(mean)[n + 1];
                         prop_assert!(off.abs() < 2.0, "chroma {n} of {x}, {y} is {off} off");

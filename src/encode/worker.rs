@@ -6,22 +6,23 @@ use tokio::sync::Notify;
 
 use super::encoder::Encoder;
 use super::gst::Element;
-use super::picture::Picture;
 use super::schedule::{Schedule, Turn};
+use super::shown::Shown;
 use super::{EncodeError, EncodedFrame, Item, Profile, lock};
-use crate::frame::{Region, Scanout, Size};
-use crate::hub::{Change, Console, Subscription};
+use crate::frame::{Region, Size};
+use crate::hub::{Change, Console, Release, Subscription};
 
 /// One console's picture, encoded once for all who want it in the same way.
 ///
-/// Two threads: one keeps the [`Picture`] up to date and lets the guest go on at once, the other encodes it when a
-/// viewer is ready. They share nothing but the picture and the schedule, and sleep while nothing happens.
+/// Two threads: one keeps what is [`Shown`] up to date and lets the guest go on at once, the other encodes it when a
+/// viewer is ready. They share nothing but that and the schedule, and sleep while nothing happens. Only an encoder that
+/// reads the guest's own buffer has the guest wait for it, and only if it starts at once.
 pub(super) struct Worker {
     console: Arc<Console>,
     profile: Profile,
     elements: Vec<Element>,
     /// INVARIANT: there is one if and only if the schedule shows something. Who needs both locks takes this first.
-    picture: Mutex<Option<Picture>>,
+    shown: Mutex<Option<Shown>>,
     state: Mutex<State>,
     /// For the encoding thread: the schedule has changed.
     work: Condvar,
@@ -35,6 +36,9 @@ struct State {
     schedule: Schedule<Item>,
     /// What changed since the last frame.
     damage: Region,
+    /// For an encoder that reads the guest's buffer: the guest waits for that.
+    /// INVARIANT: there is none while the encoding thread waits.
+    release: Option<Release>,
     stopped: bool,
 }
 
@@ -51,8 +55,8 @@ impl Worker {
             console: console.clone(),
             profile,
             elements,
-            picture: Mutex::new(None),
-            state: Mutex::new(State { schedule, damage: Region::new(), stopped: false }),
+            shown: Mutex::new(None),
+            state: Mutex::new(State { schedule, damage: Region::new(), release: None, stopped: false }),
             work: Condvar::new(),
             items: Notify::new(),
             changes: console.subscribe(),
@@ -131,19 +135,22 @@ impl Worker {
 
     /// Nobody must wait for frames that do not come. Unless the picture has no longer the size that failed.
     fn fail(&self, size: Option<Size>, error: EncodeError) {
-        let mut picture = lock(&self.picture);
-        let now = picture.as_ref().map(Picture::size);
+        let mut shown = lock(&self.shown);
+        let now = shown.as_ref().map(Shown::size);
         if size.is_some() && size != now {
             return;
         }
         tracing::warn!(console = %self.console.id(), error = %error, "console cannot be encoded");
-        self.tell(&mut picture, Item::Failed(Arc::new(error)));
+        self.tell(&mut shown, Item::Failed(Arc::new(error)));
     }
 
     /// There is no picture, but this.
-    fn tell(&self, picture: &mut Option<Picture>, item: Item) {
-        *picture = None;
-        lock(&self.state).schedule.tell(item);
+    fn tell(&self, shown: &mut Option<Shown>, item: Item) {
+        *shown = None;
+        let mut state = lock(&self.state);
+        state.release = None;
+        state.schedule.tell(item);
+        drop(state);
         self.items.notify_waiters();
     }
 
@@ -152,7 +159,7 @@ impl Worker {
     fn keep_picture(&self) {
         let mut size = None;
         if self.console.size().is_none() {
-            self.tell(&mut lock(&self.picture), Item::Blank);
+            self.tell(&mut lock(&self.shown), Item::Blank);
         }
         loop {
             while self.is_wanted() {
@@ -174,48 +181,41 @@ impl Worker {
 
     /// Brings the picture up to date. The console's size was `before`; gives what it is now.
     fn take_change(&self, change: Change, before: Option<Size>) -> Option<Size> {
-        let mut picture = lock(&self.picture);
+        let mut shown = lock(&self.shown);
         let Some(scanout) = change.scanout else {
-            self.tell(&mut picture, Item::Blank);
+            self.tell(&mut shown, Item::Blank);
             return None;
         };
         let size = scanout.size();
         let is_new = before != Some(size);
+        let ahead = !Encoder::may_import(&self.elements, &scanout);
         if is_new {
             let checked = Encoder::check_size(&self.elements, size);
-            *picture = checked.is_ok().then(|| Picture::new(size));
+            *shown = checked.is_ok().then(|| Shown::new(scanout.clone(), ahead));
             if let Err(error) = checked {
-                self.tell(&mut picture, Item::Failed(Arc::new(error)));
+                self.tell(&mut shown, Item::Failed(Arc::new(error)));
             }
         }
-        if let Some(picture) = picture.as_mut() {
-            self.refresh(picture, &scanout, &change.damage);
+        let Some(shown) = shown.as_mut() else { return Some(size) };
+        if ahead {
+            shown.read_ahead(true);
         }
-        // INVARIANT: the guest goes on as soon as its pixels are read, before anything that waits for a viewer.
-        drop(change.release);
-        if picture.is_some() {
-            let mut state = lock(&self.state);
-            state.damage.add_region(&change.damage);
-            if is_new {
-                state.schedule.show();
-            } else {
-                state.schedule.change();
-            }
-            drop(state);
-            self.work.notify_one();
-        }
-        Some(size)
-    }
-
-    /// Reads what changed. What cannot be read stays as it was: its memory may be gone because another scanout is
-    /// on its way.
-    fn refresh(&self, picture: &mut Picture, scanout: &Scanout, damage: &Region) {
-        let read = scanout.reader().map_err(Into::into).and_then(|mut reader| {
-            damage.rects().iter().try_for_each(|&rect| picture.refresh(&mut reader, rect))
-        });
-        if let Err(error) = read {
+        let read = shown.change(scanout, &change.damage).unwrap_or_else(|error| {
             tracing::debug!(console = %self.console.id(), error = %error, "picture cannot be read");
+            true
+        });
+        let mut state = lock(&self.state);
+        // INVARIANT: the guest goes on as soon as its pixels are read, before anything that waits for a viewer.
+        state.release = change.release.filter(|_| !read);
+        state.damage.add_region(&change.damage);
+        if is_new {
+            state.schedule.show();
+        } else {
+            state.schedule.change();
         }
+        drop(state);
+        self.work.notify_one();
+        Some(size)
     }
 
     /// The encoding thread.
@@ -225,8 +225,12 @@ impl Worker {
         while !state.stopped {
             let now = Instant::now();
             state = match state.schedule.turn(now) {
-                Turn::Wait => self.work.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner),
+                Turn::Wait => {
+                    state.release = None;
+                    self.work.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner)
+                }
                 Turn::WaitUntil(at) => {
+                    state.release = None;
                     let waited = self.work.wait_timeout(state, at.saturating_duration_since(now));
                     waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
                 }
@@ -237,14 +241,16 @@ impl Worker {
                 }
             };
         }
+        state.release = None;
     }
 
     fn encode_one(&self, encoder: &mut Encoder, key: bool) {
         let mut damage = Region::new();
-        let encoded = encoder.encode(&self.picture, key, || {
+        let encoded = encoder.encode(&self.shown, key, || {
             let mut state = lock(&self.state);
             state.schedule.pick_up();
             damage.add_region(&state.damage.take());
+            state.release.take()
         });
         let encoded = match encoded {
             Ok(Some(encoded)) => encoded,

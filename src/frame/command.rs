@@ -59,6 +59,14 @@ pub enum PointerButton {
 }
 
 impl PointerButton {
+    /// The button QEMU knows by this number, if there is one.
+    #[must_use]
+    pub fn from_qemu_number(number: u32) -> Option<Self> {
+        use PointerButton::{Extra, Left, Middle, Right, Side, WheelDown, WheelUp};
+        let all = [Left, Middle, Right, WheelUp, WheelDown, Side, Extra];
+        all.into_iter().find(|button| button.qemu_number() == number)
+    }
+
     /// The number QEMU knows the button by.
     #[must_use]
     pub fn qemu_number(self) -> u32 {

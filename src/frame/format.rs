@@ -110,6 +110,12 @@ impl PixelFormat {
         TABLE.iter().find(|row| row.format == self).map_or(0, |row| row.fourcc)
     }
 
+    /// Pixman's code, if it has one.
+    #[must_use]
+    pub fn pixman(self) -> Option<u32> {
+        TABLE.iter().find(|row| row.format == self)?.pixman
+    }
+
     /// GStreamer's name of it, if it has one.
     #[must_use]
     pub fn gst_name(self) -> Option<&'static str> {
@@ -179,6 +185,13 @@ impl PixelFormat {
                 long_words(source, bgrx, |v| [ten(v >> 20), ten(v >> 10), ten(v)]);
             }
         }
+    }
+}
+
+/// The four letters of its DRM fourcc, such as `XR24`.
+impl std::fmt::Display for PixelFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.fourcc().to_le_bytes().into_iter().try_for_each(|letter| write!(f, "{}", char::from(letter)))
     }
 }
 
@@ -266,6 +279,7 @@ mod tests {
     fn codes_are_unambiguous() {
         for Row { format, pixman, fourcc, .. } in TABLE {
             assert_eq!(PixelFormat::from_fourcc(fourcc), Some(format));
+            assert_eq!((format.pixman(), format.fourcc()), (pixman, fourcc));
             assert_eq!(format.fourcc(), fourcc);
             if let Some(pixman) = pixman {
                 assert_eq!(PixelFormat::from_pixman(pixman), Some(format));

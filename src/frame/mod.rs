@@ -18,7 +18,7 @@ pub use format::PixelFormat;
 pub use gpu::{DmabufReads, ReadPath};
 pub use reader::ScanoutReader;
 pub use region::{Rect, Region, Size};
-pub use scanout::{MemoryKind, Scanout, ScanoutError, ScanoutInfo};
+pub use scanout::{MemoryKind, Scanout, ScanoutError, ScanoutInfo, SharedMemory};
 
 /// The number of a console, as in `/org/qemu/Display1/Console_N`: one display head of the guest.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -65,6 +65,17 @@ pub enum MemoryKind {
     },
 }
 
+/// Memory that QEMU shares, with the picture in it: checked against the file's size when it was given.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedMemory<'a> {
+    /// The file.
+    pub fd: &'a OwnedFd,
+    /// Bytes from the start of the file to the picture's first row.
+    pub offset: u32,
+    /// Bytes from one row to the next.
+    pub stride: u32,
+}
+
 /// Why a scanout was refused or could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanoutError {
@@ -219,6 +230,17 @@ impl Scanout {
     pub fn as_dmabuf(&self) -> Option<&Dmabuf> {
         match &self.memory {
             Memory::Dmabuf { dmabuf, .. } => Some(dmabuf),
+            _ => None,
+        }
+    }
+
+    /// QEMU's memory, if its pixels are in some that it shares.
+    #[must_use]
+    pub fn as_shared(&self) -> Option<SharedMemory<'_>> {
+        match &self.memory {
+            Memory::Shared { fd, offset, stride } => {
+                Some(SharedMemory { fd, offset: *offset, stride: *stride })
+            }
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use async_channel::{Receiver, Sender};
 use tokio::sync::watch;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mail, Mailbox};
 use super::{CursorState, Release, lock};
 use crate::frame::{ConsoleId, Rect, Region, Scanout, ScanoutInfo, Size};
 
@@ -41,6 +41,8 @@ pub struct Change {
     pub damage: Region,
     /// Keep it while the change is being read, no longer: the guest waits for it.
     pub release: Option<Release>,
+    /// Earlier changes that are part of this one because the reader was busy when it came.
+    pub missed: u64,
 }
 
 impl Console {
@@ -158,7 +160,8 @@ impl Subscription {
         let mut screen = lock(&self.console.screen);
         let scanout = screen.scanout.clone();
         let mail = screen.readers.get_mut(&self.id)?.mailbox.take()?;
-        Some(Change { scanout, replaced: mail.replaced, damage: mail.damage, release: mail.release })
+        let Mail { replaced, damage, release, missed } = mail;
+        Some(Change { scanout, replaced, damage, release, missed })
     }
 
     /// Says that the reader does not take what is there now: the guest does not wait for it.

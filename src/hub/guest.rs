@@ -21,6 +21,16 @@ impl Guest {
     pub fn is_absolute(&self) -> bool {
         self.consoles.values().any(|console| console.absolute)
     }
+
+    /// Its UUID in the usual form, of 32 hexadecimal digits and four dashes.
+    #[must_use]
+    pub fn uuid_text(&self) -> String {
+        let mut text = format!("{:032x}", u128::from_be_bytes(self.uuid));
+        for at in [20, 16, 12, 8] {
+            text.insert(at, '-');
+        }
+        text
+    }
 }
 
 /// What is known of one console besides its picture.
@@ -67,4 +77,17 @@ pub struct CursorState {
     pub shape: Option<Cursor>,
     /// The place, and whether it shows.
     pub pointer: Pointer,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_has_four_dashes() {
+        let uuid = std::array::from_fn(|n| n as u8 * 0x11);
+        let guest = Guest { uuid, ..Guest::default() };
+        assert_eq!(guest.uuid_text(), "00112233-4455-6677-8899-aabbccddeeff");
+        assert_eq!(Guest::default().uuid_text(), "00000000-0000-0000-0000-000000000000");
+    }
 }

@@ -8,6 +8,7 @@ pub(super) struct Mailbox {
     damage: Region,
     release: Option<Release>,
     waiting: bool,
+    missed: u64,
 }
 
 /// What a reader finds in its mailbox.
@@ -19,6 +20,8 @@ pub(super) struct Mail {
     pub(super) damage: Region,
     /// To be dropped when the change has been read.
     pub(super) release: Option<Release>,
+    /// Changes that came while another one lay here already and the reader was busy.
+    pub(super) missed: u64,
 }
 
 impl Mailbox {
@@ -31,6 +34,9 @@ impl Mailbox {
 
     /// A part of the picture changed. A reader that waits gets to hold the frame, one that is busy does not.
     pub(super) fn damage(&mut self, rect: Rect, release: Option<&Release>) {
+        if !self.waiting && !self.damage.is_empty() {
+            self.missed = self.missed.saturating_add(1);
+        }
         self.damage.add(rect);
         self.release = release.filter(|_| self.waiting).cloned();
     }
@@ -57,6 +63,7 @@ impl Mailbox {
             replaced: std::mem::take(&mut self.replaced),
             damage: self.damage.take(),
             release: self.release.take(),
+            missed: std::mem::take(&mut self.missed),
         })
     }
 }
@@ -83,7 +90,8 @@ mod tests {
         assert_eq!(ready(queue.returned()), Some(1), "the guest waits for a busy reader");
         mailbox.damage(Rect::new(500, 500, 8, 8), Some(&queue.release(2)));
         assert_eq!(ready(queue.returned()), Some(2));
-        assert_eq!(mailbox.take().unwrap().damage.area(), 128);
+        let mail = mailbox.take().unwrap();
+        assert_eq!((mail.damage.area(), mail.missed), (128, 1));
         assert!(mailbox.take().is_none());
     }
 

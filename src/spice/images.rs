@@ -58,7 +58,7 @@ mod tests {
     fn change(size: Size, damage: Region) -> (Vec<u8>, Change) {
         let bytes: Vec<u8> = (0..size.area() * 4).map(|n| (n / 7) as u8).collect();
         let scanout = Scanout::owned(size.width, size.height, size.width * 4, 0x2002_0888, &bytes).unwrap();
-        (bytes, Change { scanout: Some(Arc::new(scanout)), replaced: true, damage, release: None })
+        (bytes, Change { scanout: Some(Arc::new(scanout)), replaced: true, damage, release: None, missed: 0 })
     }
 
     fn pixels(data: &ImageData, at: Rect) -> Vec<u8> {

@@ -83,6 +83,17 @@ impl Stream {
     }
 }
 
+impl Peer {
+    /// What the connection is made of, in a word.
+    #[must_use]
+    pub fn transport(&self) -> &'static str {
+        match self {
+            Self::Network(_) => "tcp",
+            Self::Local => "unix",
+        }
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

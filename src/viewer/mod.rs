@@ -1,7 +1,9 @@
-//! What each viewer gets: decided here from plain facts, carried out elsewhere.
+//! What each viewer gets: decided here from plain facts, carried out elsewhere, and written down in the [`Roster`].
 
 mod decide;
+mod roster;
 mod sharpen;
 
 pub use decide::{Abilities, Delivery, Reason, VideoPolicy, decide};
+pub use roster::{Roster, Seat, ViewerInfo};
 pub use sharpen::Sharpen;

@@ -27,9 +27,12 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
 
 import argparse
 import ctypes
+import fcntl
 import json
+import mmap
 import os
 import shlex
+import struct
 import sys
 import time
 
@@ -41,13 +44,16 @@ gi.require_version("Gst", "1.0")
 gi.require_version("SpiceClientGLib", "2.0")
 from gi.repository import GLib, GObject, Gst, SpiceClientGLib as Spice  # noqa: E402
 
+DMA_BUF_IOCTL_SYNC, SYNC_READ, SYNC_END = 0x40086200, 1, 4  # linux/dma-buf.h
+BLUE_FIRST = {b"XR24", b"AR24"}  # DRM's names of the formats whose bytes are blue, green, red, …
+RED_FIRST = {b"XB24", b"AB24"}  # … and of those whose are red, green, blue
 BUTTONS = {1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 6: 32, 7: 64}  # SPICE's mask of each button
 
 
 class Client:
     """One session: what came in on its channels, and what can be done with them."""
 
-    def __init__(self, uri, password=None, limit=20.0, tolerance=40):
+    def __init__(self, uri, password=None, limit=20.0, tolerance=40, dmabufs=False):
         self.limit = limit
         self.tolerance = tolerance
         self.started = time.monotonic()
@@ -64,7 +70,8 @@ class Client:
         self.session = Spice.Session()
         self.session.props.uri = uri
         self.session.props.enable_audio = False
-        self.session.props.gl_scanout = False  # a client without a window can show no dmabuf
+        self.session.props.gl_scanout = dmabufs
+        self.draws = 0  # of dmabufs
         if password is not None:
             self.session.props.password = password
         # The library's own `connect` hides GObject's.
@@ -90,6 +97,7 @@ class Client:
             listen("display-invalidate", self._invalidate)
             listen("display-mark", self._mark)
             listen("notify::monitors", self._monitors)
+            listen("gl-draw", self._gl_draw)
         elif name == "cursor":
             listen("cursor-set", self._cursor_set)
             listen("cursor-hide", self._cursor_hide)
@@ -123,6 +131,15 @@ class Client:
 
     def _invalidate(self, *_rectangle):
         self._change()
+
+    def _gl_draw(self, channel, *_rectangle):
+        """Looks at the guest's own buffer, as a client with a window would import it."""
+        scanout = channel.get_gl_scanout()
+        self.pixels = read_dmabuf(scanout)
+        self.marked = True
+        self.draws += 1
+        self._change()
+        channel.gl_draw_done()
 
     def _change(self):
         self.changes += 1
@@ -259,7 +276,8 @@ class Client:
     def stats(self):
         first = self.first_picture_at and round((self.first_picture_at - self.started) * 1000)
         size = self.pixels is not None and [self.shown.shape[1], self.shown.shape[0]]
-        return {"events": self.events, "size": size, "marked": self.marked, "changes": self.changes, "first_picture_ms": first,
+        return {"events": self.events, "size": size, "marked": self.marked, "changes": self.changes,
+                "dmabuf_draws": self.draws, "first_picture_ms": first,
                 "bytes": {name: channel.props.total_read_bytes for name, channel in self.channels.items()}}
 
     def run(self, line):
@@ -270,6 +288,26 @@ class Client:
             return {"ok": True} | (method(*words[1:]) or {})
         except Exception as error:  # whatever it is, the test that asked has to hear of it
             return {"ok": False, "error": f"{line}: {type(error).__name__}: {error}"}
+
+
+def read_dmabuf(scanout):
+    """A copy of a dmabuf's picture: rows from the top, of blue, green, red, and a byte more."""
+    size = scanout.stride * scanout.height
+    fcntl.ioctl(scanout.fd, DMA_BUF_IOCTL_SYNC, struct.pack("Q", SYNC_READ))
+    try:
+        with mmap.mmap(scanout.fd, size, mmap.MAP_SHARED, mmap.PROT_READ) as memory:
+            pixels = numpy.frombuffer(memory[:], numpy.uint8)
+    finally:
+        fcntl.ioctl(scanout.fd, DMA_BUF_IOCTL_SYNC, struct.pack("Q", SYNC_READ | SYNC_END))
+    pixels = pixels.reshape(scanout.height, scanout.stride // 4, 4)[:, :scanout.width]
+    if scanout.y0top:  # QEMU's word for: the first row is the bottom one
+        pixels = pixels[::-1]
+    fourcc = struct.pack("<I", scanout.format)
+    if fourcc in RED_FIRST:
+        return pixels[..., [2, 1, 0, 3]]
+    if fourcc in BLUE_FIRST:
+        return pixels
+    raise ValueError(f"a dmabuf of format {fourcc}")
 
 
 def first_monitor(channel):
@@ -307,6 +345,7 @@ def main():
     parser.add_argument("--limit", type=float, default=20, help="seconds a command may wait")
     parser.add_argument("--tolerance", type=int, default=40, help="how far wait-colour may be off, per colour")
     parser.add_argument("--images-only", action="store_true", help="be a client that can decode no video")
+    parser.add_argument("--dmabufs", action="store_true", help="be a client that imports dmabufs")
     arguments = parser.parse_args()
 
     # With SPICE_DEBUG=1 the library talks on standard output: that goes to the log, answers do not.
@@ -315,7 +354,7 @@ def main():
     Gst.init(None)
     if arguments.images_only:
         without_video_decoders()
-    client = Client(arguments.uri, arguments.password, arguments.limit, arguments.tolerance)
+    client = Client(arguments.uri, arguments.password, arguments.limit, arguments.tolerance, arguments.dmabufs)
     failed = False
 
     def answer(line):

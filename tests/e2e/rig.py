@@ -97,6 +97,12 @@ class Rig:
         self.own.append(client)
         return client
 
+    def dbus_viewer(self, bus, *options):
+        """A scripted D-Bus viewer, connecting."""
+        client = Client(bus.address, options, self.fresh("dbus-viewer", ".log"), script="dbus_viewer.py")
+        self.own.append(client)
+        return client
+
     def bus(self):
         """A D-Bus daemon of this test alone."""
         bus = Bus(self.artifacts)
@@ -245,13 +251,13 @@ class Peer:
 
 
 class Client:
-    """tests/clients/spice_client.py in a process of its own. Call it with a command line."""
+    """A program of tests/clients in a process of its own. Call it with a command line."""
 
-    def __init__(self, uri, options, log_path):
+    def __init__(self, uri, options, log_path, script="spice_client.py"):
         self.log_path = log_path
         with open(log_path, "w") as log:
             self.process = subprocess.Popen(
-                ["/usr/bin/python3", ROOT / "tests/clients/spice_client.py", uri, *options],
+                ["/usr/bin/python3", ROOT / "tests/clients" / script, uri, *options],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                 env={**os.environ, "SPICE_DEBUG": "1"})
 

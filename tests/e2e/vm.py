@@ -14,14 +14,16 @@ import time
 from pathlib import Path
 
 BOOT_LIMIT = 120  # seconds; a boot takes about 10 on an idle machine, without KVM
+CONNECT_LIMIT = 20  # seconds for a socket to come up
 STAGE_LIMIT = 20  # seconds for the stage to answer a command
+EMULATED = ("-accel", "tcg", "-cpu", "max", "-m", "512")
 
 
 class Qmp:
     """One QMP connection. Events are skipped."""
 
-    def __init__(self, path):
-        self.socket = connect(path)
+    def __init__(self, path, limit=CONNECT_LIMIT):
+        self.socket = connect(path, limit)
         self.lines = self.socket.makefile("r")
         self.lines.readline()
         self("qmp_capabilities")
@@ -44,12 +46,14 @@ class Qmp:
 class Vm:
     """A running QEMU with the guest in it.
 
-    `display` is QEMU's `-display` argument; `extra` are more arguments. `folder` holds the sockets
+    `display` is QEMU's `-display` argument, `gpu` the device it shows, `machine` what runs it; `extra` are
+    more arguments. `folder` holds the sockets
     and logs: `qmp.sock` is left free for the program under test, the rig has its own.
     """
 
     def __init__(self, folder, guest, qemu="qemu-system-x86_64", display="dbus,p2p=yes", tablet=True,
-                 extra=(), stage="picture", size=(1280, 720), env=None):
+                 extra=(), stage="picture", size=(1280, 720), env=None, gpu="virtio-gpu-pci", machine=EMULATED,
+                 boot_limit=BOOT_LIMIT):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.qmp_path = self.folder / "qmp.sock"
@@ -57,11 +61,11 @@ class Vm:
         self.tablet = tablet
         self.stage_text = b""
         width, height = size
-        devices = ["-device", f"virtio-gpu-pci,xres={width},yres={height}"]
+        devices = ["-device", f"{gpu},xres={width},yres={height}"]
         if tablet:
             devices += ["-device", "virtio-tablet-pci"]
         command = [
-            qemu, "-accel", "tcg", "-cpu", "max", "-m", "512", "-nodefaults", "-no-user-config", "-nic", "none",
+            qemu, *machine, "-nodefaults", "-no-user-config", "-nic", "none",
             "-vga", "none", *devices,
             "-kernel", f"{guest}/vmlinuz", "-initrd", f"{guest}/initrd.gz",
             "-append", f"console=ttyS0 quiet loglevel=3 stage={stage}",
@@ -79,9 +83,9 @@ class Vm:
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                         env={**os.environ, **(env or {})})
         try:
-            self.qmp = Qmp(self.folder / "rig.sock")
+            self.qmp = Qmp(self.folder / "rig.sock", boot_limit)
             self.serial = connect(self.folder / "serial.sock")
-            self._until(rb"stage: ready", BOOT_LIMIT)
+            self._until(rb"stage: ready", boot_limit)
         except BaseException as error:
             self.stop()
             text = (self.folder / "qemu.log").read_text().strip()
@@ -163,7 +167,7 @@ class Vm:
         self.stage_text += data
 
 
-def connect(path, limit=20):
+def connect(path, limit=CONNECT_LIMIT):
     """Connects to a unix socket, waiting for it to come up."""
     deadline = time.monotonic() + limit
     while True:

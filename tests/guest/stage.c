@@ -5,8 +5,11 @@
 //   picture                  the resting picture: colours, gradients, text; the same pixels every time
 //   fill RRGGBB              the whole screen in one colour
 //   mode W H                 another resolution, showing the picture
+//   off                      switches the screen off, until the next `mode`
 //   animate FRAMES PERIOD    flips FRAMES moving frames, one each PERIOD ms (0: as fast as it goes), and
 //                            ends on the picture; answers at once, `stop` ends it earlier
+//   flips FRAMES             flips between two frames FRAMES times, as fast as it goes, and ends on the picture;
+//                            prints `stage: flips FRAMES MS`
 //   stop                     ends an animation, a blinking or a reacting patch
 //   blink TIMES PERIOD       a patch in the top left corner changes its shade of grey
 //   react                    … and now it changes at each key press
@@ -216,6 +219,11 @@ static bool set_mode(void) {
     return done;
 }
 
+static bool switch_off(void) {
+    struct drm_mode_crtc set = {.crtc_id = crtc};
+    return ioctl(drm, DRM_IOCTL_MODE_SETCRTC, &set) == 0;
+}
+
 static bool need_screen(void) {
     return open_screen() && (screens[0].pixels || set_mode());
 }
@@ -399,6 +407,19 @@ static void read_input(struct input *input) {
     }
 }
 
+// How long the screen takes for so many flips: of frames drawn before, the guest's own drawing does not count.
+static bool time_flips(long count) {
+    draw_frame(&screens[0], 1);
+    draw_frame(&screens[1], 17);
+    int64_t began = now_ms();
+    for (long i = 0; i < count; i++)
+        if (!flip())
+            return false;
+    printf("stage: flips %ld %lld\n", count, (long long)(now_ms() - began));
+    draw_picture(&screens[1 - shown]);
+    return flip();
+}
+
 static void print_leds(void) {
     uint8_t lit = 0;
     for (unsigned i = 0; i < input_count; i++) {
@@ -424,6 +445,7 @@ static bool show_cursor(const char *kind, int x, int y) {
 
 static bool run(const char *command) {
     unsigned colour, width, height;
+    long count;
     int x, y;
     char word[16];
     if (sscanf(command, "events %15s", word) == 1)
@@ -459,8 +481,12 @@ static bool run(const char *command) {
             return false;
         return show_picture(), true;
     }
+    if (strcmp(command, "off") == 0)
+        return switch_off();
     if (sscanf(command, "animate %ld %d", &frames_left, &period_ms) == 2)
         return frame = 0, due_ms = now_ms(), true;
+    if (sscanf(command, "flips %ld", &count) == 1)
+        return frames_left = blinks_left = 0, time_flips(count);
     if (sscanf(command, "blink %ld %d", &blinks_left, &period_ms) == 2)
         return due_ms = now_ms(), true;
     if (strcmp(command, "react") == 0)

@@ -10,6 +10,10 @@
 )]
 
 mod gpu;
+mod presence;
+mod private_bus;
 mod real_qemu;
+mod relay;
 mod scripted_qemu;
+mod scripted_viewer;
 mod source;

@@ -6,11 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use qemu_spice::admin::{Bus, Presence};
 use qemu_spice::frame::{ConsoleId, DmabufReads, GuestCommand};
 use qemu_spice::hub::Hub;
+use qemu_spice::relay::Relay;
 use qemu_spice::source::{Attach, Ended, Source};
+use qemu_spice::sys::FileId;
+use qemu_spice::viewer::Roster;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::private_bus::PrivateBus;
 
 /// TCG on a busy machine: QEMU needs seconds to get to its BIOS.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -164,18 +170,8 @@ async fn over_qmp_the_picture_is_the_one_qemu_has() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_bus_the_picture_is_the_one_qemu_has() {
-    let dir = tempfile::tempdir().unwrap();
-    let address = format!("unix:path={}", dir.path().join("bus").display());
-    let bus = Command::new("dbus-daemon")
-        .args(["--session", "--nofork", "--print-address", &format!("--address={address}")])
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut bus = match bus {
-        Ok(bus) => bus,
-        Err(error) => return eprintln!("skipped: no dbus-daemon ({error})"),
-    };
-    let mut line = String::new();
-    BufReader::new(bus.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let Some(bus) = PrivateBus::start() else { return };
+    let address = bus.address.clone();
 
     // Nobody is there, and nobody is waited for.
     let (_commands, receiver) = mpsc::channel(16);
@@ -204,8 +200,47 @@ async fn on_a_bus_the_picture_is_the_one_qemu_has() {
     }
     cancel.cancel();
     assert_eq!(running.await.unwrap().unwrap(), Ended::Cancelled);
-    bus.kill().unwrap();
-    bus.wait().unwrap();
+}
+
+/// QEMU's one peer-to-peer connection, shared: the display offered again is one that we can attach to ourselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn offered_again_the_picture_is_the_one_qemu_has() {
+    let Some(bus) = PrivateBus::start() else { return };
+    let Some(qemu) = RealQemu::start("dbus,p2p=yes", &[], &[]) else { return };
+    let (hub, roster, end) = (Hub::default(), Roster::default(), CancellationToken::new());
+    let (commands, receiver) = mpsc::channel(16);
+    let source_of_all = source(Attach::Qmp(qemu.qmp_path()), true);
+    let running = tokio::spawn(source_of_all.run(hub.clone(), receiver, end.clone()));
+    let relay = Relay::new(hub.clone(), roster.clone(), true, commands, end.clone());
+    let presence =
+        Presence { bus: Bus::Address(bus.address.clone()), hub: hub.clone(), roster: roster.clone(), relay };
+    let connection = presence.connect().await.unwrap();
+    let present = tokio::spawn(async move { match presence.keep(Some(connection)).await {} });
+    wait_for_the_same_text(&qemu, &hub).await;
+
+    let mut viewers = Vec::new();
+    for _ in 0..2 {
+        let viewer = Hub::default();
+        let (commands, receiver) = mpsc::channel(16);
+        let mut again = source(Attach::Bus(bus.address.clone()), true);
+        again.bus_name = "org.qemu.spice".into();
+        tokio::spawn(again.run(viewer.clone(), receiver, end.clone()));
+        viewers.push((viewer, commands));
+    }
+    for (viewer, _) in &viewers {
+        wait_for_the_same_text(&qemu, viewer).await;
+        assert_eq!(viewer.guest().borrow().name, "first");
+        // The very memory that QEMU has: nothing was copied on the way.
+        let file = |hub: &Hub| {
+            let shown = hub.console(ConsoleId(0)).unwrap().shown().unwrap();
+            shown.as_shared().map(|memory| FileId::of(memory.fd).unwrap())
+        };
+        assert_eq!(file(viewer), file(&hub));
+    }
+    assert_eq!(roster.snapshot().len(), 2);
+    end.cancel();
+    present.abort();
+    running.await.unwrap().unwrap();
 }
 
 /// Every method and property that we use is there, with the types we use.
@@ -218,7 +253,7 @@ async fn has_what_our_interface_file_says(address: &str) {
         theirs.extend(members(&xml.body().deserialize::<String>().unwrap()));
     }
     let ours = members(include_str!("../../dbus-interfaces/org.qemu.Display1.xml"));
-    assert_eq!(ours.len(), 13);
+    assert_eq!(ours.len(), 23);
     for member in ours {
         assert!(theirs.contains(&member), "QEMU has no {member}");
     }

@@ -3,6 +3,7 @@ use gstreamer::glib;
 use gstreamer::prelude::*;
 
 use super::PipelineError;
+use crate::encode::picture::Pixels;
 
 /// The bytes a picture may need while it moves, in kbit/s. Far above a desktop's, so that it only bounds films.
 const MAX_KBITS: u32 = 20_000;
@@ -15,8 +16,18 @@ const X264_RATE_FACTOR: u32 = 22;
 /// be good: 42 dB of the same desktop.
 const OPENH264_QUANTIZERS: [u32; 2] = [18, 24];
 
+/// The quantizer of hardware encoders, for every frame: the first is as good as the last, and no idea of a frame rate
+/// that a screen does not have makes an encoder hold back bits or frames. What x264's rate factor comes to.
+const QUANTIZER: u32 = 22;
+
 /// A key frame comes when it is asked for; x264 takes this for never.
 const NEVER: u32 = 1 << 30;
+
+/// The most frames between key frames that Intel's libraries can be told: 16 bits.
+const INTEL_NEVER: u32 = 0xffff;
+
+/// The most that GStreamer's VA-API encoders can be told.
+const VA_NEVER: u32 = 1024;
 
 /// The most threads one encoder gets. Each is a slice, and each slice costs a little at its edge.
 const MAX_THREADS: usize = 4;
@@ -24,47 +35,166 @@ const MAX_THREADS: usize = 4;
 /// An H.264 encoder of GStreamer.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Element {
+    /// VA-API: Intel, AMD.
+    Va,
+    /// VA-API's low power encoder, the only one of some Intel GPUs.
+    VaLowPower,
+    /// NVIDIA's NVENC.
+    Nv,
+    /// Intel Quick Sync.
+    Qsv,
+    /// Intel Media SDK, its predecessor.
+    Msdk,
+    /// Video4Linux: the encoders of small boards.
+    V4l2,
     /// libx264.
     X264,
     /// Cisco's OpenH264.
     OpenH264,
+    /// `x264enc`, as if it were a device.
+    #[cfg(test)]
+    StandIn {
+        /// It reads the guest's buffer itself.
+        imports: bool,
+        /// It breaks after so many frames.
+        breaks_after: Option<i32>,
+    },
 }
 
+/// What an encoder runs on.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Kind {
+    /// A GPU or another device.
+    Hardware,
+    /// The CPU.
+    Software,
+}
+
+/// What is to be known of an encoder but its settings.
+struct Row {
+    name: &'static str,
+    plugin: &'static str,
+    package: &'static str,
+    /// What its plugin looks for on the machine, and has no encoder without.
+    device: Option<&'static str>,
+    pixels: Pixels,
+    import: Option<Import>,
+}
+
+/// How an encoder gets to read the guest's own buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Import {
+    /// The elements before it that convert. The last can turn the picture over.
+    pub(super) chain: &'static [&'static str],
+    /// The feature of the caps for the buffer; nothing for memory that is mapped, which only tests do.
+    pub(super) feature: &'static str,
+    /// Caps of what the encoder gets then.
+    pub(super) output: &'static str,
+    /// Whether the chain can cut out a part.
+    pub(super) crops: bool,
+}
+
+/// Whatever way a VA-API surface takes, its colours must be those that viewers are told.
+const VA_IMPORT: Import = Import {
+    chain: &["vapostproc"],
+    feature: "memory:DMABuf",
+    output: "video/x-raw(memory:VAMemory),format=NV12,colorimetry=bt709",
+    crops: true,
+};
+
+#[cfg(test)]
+const MAPPING: Import = Import {
+    chain: &["videoconvert", "videoflip"],
+    feature: "",
+    output: "video/x-raw,format=I420,colorimetry=bt709",
+    crops: false,
+};
+
+const VA: Row = Row {
+    name: "vah264enc",
+    plugin: "va",
+    package: "gstreamer1.0-plugins-bad",
+    device: Some("a GPU in /dev/dri and its VA-API driver (mesa-va-drivers or intel-media-va-driver)"),
+    pixels: Pixels::Nv12,
+    import: Some(VA_IMPORT),
+};
+
+const QSV: Row = Row {
+    name: "qsvh264enc",
+    plugin: "qsv",
+    device: Some("an Intel GPU in /dev/dri and its oneVPL library (libmfx-gen1.2)"),
+    ..VA
+};
+
+const NV: Row = Row {
+    name: "nvh264enc",
+    plugin: "nvcodec",
+    device: Some("an NVIDIA GPU and its driver (libnvidia-encode1)"),
+    import: None, // CUDA takes no dmabuf
+    ..VA
+};
+
+const X264: Row = Row {
+    name: "x264enc",
+    plugin: "x264",
+    package: "gstreamer1.0-plugins-ugly",
+    device: None,
+    pixels: Pixels::I420,
+    import: None,
+};
+
 impl Element {
-    /// All, the best first.
-    pub const ALL: [Self; 2] = [Self::X264, Self::OpenH264];
+    /// All, the best first: hardware, then software.
+    pub const ALL: [Self; 8] =
+        [Self::Va, Self::VaLowPower, Self::Nv, Self::Qsv, Self::Msdk, Self::V4l2, Self::X264, Self::OpenH264];
 
     /// GStreamer's name.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::X264 => "x264enc",
-            Self::OpenH264 => "openh264enc",
-        }
+        self.row().name
+    }
+
+    /// GStreamer's plugin that it is in.
+    #[must_use]
+    pub fn plugin(self) -> &'static str {
+        self.row().plugin
     }
 
     /// The Debian package it is in.
     #[must_use]
     pub fn package(self) -> &'static str {
-        match self {
-            Self::X264 => "gstreamer1.0-plugins-ugly",
-            Self::OpenH264 => "gstreamer1.0-plugins-bad",
-        }
+        self.row().package
     }
 
-    /// Whether GStreamer knows it.
+    /// What it runs on.
     #[must_use]
-    pub fn is_installed(self) -> bool {
-        gst::ElementFactory::find(self.name()).is_some()
+    pub fn kind(self) -> Kind {
+        if self.row().device.is_some() { Kind::Hardware } else { Kind::Software }
     }
 
-    /// The largest side and the most pixels of a picture that it takes.
+    /// What the machine must have for it, if that is more than GStreamer.
+    #[must_use]
+    pub fn device(self) -> Option<&'static str> {
+        self.row().device
+    }
+
+    /// The largest side and the most pixels of a picture that it takes. What a device does not take, it will tell.
     #[must_use]
     pub fn limits(self) -> (u32, u64) {
         match self {
-            Self::X264 => (4096, 4096 * 4096),
             Self::OpenH264 => (4096, 36_864 * 256), // level 5.2, the last it knows
+            _ => (4096, 4096 * 4096),
         }
+    }
+
+    /// How the pixels lie in memory that it takes best.
+    pub(in crate::encode) fn pixels(self) -> Pixels {
+        self.row().pixels
+    }
+
+    /// How it reads the guest's own buffer, if it can.
+    pub(super) fn import(self) -> Option<Import> {
+        self.row().import
     }
 
     /// Makes one, set up to give each picture out before it takes the next, for a screen's content.
@@ -72,32 +202,111 @@ impl Element {
         let failed = |reason: String| PipelineError { element: self.name(), reason };
         let element = gst::ElementFactory::make(self.name()).build().map_err(|e| failed(e.to_string()))?;
         for (name, value) in self.settings() {
-            let pspec = element.find_property(name).ok_or_else(|| failed(format!("no property {name}")))?;
-            let value = glib::Value::deserialize_with_pspec(&value, &pspec)
-                .map_err(|_| failed(format!("{name} cannot be {value}")))?;
-            element.set_property_from_value(name, &value);
+            match set(&element, name, &value) {
+                // A device's encoder has what the device has, which changes from one GPU and version to the next.
+                // What matters of it shows in what comes out, which is checked.
+                Err(reason) if self.kind() == Kind::Hardware => {
+                    tracing::debug!(element = self.name(), reason, "setting left out");
+                }
+                Err(reason) => return Err(failed(reason)),
+                Ok(()) => {}
+            }
         }
         Ok(element)
     }
 
+    fn row(self) -> Row {
+        match self {
+            Self::Va => VA,
+            Self::VaLowPower => Row { name: "vah264lpenc", ..VA },
+            Self::Nv => NV,
+            Self::Qsv => QSV,
+            Self::Msdk => Row {
+                name: "msdkh264enc",
+                plugin: "msdk",
+                device: Some("an Intel GPU in /dev/dri and its Media SDK library (libmfx1)"),
+                ..VA
+            },
+            Self::V4l2 => Row {
+                name: "v4l2h264enc",
+                plugin: "video4linux2",
+                package: "gstreamer1.0-plugins-good",
+                device: Some("a Video4Linux encoder in /dev/video*"),
+                import: None, // which formats it imports differs from one board to the next
+                ..VA
+            },
+            Self::X264 => X264,
+            Self::OpenH264 => {
+                Row { name: "openh264enc", plugin: "openh264", package: "gstreamer1.0-plugins-bad", ..X264 }
+            }
+            #[cfg(test)]
+            Self::StandIn { imports, .. } => Row { import: imports.then_some(MAPPING), ..X264 },
+        }
+    }
+
+    /// Properties and their values. Of several values with `|` between them, the first that the property can have.
     fn settings(self) -> Vec<(&'static str, String)> {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS));
         match self {
-            Self::X264 => vec![
-                ("tune", "zerolatency".into()),
-                ("speed-preset", "ultrafast".into()),
-                ("pass", "qual".into()),
-                ("quantizer", X264_RATE_FACTOR.to_string()),
+            Self::Va | Self::VaLowPower => vec![
+                ("rate-control", "cqp|icq|qvbr|cbr".into()),
+                ("qpi", QUANTIZER.to_string()),
+                ("qpp", QUANTIZER.to_string()),
                 ("bitrate", MAX_KBITS.to_string()),
-                ("vbv-buf-capacity", "600".into()),
-                ("key-int-max", NEVER.to_string()),
-                ("bframes", "0".into()),
-                ("sliced-threads", "true".into()),
-                ("threads", threads.to_string()),
-                ("byte-stream", "true".into()),
+                ("key-int-max", VA_NEVER.to_string()),
+                ("b-frames", "0".into()),
+                ("ref-frames", "1".into()),
+                ("target-usage", "7".into()),
                 ("aud", "false".into()),
-                ("option-string", "scenecut=0".into()),
+                ("cc-insert", "false".into()),
             ],
+            Self::Nv => vec![
+                ("preset", "low-latency-hq|p3|default".into()),
+                ("tune", "ultra-low-latency".into()),
+                ("rc-mode", "constqp".into()),
+                ("qp-const", QUANTIZER.to_string()),
+                ("qp-const-i", QUANTIZER.to_string()),
+                ("qp-const-p", QUANTIZER.to_string()),
+                ("gop-size", "-1".into()),
+                ("bframes", "0".into()),
+                ("rc-lookahead", "0".into()),
+                ("zerolatency", "true".into()),
+                ("aud", "false".into()),
+                ("repeat-sequence-header", "true".into()),
+            ],
+            Self::Qsv => vec![
+                ("rate-control", "cqp".into()),
+                ("qp-i", QUANTIZER.to_string()),
+                ("qp-p", QUANTIZER.to_string()),
+                ("gop-size", INTEL_NEVER.to_string()),
+                ("b-frames", "0".into()),
+                ("ref-frames", "1".into()),
+                ("target-usage", "7".into()),
+                ("low-latency", "true".into()),
+                ("cc-insert", "disabled".into()),
+            ],
+            Self::Msdk => vec![
+                ("rate-control", "cqp".into()),
+                ("qpi", QUANTIZER.to_string()),
+                ("qpp", QUANTIZER.to_string()),
+                ("gop-size", INTEL_NEVER.to_string()),
+                ("b-frames", "0".into()),
+                ("ref-frames", "1".into()),
+                ("target-usage", "7".into()),
+                ("async-depth", "1".into()),
+            ],
+            // Names of the kernel's controls: those that a driver lacks are passed over.
+            Self::V4l2 => vec![(
+                "extra-controls",
+                format!(
+                    "controls,video_bitrate={},video_gop_size={INTEL_NEVER},h264_i_frame_period={INTEL_NEVER},\
+                     video_b_frames=0,repeat_sequence_header=1",
+                    MAX_KBITS * 1000
+                ),
+            )],
+            Self::X264 => x264(threads),
+            #[cfg(test)]
+            Self::StandIn { .. } => x264(threads),
             Self::OpenH264 => {
                 let [best, worst] = OPENH264_QUANTIZERS;
                 vec![
@@ -117,6 +326,97 @@ impl Element {
                     ("slice-mode", "auto".into()),
                 ]
             }
+        }
+    }
+}
+
+fn x264(threads: usize) -> Vec<(&'static str, String)> {
+    vec![
+        ("tune", "zerolatency".into()),
+        ("speed-preset", "ultrafast".into()),
+        ("pass", "qual".into()),
+        ("quantizer", X264_RATE_FACTOR.to_string()),
+        ("bitrate", MAX_KBITS.to_string()),
+        ("vbv-buf-capacity", "600".into()),
+        ("key-int-max", NEVER.to_string()),
+        ("bframes", "0".into()),
+        ("sliced-threads", "true".into()),
+        ("threads", threads.to_string()),
+        ("byte-stream", "true".into()),
+        ("aud", "false".into()),
+        ("option-string", "scenecut=0".into()),
+    ]
+}
+
+/// Sets a property to the first of these values that it can have.
+fn set(element: &gst::Element, name: &str, values: &str) -> Result<(), String> {
+    let pspec = element.find_property(name).ok_or_else(|| format!("no property {name}"))?;
+    let mut read =
+        values.split('|').filter_map(|value| glib::Value::deserialize_with_pspec(value, &pspec).ok());
+    let value =
+        read.find(|value| can_be(&pspec, value)).ok_or_else(|| format!("{name} cannot be {values}"))?;
+    element.set_property_from_value(name, &value);
+    Ok(())
+}
+
+/// Whether a property can have a value of its type.
+fn can_be(pspec: &glib::ParamSpec, value: &glib::Value) -> bool {
+    let flags = pspec.flags();
+    let numbers = if let Some(unsigned) = pspec.downcast_ref::<glib::ParamSpecUInt>() {
+        value.get::<u32>().is_ok_and(|n| n >= unsigned.minimum() && n <= unsigned.maximum())
+    } else if let Some(signed) = pspec.downcast_ref::<glib::ParamSpecInt>() {
+        value.get::<i32>().is_ok_and(|n| n >= signed.minimum() && n <= signed.maximum())
+    } else {
+        true // a name or a yes: what could be read is one
+    };
+    numbers && flags.contains(glib::ParamFlags::WRITABLE) && !flags.contains(glib::ParamFlags::CONSTRUCT_ONLY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A misspelt setting of a device's encoder would only be left out: these are looked at where there is no device.
+    #[test]
+    fn hardware_is_tried_before_software_and_no_encoder_reorders_or_repeats_keys() {
+        let software = Element::ALL.iter().position(|element| element.kind() == Kind::Software).unwrap();
+        assert!(Element::ALL[software..].iter().all(|element| element.kind() == Kind::Software));
+        for element in Element::ALL {
+            let settings = element.settings();
+            let text = settings.iter().map(|(name, value)| format!("{name}={value} ")).collect::<String>();
+            let no_b = ["b-frames=0 ", "bframes=0 ", "b_frames=0", "usage-type=camera "]; // OpenH264 has none
+            assert!(no_b.iter().any(|setting| text.contains(setting)), "{element:?}: {text}");
+            let keys = ["gop-size", "key-int-max", "gop_size"];
+            assert!(keys.iter().any(|setting| text.contains(setting)), "{element:?}: {text}");
+        }
+    }
+
+    /// The source has the same property, and is there without a device.
+    #[test]
+    fn controls_of_the_kernel_are_written_as_gstreamer_reads_them() {
+        gst::init().unwrap();
+        let Ok(source) = gst::ElementFactory::make("v4l2src").build() else {
+            println!("skipped: no v4l2src");
+            return;
+        };
+        for (name, value) in Element::V4l2.settings() {
+            set(&source, name, &value).unwrap();
+        }
+        let controls = source.property::<gst::Structure>("extra-controls");
+        assert_eq!(controls.get("video_bitrate"), Ok(20_000_000));
+    }
+
+    #[test]
+    fn the_first_value_that_a_property_can_have_is_set_and_others_are_no_panic() {
+        gst::init().unwrap();
+        let element = gst::ElementFactory::make("identity").build().unwrap();
+        set(&element, "error-after", "many|7|9").unwrap();
+        assert_eq!(element.property::<i32>("error-after"), 7);
+        set(&element, "drop-probability", "0.5").unwrap();
+        for (name, value) in
+            [("error-after", "-5"), ("error-after", "x|y"), ("fast", "1"), ("last-message", "x")]
+        {
+            assert!(set(&element, name, value).is_err(), "{name} is {value}");
         }
     }
 }

@@ -1,10 +1,15 @@
-//! The encoders that GStreamer has, and the pipeline around one.
+//! The encoders that GStreamer has, how a picture gets into each, and the pipeline around one.
 
 mod elements;
+mod import;
+mod input;
 mod pipeline;
 mod probe;
 
-pub use elements::Element;
+pub use elements::{Element, Kind};
+pub(super) use import::Lease;
+pub(super) use input::{Input, Version, input};
 pub(super) use pipeline::Pipeline;
 pub use pipeline::PipelineError;
-pub(super) use probe::probe;
+pub(super) use probe::survey;
+pub use probe::{Finding, Verdict};

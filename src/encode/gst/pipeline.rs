@@ -1,12 +1,19 @@
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use gstreamer as gst;
+use gstreamer::glib;
 use gstreamer::prelude::*;
+use gstreamer_allocators::DmaBufAllocator;
 use gstreamer_app::{AppSink, AppSrc};
 use gstreamer_video::{UpstreamForceKeyUnitEvent, VideoFormat, VideoInfo};
 
-use super::Element;
-use crate::encode::picture::Layout;
+use super::elements::Import;
+use super::import::{Lease, import};
+use super::{Element, Input};
+use crate::encode::picture::{Layout, Pixels};
+use crate::frame::{Dmabuf, Size};
+use crate::sys::is_dmabuf;
 
 /// How long one frame may take to encode before the encoder counts as broken.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -17,9 +24,13 @@ const LOOK_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(50);
 /// The rate the encoder is told. It bounds the bytes of a frame by the bytes of a second; pictures come as they come.
 const NOMINAL_RATE: i32 = 30;
 
+/// The value of `video-direction` that turns a picture over.
+const UPSIDE_DOWN: &str = "vert";
+
 /// One encoder at work on pictures of one size. Ends when dropped.
 ///
-/// `appsrc ! encoder ! appsink`: its threads are GStreamer's, what goes in and out is ours.
+/// `appsrc ! encoder ! appsink`: its threads are GStreamer's, what goes in and out is ours. Where the encoder reads the
+/// guest's buffer, what imports and converts it stands before it.
 #[derive(Debug)]
 pub struct Pipeline {
     element: Element,
@@ -27,8 +38,20 @@ pub struct Pipeline {
     encoder: gst::Element,
     source: AppSrc,
     sink: AppSink,
-    pool: gst::BufferPool,
+    feed: Feed,
     frames: u64,
+}
+
+/// What goes in.
+#[derive(Debug)]
+enum Feed {
+    Planes(gst::BufferPool),
+    Dmabuf {
+        allocator: DmaBufAllocator,
+        how: Import,
+        /// Turns the picture over.
+        turner: Option<gst::Element>,
+    },
 }
 
 /// What GStreamer could not do.
@@ -42,40 +65,62 @@ pub struct PipelineError {
 }
 
 impl Pipeline {
-    /// Starts an encoder for pictures of this layout.
+    /// Starts an encoder for pictures of this size that come in this way.
     ///
     /// # Errors
     /// If GStreamer lacks a part, or the encoder does not take such pictures.
-    pub(crate) fn new(element: Element, layout: Layout) -> Result<Self, PipelineError> {
-        let failed = |reason: String| PipelineError { element: element.name(), reason };
-        let told = |error: gst::glib::BoolError| failed(error.to_string());
-        let info = video_info(layout).map_err(|reason| failed(reason.to_owned()))?;
-        let caps = info.to_caps().map_err(told)?;
-        let size = u32::try_from(layout.len()).map_err(|_| failed("picture too large".into()))?;
+    pub(crate) fn new(element: Element, input: &Input, size: Size) -> Result<Self, PipelineError> {
+        Self::build(element, input, size).map_err(|reason| PipelineError { element: element.name(), reason })
+    }
+
+    fn build(element: Element, input: &Input, size: Size) -> Result<Self, String> {
+        let encoder = element.make().map_err(|error| error.reason)?;
+        let mut chain = Vec::new();
+        let (caps, feed) = match input {
+            Input::Planes => planes(element, size)?,
+            Input::Dmabuf { caps, bottom_up } => {
+                let how = element.import().ok_or("does not import")?;
+                chain = converters(how)?;
+                let turner = chain.last().filter(|_| *bottom_up).cloned();
+                if let Some(turner) = &turner {
+                    let name = "video-direction";
+                    let known = turner.find_property(name).is_some();
+                    known
+                        .then_some(())
+                        .ok_or_else(|| format!("{} cannot turn a picture over", turner.name()))?;
+                    turner.set_property_from_str(name, UPSIDE_DOWN);
+                }
+                chain.push(filter(how.output)?);
+                let sized =
+                    format!("{caps},width={},height={},framerate={NOMINAL_RATE}/1", size.width, size.height);
+                (parse_caps(&sized)?, Feed::Dmabuf { allocator: DmaBufAllocator::new(), how, turner })
+            }
+        };
+        #[cfg(test)]
+        if let Element::StandIn { breaks_after: Some(frames), .. } = element {
+            let breaker = gst::ElementFactory::make("identity").property("error-after", frames).build();
+            chain.push(breaker.map_err(|error| error.to_string())?);
+        }
+        chain.push(encoder.clone());
 
         let source = AppSrc::builder().caps(&caps).format(gst::Format::Time).max_buffers(1).build();
-        let encoder = element.make()?;
-        let out = gst::Caps::builder("video/x-h264")
-            .field("stream-format", "byte-stream")
-            .field("alignment", "au")
-            .build();
+        let out = parse_caps("video/x-h264,stream-format=byte-stream,alignment=au")?;
         let sink = AppSink::builder().caps(&out).sync(false).async_(false).enable_last_sample(false).build();
+        chain.insert(0, source.clone().upcast());
+        chain.push(sink.clone().upcast());
         let pipeline = gst::Pipeline::new();
-        pipeline.add_many([source.upcast_ref(), &encoder, sink.upcast_ref()]).map_err(told)?;
-        gst::Element::link_many([source.upcast_ref(), &encoder, sink.upcast_ref()]).map_err(told)?;
+        pipeline.add_many(&chain).map_err(told)?;
+        gst::Element::link_many(&chain).map_err(told)?;
 
-        let pool = gst::BufferPool::new();
-        let mut config = pool.config();
-        config.set_params(Some(&caps), size, 2, 0);
-        pool.set_config(config).map_err(told)?;
-        pool.set_active(true).map_err(told)?;
-
-        let this = Self { element, pipeline, encoder, source, sink, pool, frames: 0 };
-        this.pipeline.set_state(gst::State::Playing).map_err(|error| this.failed(&error.to_string()))?;
+        let this = Self { element, pipeline, encoder, source, sink, feed, frames: 0 };
+        this.pipeline
+            .set_state(gst::State::Playing)
+            .map_err(|error| this.failed(&error.to_string()).reason)?;
         Ok(this)
     }
 
-    /// Encodes one picture: `fill` writes it, planes one after the other. Gives what the encoder made of it.
+    /// Encodes one picture: `fill` writes its planes, one after the other as the element's [`Pixels`] lie. Gives what
+    /// the encoder made of it.
     ///
     /// # Errors
     /// If the encoder fails, or takes too long. It is of no use afterwards.
@@ -84,13 +129,53 @@ impl Pipeline {
         key: bool,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<Vec<u8>, PipelineError> {
-        let mut buffer = self.pool.acquire_buffer(None).map_err(|error| self.failed(&error.to_string()))?;
+        let Feed::Planes(pool) = &self.feed else { return Err(self.failed("takes no planes")) };
+        let mut buffer = pool.acquire_buffer(None).map_err(|error| self.failed(&error.to_string()))?;
+        let writable = buffer.get_mut().ok_or_else(|| self.failed("its buffer is not ours"))?;
+        fill(&mut writable.map_writable().map_err(|error| self.failed(&error.to_string()))?);
+        self.encode_buffer(key, buffer)
+    }
+
+    /// Encodes one picture out of the guest's own buffer, which is read until the lease ends.
+    ///
+    /// # Errors
+    /// If the encoder cannot read it, fails, or takes too long. It is of no use afterwards.
+    pub(crate) fn encode_dmabuf(&mut self, key: bool, buffer: gst::Buffer) -> Result<Vec<u8>, PipelineError> {
+        let encoded = self.encode_buffer(key, buffer)?;
+        // A driver that cannot turn a picture over says so by undoing the setting when the first picture comes.
+        match &self.feed {
+            Feed::Dmabuf { turner: Some(turner), .. } if !turns_over(turner) => {
+                Err(self.failed("the driver cannot turn a picture over"))
+            }
+            _ => Ok(encoded),
+        }
+    }
+
+    /// The guest's buffer, to be encoded.
+    ///
+    /// # Errors
+    /// If it cannot be given to GStreamer.
+    pub(crate) fn import(&self, dmabuf: &Dmabuf, lease: &Lease) -> Result<gst::Buffer, PipelineError> {
+        let Feed::Dmabuf { allocator, how, .. } = &self.feed else {
+            return Err(self.failed("takes no dmabuf"));
+        };
+        for plane in &dmabuf.planes {
+            match is_dmabuf(plane.buffer.fd()) {
+                Ok(true) => {}
+                Ok(false) if how.feature.is_empty() => {}
+                Ok(false) => return Err(self.failed("the guest's buffer is no dmabuf")),
+                Err(error) => return Err(self.failed(&error.to_string())),
+            }
+        }
+        import(allocator, dmabuf, lease).map_err(|reason| self.failed(&reason))
+    }
+
+    fn encode_buffer(&mut self, key: bool, mut buffer: gst::Buffer) -> Result<Vec<u8>, PipelineError> {
         let frame = gst::ClockTime::SECOND / u64::from(NOMINAL_RATE.unsigned_abs());
         let writable = buffer.get_mut().ok_or_else(|| self.failed("its buffer is not ours"))?;
         writable.set_pts(frame * self.frames);
         writable.set_duration(frame);
         self.frames += 1;
-        fill(&mut writable.map_writable().map_err(|error| self.failed(&error.to_string()))?);
         if key {
             let event = UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
             if !self.encoder.send_event(event) {
@@ -149,20 +234,64 @@ impl Drop for Pipeline {
     fn drop(&mut self) {
         // Both can only fail by being stopped already.
         let _ = self.pipeline.set_state(gst::State::Null);
-        let _ = self.pool.set_active(false);
+        if let Feed::Planes(pool) = &self.feed {
+            let _ = pool.set_active(false);
+        }
     }
 }
 
+/// Memory for planes, and how GStreamer describes them.
+fn planes(element: Element, size: Size) -> Result<(gst::Caps, Feed), String> {
+    let layout = Layout::of(size, element.pixels());
+    let caps = video_info(&layout)?.to_caps().map_err(told)?;
+    let bytes = u32::try_from(layout.len()).map_err(|_| "picture too large")?;
+    let pool = gst::BufferPool::new();
+    let mut config = pool.config();
+    config.set_params(Some(&caps), bytes, 2, 0);
+    pool.set_config(config).map_err(told)?;
+    pool.set_active(true).map_err(told)?;
+    Ok((caps, Feed::Planes(pool)))
+}
+
 /// GStreamer's description of the pictures, checked to lie as ours do.
-fn video_info(layout: Layout) -> Result<VideoInfo, &'static str> {
-    let info = VideoInfo::builder(VideoFormat::I420, layout.coded.width, layout.coded.height)
+fn video_info(layout: &Layout) -> Result<VideoInfo, &'static str> {
+    let format = match layout.pixels {
+        Pixels::I420 => VideoFormat::I420,
+        Pixels::Nv12 => VideoFormat::Nv12,
+    };
+    let info = VideoInfo::builder(format, layout.coded.width, layout.coded.height)
         .fps(gst::Fraction::new(NOMINAL_RATE, 1))
         .build()
         .map_err(|_| "no such picture")?;
     let y_stride = i32::try_from(layout.y_stride).unwrap_or(-1);
     let c_stride = i32::try_from(layout.c_stride).unwrap_or(-1);
-    let same = info.size() == layout.len()
-        && info.offset() == [0, layout.y_len, layout.y_len + layout.c_len]
-        && info.stride() == [y_stride, c_stride, c_stride];
-    same.then_some(info).ok_or("lays pictures out in another way")
+    let (u, v) = (layout.y_len, layout.y_len + layout.c_len);
+    let same = match layout.pixels {
+        Pixels::I420 => info.offset() == [0, u, v] && info.stride() == [y_stride, c_stride, c_stride],
+        Pixels::Nv12 => info.offset() == [0, u] && info.stride() == [y_stride, c_stride],
+    };
+    (same && info.size() == layout.len()).then_some(info).ok_or("lays pictures out in another way")
+}
+
+fn converters(how: Import) -> Result<Vec<gst::Element>, String> {
+    let make = |name: &&str| gst::ElementFactory::make(name).build().map_err(|error| error.to_string());
+    how.chain.iter().map(make).collect()
+}
+
+fn filter(caps: &str) -> Result<gst::Element, String> {
+    gst::ElementFactory::make("capsfilter").property("caps", parse_caps(caps)?).build().map_err(told)
+}
+
+fn parse_caps(caps: &str) -> Result<gst::Caps, String> {
+    gst::Caps::from_str(caps).map_err(|_| format!("no caps: {caps}"))
+}
+
+/// Whether it still does what it was set to do.
+fn turns_over(turner: &gst::Element) -> bool {
+    let value = turner.property_value("video-direction");
+    glib::EnumValue::from_value(&value).is_some_and(|(_, value)| value.nick() == UPSIDE_DOWN)
+}
+
+fn told(error: glib::BoolError) -> String {
+    error.to_string()
 }

@@ -1,34 +1,83 @@
+use std::fmt;
+
 use gstreamer as gst;
 
-use super::{Element, Pipeline};
+use super::{Element, Input, Pipeline};
 use crate::encode::EncodeError;
-use crate::encode::picture::Layout;
 use crate::frame::Size;
 
-/// The picture that is encoded to see whether an encoder works.
-const TRIAL: Size = Size::new(64, 64);
+/// The picture that is encoded to see whether an encoder works: some devices take none of less than 145 pixels.
+const TRIAL: Size = Size::new(256, 256);
 
-/// Starts GStreamer and gives those of the wanted elements that work, in the same order.
-///
-/// # Errors
-/// If none does.
-pub(crate) fn probe(wanted: &[Element]) -> Result<Vec<Element>, EncodeError> {
-    gst::init().map_err(|error| EncodeError::Init(error.to_string()))?;
-    let (mut working, mut reasons) = (Vec::new(), Vec::new());
-    for &element in wanted {
-        match try_out(element) {
-            Ok(()) => working.push(element),
-            Err(reason) => reasons.push(reason),
-        }
-    }
-    if working.is_empty() { Err(EncodeError::NoEncoder(reasons.join("; "))) } else { Ok(working) }
+/// What was found out about an encoder.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// The encoder.
+    pub element: Element,
+    /// It reads the guest's GPU buffers itself, where they allow it.
+    pub imports: bool,
+    /// Whether it can be used.
+    pub verdict: Verdict,
 }
 
-fn try_out(element: Element) -> Result<(), String> {
-    if !element.is_installed() {
-        return Err(format!("{} is not installed", element.name()));
+/// Whether an encoder can be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// It has encoded a picture.
+    Works,
+    /// GStreamer does not have it.
+    NotInstalled,
+    /// GStreamer has it, this machine does not have what it runs on.
+    NoDevice,
+    /// It was tried.
+    Failed(String),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let element = self.element;
+        match &self.verdict {
+            Verdict::Works => f.write_str("works"),
+            Verdict::NotInstalled => write!(f, "not installed: it is in Debian's {}", element.package()),
+            Verdict::NoDevice => write!(f, "no device: needs {}", element.device().unwrap_or("one")),
+            Verdict::Failed(reason) => write!(f, "failed: {reason}"),
+        }
     }
-    let mut pipeline = Pipeline::new(element, Layout::of(TRIAL)).map_err(|error| error.to_string())?;
-    pipeline.encode(true, |planes| planes.fill(128)).map_err(|error| error.to_string())?;
-    Ok(())
+}
+
+/// Starts GStreamer and tries these elements, in their order.
+///
+/// # Errors
+/// If GStreamer itself does not start.
+pub(crate) fn survey(wanted: &[Element]) -> Result<Vec<Finding>, EncodeError> {
+    gst::init().map_err(|error| EncodeError::Init(error.to_string()))?;
+    let find = |&element: &Element| {
+        let verdict = try_out(element);
+        let imports = verdict == Verdict::Works && can_import(element);
+        Finding { element, imports, verdict }
+    };
+    Ok(wanted.iter().map(find).collect())
+}
+
+fn try_out(element: Element) -> Verdict {
+    if gst::ElementFactory::find(element.name()).is_none() {
+        // A device's plugin has its encoders only where it finds the device.
+        let has_plugin = gst::Registry::get().find_plugin(element.plugin()).is_some();
+        return if has_plugin && element.device().is_some() {
+            Verdict::NoDevice
+        } else {
+            Verdict::NotInstalled
+        };
+    }
+    let encoded = Pipeline::new(element, &Input::Planes, TRIAL)
+        .and_then(|mut pipeline| pipeline.encode(true, |planes| planes.fill(128)));
+    match encoded {
+        Ok(_) => Verdict::Works,
+        Err(error) => Verdict::Failed(error.reason),
+    }
+}
+
+fn can_import(element: Element) -> bool {
+    let is_there = |name: &&str| gst::ElementFactory::find(name).is_some();
+    element.import().is_some_and(|how| how.chain.iter().all(is_there))
 }

@@ -1,5 +1,6 @@
 //! Real encoders, and a real decoder to see what a viewer sees.
 
+mod device;
 mod measure;
 mod screen;
 mod sharing;
@@ -27,6 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// These tests need encoders; a machine without them is told so, once per test.
 fn encoders(wanted: &[Element]) -> Option<Encoders> {
     Encoders::probe(wanted).inspect_err(|error| println!("skipped: {error}")).ok()
+}
+
+/// Every encoder that works here, also devices.
+fn working() -> Vec<Element> {
+    let findings = Encoders::survey(&Element::ALL).unwrap().into_iter();
+    findings.filter(|found| found.verdict == Verdict::Works).map(|found| found.element).collect()
 }
 
 fn console() -> Arc<Console> {

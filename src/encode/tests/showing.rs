@@ -15,7 +15,7 @@ async fn first(stream: &Stream, decoder: &Decoder) -> (EncodedFrame, Screen) {
 
 #[tokio::test]
 async fn a_desktop_looks_as_it_does_in_the_guest() {
-    for element in Element::ALL {
+    for element in working() {
         let (Some(encoders), Some(decoder)) = (encoders(&[element]), Decoder::new()) else { return };
         let console = console();
         let screen = Screen::desktop(SIZE, 0);
@@ -39,7 +39,7 @@ async fn colours_are_right() {
         [0, 255, 255],
         [90, 40, 200],
     ];
-    for element in Element::ALL {
+    for element in working() {
         let (Some(encoders), Some(decoder)) = (encoders(&[element]), Decoder::new()) else { return };
         let mut screen = Screen::plain(SIZE, [0, 0, 0]);
         screen.each(SIZE.rect(), |x, _| COLOURS[x as usize / 80]);

@@ -13,7 +13,7 @@ use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video as 
 use crate::spice::images::images;
 use crate::spice::wire::Payload;
 use crate::spice::wire::msg::display::ImageData;
-use crate::viewer::{Delivery, Reason, VideoPolicy, decide};
+use crate::viewer::{Delivery, Reason, Seat, VideoPolicy, decide};
 
 /// Starts the machine.
 pub(super) fn start(request: &LinkRequest, now: Instant) -> DisplayChannel {
@@ -24,6 +24,7 @@ pub(super) fn start(request: &LinkRequest, now: Instant) -> DisplayChannel {
 pub(super) async fn run(
     server: &Server,
     console: Arc<Console>,
+    seat: Seat,
     mut connection: Connection<DisplayChannel>,
 ) -> Result<(), ChannelEnd> {
     let mut info = console.info();
@@ -31,6 +32,7 @@ pub(super) async fn run(
     let mut viewer = Viewer {
         server,
         console,
+        seat,
         passes_fds,
         chosen: None,
         pictures: Pictures::None,
@@ -59,6 +61,8 @@ pub(super) async fn run(
 struct Viewer<'a> {
     server: &'a Server,
     console: Arc<Console>,
+    /// Where it is written down how the client gets the picture.
+    seat: Seat,
     passes_fds: bool,
     chosen: Option<(Delivery, Reason)>,
     pictures: Pictures,
@@ -121,6 +125,7 @@ impl Viewer<'_> {
         let chosen = decide(abilities, info, self.server.passthrough, video);
         let before = self.chosen.replace(chosen);
         if before != Some(chosen) {
+            self.seat.deliver(label(chosen.0), &chosen.1.to_string());
             tracing::info!(console = %self.console.id(), delivery = ?chosen.0, reason = %chosen.1, "delivery chosen");
         }
         if before.map(|before| before.0) == Some(chosen.0) {
@@ -138,6 +143,11 @@ impl Viewer<'_> {
     }
 
     async fn show(&mut self, picture: Picture, display: &mut DisplayChannel) {
+        match &picture {
+            Picture::Flip(change) | Picture::Changed(change) => self.seat.sent(change.missed),
+            Picture::Encoded(Item::Frame(_)) => self.seat.sent(0),
+            Picture::Encoded(_) | Picture::TouchUp(_) => {}
+        }
         match picture {
             Picture::Encoded(Item::Frame(frame)) => {
                 let video = EncodedPicture {
@@ -186,6 +196,15 @@ impl Viewer<'_> {
                 }
             },
         }
+    }
+}
+
+/// What `qemu-spice status` calls it.
+fn label(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::Passthrough => "Passthrough",
+        Delivery::Encode => "Encode(h264)",
+        Delivery::Images => "Images",
     }
 }
 

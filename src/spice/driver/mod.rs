@@ -27,7 +27,8 @@ use super::wire::{ChannelType, LinkError, WireError};
 use crate::encode::Encoders;
 use crate::frame::{ConsoleId, GuestCommand};
 use crate::hub::Hub;
-use crate::transport::Stream;
+use crate::transport::{Peer, Stream};
+use crate::viewer::Roster;
 
 /// The most connections that are being linked: strangers can fill this, never the places of those who are in.
 const MAX_LINKING: usize = 64;
@@ -35,6 +36,7 @@ const MAX_LINKING: usize = 64;
 /// A SPICE server for one VM.
 pub struct Server {
     hub: Hub,
+    roster: Roster,
     encoders: Option<Encoders>,
     passthrough: bool,
     password: Option<Password>,
@@ -76,10 +78,11 @@ enum ChannelEnd {
 }
 
 impl Server {
-    /// A server of what `hub` shows. What viewers ask of the guest goes to `commands`. All sessions end with `end`.
+    /// A server of what `hub` shows. Its viewers are entered in `roster`. What they ask of the guest goes to `commands`. All sessions end with `end`.
     #[must_use]
     pub fn new(
         hub: Hub,
+        roster: Roster,
         settings: Settings,
         commands: mpsc::Sender<GuestCommand>,
         end: CancellationToken,
@@ -89,6 +92,7 @@ impl Server {
         keys.refill();
         Self {
             hub,
+            roster,
             encoders,
             passthrough,
             password,
@@ -118,6 +122,7 @@ impl Server {
     }
 
     async fn serve_linked(&self, stream: Stream) -> Result<(), ChannelEnd> {
+        let peer = stream.peer().clone();
         let linked = {
             let _place = self.linking.try_acquire().map_err(|_| ChannelEnd::Crowded)?;
             tokio::select! {
@@ -127,7 +132,7 @@ impl Server {
         };
         match linked.request.channel.kind {
             ChannelType::Main => self.serve_main(linked).await,
-            _ => self.serve_other(linked).await,
+            _ => self.serve_other(linked, &peer).await,
         }
     }
 
@@ -153,7 +158,7 @@ impl Server {
         .await
     }
 
-    async fn serve_other(&self, linked: Linked) -> Result<(), ChannelEnd> {
+    async fn serve_other(&self, linked: Linked, peer: &Peer) -> Result<(), ChannelEnd> {
         let request = linked.request;
         let seat = match self.sessions.join(request.connection_id, request.channel) {
             Ok(seat) => seat,
@@ -166,7 +171,8 @@ impl Server {
             match (request.channel.kind, console) {
                 (ChannelType::Display, Some(console)) => {
                     let connection = linked.accept(display::start).await?;
-                    display::run(self, console, connection).await
+                    let seat = self.roster.enter(console.id(), &peer.to_string(), peer.transport());
+                    display::run(self, console, seat, connection).await
                 }
                 (ChannelType::Cursor, Some(console)) => {
                     let session = seat.session();

@@ -90,6 +90,7 @@ impl Video {
             replaced: false,
             damage: part.into(),
             release: None,
+            missed: 0,
         })
     }
 }

@@ -1,0 +1,22 @@
+//! Our own place on a bus: the name `org.qemu.spice`, under which the [`Relay`] offers the VM's display and
+//! `/org/qemu/Spice1` tells how we are doing; and [`status`], which asks for that.
+//!
+//! Uses `frame`, `hub`, `viewer` and `relay`.
+//!
+//! [`Relay`]: crate::relay::Relay
+
+mod presence;
+mod server;
+pub mod status;
+
+pub use presence::{Bus, BusError, Presence};
+
+/// The name that every qemu-spice on a bus asks for. The first has it, the others are queued: `ListQueuedOwners` of
+/// `org.freedesktop.DBus` gives all.
+pub const NAME: &str = "org.qemu.spice";
+
+/// Where our own object is.
+const PATH: &str = "/org/qemu/Spice1";
+
+/// The interface of our own object.
+const INTERFACE: &str = "org.qemu.Spice1.Server";

@@ -1,0 +1,144 @@
+use std::fmt;
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+use zbus::Connection;
+use zbus::connection::Builder;
+use zbus::fdo::RequestNameReply;
+
+use super::server::Server;
+use super::{NAME, PATH};
+use crate::hub::Hub;
+use crate::relay::Relay;
+use crate::viewer::Roster;
+
+/// How long a bus has to take us in.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The most messages of callers that wait to be handled; each can have the 128 MiB that D-Bus allows.
+const QUEUE: usize = 8;
+
+/// How long until a bus that is not there, or went away, is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A message bus.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Bus {
+    /// The user's session bus.
+    Session,
+    /// The one at this D-Bus address.
+    Address(String),
+}
+
+/// A bus that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("no D-Bus bus at {bus}: {error}")]
+pub struct BusError {
+    bus: Bus,
+    error: zbus::Error,
+}
+
+/// What we are on a bus.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    /// The bus.
+    pub bus: Bus,
+    /// What there is to see.
+    pub hub: Hub,
+    /// Who sees it.
+    pub roster: Roster,
+    /// What offers it to D-Bus viewers.
+    pub relay: Relay,
+}
+
+impl Bus {
+    /// Connects to it.
+    ///
+    /// # Errors
+    /// If it is not there, or does not take us in.
+    pub async fn connect(&self) -> Result<Connection, BusError> {
+        let connecting = async { self.builder()?.build().await };
+        self.within(connecting).await
+    }
+
+    fn builder(&self) -> zbus::Result<Builder<'static>> {
+        Ok(match self {
+            Self::Session => Builder::session()?,
+            Self::Address(address) => Builder::address(address.as_str())?,
+        }
+        .method_timeout(DEADLINE)
+        .max_queued(QUEUE))
+    }
+
+    async fn within(
+        &self,
+        connecting: impl Future<Output = zbus::Result<Connection>>,
+    ) -> Result<Connection, BusError> {
+        let late = || zbus::Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        let connected = tokio::time::timeout(DEADLINE, connecting).await.unwrap_or_else(|_| Err(late()));
+        connected.map_err(|error| BusError { bus: self.clone(), error })
+    }
+}
+
+impl fmt::Display for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session => f.write_str("the session bus"),
+            Self::Address(address) => f.write_str(address),
+        }
+    }
+}
+
+impl Presence {
+    /// Connects to the bus, without a name yet.
+    ///
+    /// # Errors
+    /// If it is not there, or does not take us in.
+    pub async fn connect(&self) -> Result<Connection, BusError> {
+        let server = Server { hub: self.hub.clone(), roster: self.roster.clone() };
+        let connecting = async { self.bus.builder()?.serve_at(PATH, server)?.build().await };
+        self.bus.within(connecting).await
+    }
+
+    /// Stays on the bus: on this connection, and on another one whenever the last has ended. Ends only when dropped.
+    pub async fn keep(self, mut connection: Option<Connection>) -> std::convert::Infallible {
+        // Whether it is known that the bus is away.
+        let mut away = false;
+        loop {
+            let connected = match connection.take() {
+                Some(connection) => Ok(connection),
+                None => self.connect().await,
+            };
+            match connected {
+                Ok(connection) => {
+                    away = false;
+                    let ended = self.relay.serve(&connection, async || claim_name(&connection).await).await;
+                    let reason = ended.err().map_or_else(|| "it closed".to_owned(), |e| e.to_string());
+                    warn!(bus = %self.bus, reason, "the connection to D-Bus ended");
+                }
+                Err(error) if std::mem::replace(&mut away, true) => debug!(%error, "still not on D-Bus"),
+                Err(error) => info!(%error, "not on D-Bus; trying again until it works"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+async fn claim_name(connection: &Connection) -> zbus::Result<()> {
+    const BUS: Option<&str> = Some("org.freedesktop.DBus");
+    let unique = connection.unique_name().map_or_else(String::new, ToString::to_string);
+    // No flags: who is not the first waits in a queue, as QEMU does for its name. zbus's own default is to push the
+    // first one out.
+    let flags = 0u32;
+    let asked =
+        connection.call_method(BUS, "/org/freedesktop/DBus", BUS, "RequestName", &(NAME, flags)).await;
+    match asked.and_then(|answer| answer.body().deserialize::<RequestNameReply>()) {
+        Ok(RequestNameReply::InQueue) => {
+            info!(name = NAME, unique, "on D-Bus, behind another qemu-spice of the same name");
+        }
+        Ok(_) => info!(name = NAME, unique, "on D-Bus"),
+        // Such as on the system bus, where a policy says who may have a name.
+        Err(error) => warn!(name = NAME, unique, %error, "on D-Bus, but not under our name"),
+    }
+    Ok(())
+}

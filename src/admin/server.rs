@@ -1,0 +1,103 @@
+//! `org.qemu.Spice1.Server`: how we are doing, to be read.
+//!
+//! What the comments of its properties say is in the introspection too, and `dbus-interfaces/org.qemu.Spice1.xml` has
+//! to agree.
+
+use std::collections::HashMap;
+
+use zbus::interface;
+use zbus::zvariant::Value;
+
+use crate::frame::{ConsoleId, MemoryKind};
+use crate::hub::{ConsoleInfo, Hub};
+use crate::viewer::{Roster, ViewerInfo};
+
+/// A row of a table: names and values.
+type Row = HashMap<&'static str, Value<'static>>;
+
+/// Our own object.
+pub(super) struct Server {
+    pub(super) hub: Hub,
+    pub(super) roster: Roster,
+}
+
+#[interface(name = "org.qemu.Spice1.Server", spawn = false)]
+impl Server {
+    /// The version of qemu-spice.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> String {
+        env!("CARGO_PKG_VERSION").to_owned()
+    }
+
+    /// Whether a VM is attached.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn attached(&self) -> bool {
+        !self.hub.guest().borrow().consoles.is_empty()
+    }
+
+    /// The VM's name; empty where it has none, or none is attached.
+    #[zbus(property(emits_changed_signal = "false"), name = "VMName")]
+    fn vm_name(&self) -> String {
+        self.hub.guest().borrow().name.clone()
+    }
+
+    /// The VM's UUID in its usual form; all zero where it has none, or none is attached.
+    #[zbus(property(emits_changed_signal = "false"), name = "VMUUID")]
+    fn vm_uuid(&self) -> String {
+        self.hub.guest().borrow().uuid_text()
+    }
+
+    /// The VM's graphic consoles. Of each: "console" (u, its number), "label" (s); and where it shows something, "width"
+    /// and "height" (u, pixels), "memory" (s: "owned", "shared" or "dmabuf"), "format" (s, DRM's name), and of a dmabuf
+    /// "planes" (u) and "modifier" (t, DRM's).
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn consoles(&self) -> Vec<Row> {
+        let guest = self.hub.guest().borrow().clone();
+        guest.consoles.iter().map(|(id, info)| self.console(*id, info)).collect()
+    }
+
+    /// Who sees the consoles, each as often as it sees one. "console" (u), "peer" (s, who it is), "transport" (s: "tcp",
+    /// "unix", "dbus", ...), "delivery" (s: "Passthrough", "Encode(...)", "Images"; empty if not decided yet), "reason" (s),
+    /// "sent" (t, pictures given to it) and "dropped" (t, pictures that newer ones replaced before it was ready).
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn viewers(&self) -> Vec<Row> {
+        self.roster.snapshot().into_iter().map(viewer).collect()
+    }
+}
+
+impl Server {
+    fn console(&self, id: ConsoleId, info: &ConsoleInfo) -> Row {
+        let mut row = Row::from([("console", id.0.into()), ("label", info.label.clone().into())]);
+        let shown = self.hub.console(id).and_then(|console| console.shown());
+        let Some(scanout) = shown else { return row };
+        let size = scanout.size();
+        let memory = match scanout.info().memory {
+            MemoryKind::Owned => "owned",
+            MemoryKind::Shared => "shared",
+            MemoryKind::Dmabuf { planes, modifier, .. } => {
+                row.insert("planes", u32::try_from(planes).unwrap_or(u32::MAX).into());
+                row.insert("modifier", modifier.into());
+                "dmabuf"
+            }
+        };
+        row.extend([
+            ("width", size.width.into()),
+            ("height", size.height.into()),
+            ("memory", memory.into()),
+            ("format", scanout.format().to_string().into()),
+        ]);
+        row
+    }
+}
+
+fn viewer(viewer: ViewerInfo) -> Row {
+    Row::from([
+        ("console", viewer.console.0.into()),
+        ("peer", viewer.peer.into()),
+        ("transport", viewer.transport.into()),
+        ("delivery", viewer.delivery.into()),
+        ("reason", viewer.reason.into()),
+        ("sent", viewer.sent.into()),
+        ("dropped", viewer.dropped.into()),
+    ])
+}

@@ -1,0 +1,265 @@
+//! What `qemu-spice status` prints: asked of every qemu-spice on a bus.
+//!
+//! Whoever owns a name on the bus may answer anything, and a guest may call its devices anything: what does not fit
+//! is left out, and control characters do not reach the terminal.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+use zbus::Connection;
+use zbus::fdo::DBusProxy;
+use zbus::message::Message;
+use zbus::names::{OwnedUniqueName, WellKnownName};
+use zbus::zvariant::{Array, OwnedValue, Value};
+
+use super::{INTERFACE, NAME, PATH};
+use crate::frame::{MODIFIER_INVALID, MODIFIER_LINEAR};
+
+/// How long each qemu-spice has to answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The longest answer read, in bytes. A viewer has a few hundred, and there are not thousands of them.
+const MAX_ANSWER: usize = 4 << 20;
+
+/// What one qemu-spice answered.
+#[derive(Debug)]
+pub struct Status {
+    /// Its unique name on the bus.
+    pub name: String,
+    /// Its properties, as JSON, or why there are none.
+    answer: Result<Map<String, Json>, String>,
+}
+
+/// Asks every qemu-spice on a bus. The list is empty if there is none.
+///
+/// # Errors
+/// If the bus itself does not answer. What a qemu-spice does not answer is part of its status.
+pub async fn ask(bus: &Connection) -> zbus::Result<Vec<Status>> {
+    let proxy = DBusProxy::new(bus).await?;
+    let name = WellKnownName::try_from(NAME)?;
+    let owners = match proxy.list_queued_owners(name).await {
+        Ok(owners) => owners,
+        Err(zbus::fdo::Error::NameHasNoOwner(_)) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let all = owners.into_iter().map(|owner| ask_one(bus, owner));
+    Ok(futures_util::future::join_all(all).await)
+}
+
+async fn ask_one(bus: &Connection, owner: OwnedUniqueName) -> Status {
+    let properties = Some("org.freedesktop.DBus.Properties");
+    let asked = bus.call_method(Some(&owner), PATH, properties, "GetAll", &INTERFACE);
+    let answer = match tokio::time::timeout(DEADLINE, asked).await {
+        Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
+        Ok(answer) => answer.and_then(|answer| properties_of(&answer)).map_err(|error| error.to_string()),
+    };
+    Status { name: owner.to_string(), answer }
+}
+
+fn properties_of(answer: &Message) -> zbus::Result<Map<String, Json>> {
+    let body = answer.body();
+    if body.len() > MAX_ANSWER {
+        return Err(zbus::Error::ExcessData);
+    }
+    let properties: HashMap<String, OwnedValue> = body.deserialize()?;
+    Ok(properties.iter().map(|(name, value)| (name.clone(), json(value))).collect())
+}
+
+/// All answers as one JSON document: an array of objects, with an `error` where there is no answer.
+#[must_use]
+pub fn to_json(servers: &[Status]) -> Json {
+    let object = |server: &Status| {
+        let mut object = Map::from_iter([("BusName".to_owned(), Json::from(server.name.as_str()))]);
+        match &server.answer {
+            Ok(properties) => object.extend(properties.clone()),
+            Err(error) => _ = object.insert("error".to_owned(), error.as_str().into()),
+        }
+        Json::Object(object)
+    };
+    servers.iter().map(object).collect()
+}
+
+/// All answers as text for people.
+#[must_use]
+pub fn to_text(servers: &[Status]) -> String {
+    let texts: Vec<String> = servers.iter().map(Status::to_text).collect();
+    texts.join("\n")
+}
+
+impl Status {
+    fn to_text(&self) -> String {
+        let Ok(properties) = &self.answer else {
+            let error = self.answer.as_ref().err().map_or("", String::as_str);
+            return format!("qemu-spice {}: {}\n", self.name, printable(error));
+        };
+        let row = Row(properties);
+        let mut text = format!("qemu-spice {} ({})", row.text("Version"), self.name);
+        if !row.flag("Attached") {
+            return text + ": no VM is attached\n";
+        }
+        let (name, uuid) = (row.text("VMName"), row.text("VMUUID"));
+        text += &match (name.as_str(), uuid.bytes().any(|c| c != b'0' && c != b'-')) {
+            ("", false) => ": a VM without a name\n".to_owned(),
+            (name, false) => format!(": VM {name}\n"),
+            (name, true) => format!(": VM {name} {{{uuid}}}\n"),
+        };
+        let consoles = row.rows("Consoles");
+        text += &table(
+            ["CONSOLE", "DEVICE", "SIZE", "MEMORY", "FORMAT"],
+            consoles.iter().map(|row| {
+                [row.text("console"), row.text("label"), row.size(), row.memory(), row.text("format")]
+            }),
+        );
+        let viewers = row.rows("Viewers");
+        if viewers.is_empty() {
+            return text + "  no viewers\n";
+        }
+        let columns = ["peer", "console", "transport", "delivery", "sent", "dropped", "reason"];
+        text += &table(
+            ["VIEWER", "CONSOLE", "OVER", "DELIVERY", "SENT", "DROPPED", "WHY"],
+            viewers.iter().map(|row| columns.map(|column| row.text(column))),
+        );
+        text
+    }
+}
+
+/// An object with what it should have, or without.
+struct Row<'a>(&'a Map<String, Json>);
+
+impl Row<'_> {
+    fn text(&self, name: &str) -> String {
+        match self.0.get(name) {
+            Some(Json::String(text)) => printable(text),
+            Some(Json::Number(number)) => number.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.0.get(name).and_then(Json::as_bool).unwrap_or_default()
+    }
+
+    fn rows(&self, name: &str) -> Vec<Row<'_>> {
+        let rows = self.0.get(name).and_then(Json::as_array);
+        rows.into_iter().flatten().filter_map(Json::as_object).map(Row).collect()
+    }
+
+    fn size(&self) -> String {
+        match (self.text("width"), self.text("height")) {
+            (width, height) if !width.is_empty() => format!("{width}x{height}"),
+            _ => "nothing shown".to_owned(),
+        }
+    }
+
+    fn memory(&self) -> String {
+        let memory = self.text("memory");
+        match self.0.get("modifier").and_then(Json::as_u64) {
+            Some(MODIFIER_LINEAR) => format!("{memory} LINEAR"),
+            Some(MODIFIER_INVALID) => format!("{memory} no modifier"),
+            Some(modifier) => format!("{memory} {modifier:#x}"),
+            None => memory,
+        }
+    }
+}
+
+/// Columns as wide as they need to be, two spaces between and before.
+fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = |row: &[String; N]| row.get(column).map_or(0, |cell| cell.chars().count());
+            let width = rows.iter().map(width).max().unwrap_or(0);
+            line += &format!("  {cell:width$}");
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Text that does nothing to a terminal but to stand there.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A value as JSON: texts, numbers and truths, and lists and dictionaries of them. What else there is, is null.
+fn json(value: &Value<'_>) -> Json {
+    match value {
+        Value::Str(text) => text.as_str().into(),
+        Value::Bool(truth) => (*truth).into(),
+        Value::U8(number) => (*number).into(),
+        Value::U16(number) => (*number).into(),
+        Value::U32(number) => (*number).into(),
+        Value::U64(number) => (*number).into(),
+        Value::I32(number) => (*number).into(),
+        Value::I64(number) => (*number).into(),
+        Value::Value(inner) => json(inner),
+        Value::Array(list) => list_json(list),
+        Value::Dict(entries) => {
+            let entry = |(name, value): (&Value<'_>, &Value<'_>)| match name {
+                Value::Str(name) => Some((name.to_string(), json(value))),
+                _ => None,
+            };
+            Json::Object(entries.iter().filter_map(entry).collect())
+        }
+        _ => Json::Null,
+    }
+}
+
+fn list_json(list: &Array<'_>) -> Json {
+    list.iter().map(json).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(answer: Json) -> Status {
+        let Json::Object(properties) = answer else { panic!() };
+        Status { name: ":1.7".into(), answer: Ok(properties) }
+    }
+
+    #[test]
+    fn a_status_is_two_tables() {
+        let server = status(serde_json::json!({
+            "Version": "0.1.0", "Attached": true, "VMName": "alpine",
+            "VMUUID": "00112233-4455-6677-8899-aabbccddeeff",
+            "Consoles": [
+                { "console": 0, "label": "virtio-vga", "width": 1280, "height": 800, "memory": "dmabuf",
+                  "format": "XR24", "planes": 1, "modifier": 0 },
+                { "console": 1, "label": "virtio-vga" },
+            ],
+            "Viewers": [
+                { "console": 0, "peer": "10.0.0.7:4711", "transport": "tcp", "delivery": "Encode(h264)",
+                  "reason": "buffers cannot be passed over this connection", "sent": 120, "dropped": 3 },
+                { "console": 0, "peer": ":1.9 (process 12)", "transport": "dbus", "delivery": "Passthrough",
+                  "reason": "the listener takes GPU buffers", "sent": 7, "dropped": 0 },
+            ],
+        }));
+        let expected = "\
+qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
+  CONSOLE  DEVICE      SIZE           MEMORY         FORMAT
+  0        virtio-vga  1280x800       dmabuf LINEAR  XR24
+  1        virtio-vga  nothing shown
+  VIEWER             CONSOLE  OVER  DELIVERY      SENT  DROPPED  WHY
+  10.0.0.7:4711      0        tcp   Encode(h264)  120   3        buffers cannot be passed over this connection
+  :1.9 (process 12)  0        dbus  Passthrough   7     0        the listener takes GPU buffers
+";
+        assert_eq!(server.to_text(), expected);
+    }
+
+    #[test]
+    fn whoever_has_the_name_may_answer_anything() {
+        let odd = status(serde_json::json!({
+            "Version": 7, "Attached": true, "VMName": "\u{1b}[2J", "VMUUID": null,
+            "Consoles": [3, { "console": "\n" }], "Viewers": "none",
+        }));
+        let silent = Status { name: ":1.8".into(), answer: Err("no answer within 5 s".into()) };
+        let text = to_text(&[odd, silent]);
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert!(text.ends_with("qemu-spice :1.8: no answer within 5 s\n"), "{text:?}");
+    }
+}

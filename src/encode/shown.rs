@@ -1,0 +1,77 @@
+use std::sync::Arc;
+
+use super::picture::{Picture, PictureError, Pixels};
+use crate::frame::{Dmabuf, Region, Scanout, Size};
+
+/// What a console shows, for the encoder to take: as the guest's own buffer, or as planes that the CPU writes.
+///
+/// The planes are brought up to date as soon as something changes, or only when they are asked for: an encoder that
+/// reads the guest's buffer has no use for them, and one that stops doing so finds nothing missing.
+pub(super) struct Shown {
+    scanout: Arc<Scanout>,
+    picture: Option<Picture>,
+    /// What the planes do not show yet.
+    unread: Region,
+    /// Whether to read what changes at once.
+    ahead: bool,
+}
+
+impl Shown {
+    /// Shows this scanout, of which nothing is read yet.
+    pub(super) fn new(scanout: Arc<Scanout>, ahead: bool) -> Self {
+        let unread = scanout.size().rect().into();
+        Self { scanout, picture: None, unread, ahead }
+    }
+
+    /// The console's size.
+    pub(super) fn size(&self) -> Size {
+        self.scanout.size()
+    }
+
+    /// The guest's buffer, if its pixels are in one.
+    pub(super) fn dmabuf(&self) -> Option<&Dmabuf> {
+        self.scanout.as_dmabuf()
+    }
+
+    /// From now on, what changes is read at once (`true`), or when it is needed.
+    pub(super) fn read_ahead(&mut self, ahead: bool) {
+        self.ahead = ahead;
+    }
+
+    /// The console shows this scanout now, of the same size, and this is what changed. Whether the guest's pixels
+    /// have been read: if not, they should stay as they are until the encoder has had them.
+    ///
+    /// # Errors
+    /// If they cannot be read. What cannot be read stays as it was: its memory may be gone because another scanout
+    /// is on its way.
+    pub(super) fn change(&mut self, scanout: Arc<Scanout>, damage: &Region) -> Result<bool, PictureError> {
+        self.scanout = scanout;
+        self.unread.add_region(damage);
+        if self.ahead {
+            self.read()?;
+        }
+        Ok(self.ahead)
+    }
+
+    /// Brings the planes up to date.
+    ///
+    /// # Errors
+    /// As for [`Shown::change`].
+    pub(super) fn read(&mut self) -> Result<(), PictureError> {
+        let unread = self.unread.take();
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let size = self.size();
+        let picture = self.picture.get_or_insert_with(|| Picture::new(size));
+        let mut reader = self.scanout.reader()?;
+        unread.rects().iter().try_for_each(|&rect| picture.refresh(&mut reader, rect))
+    }
+
+    /// Writes the planes as they were last read; `out` has the length of their layout.
+    pub(super) fn copy_to(&self, pixels: Pixels, out: &mut [u8]) {
+        if let Some(picture) = &self.picture {
+            picture.copy_to(pixels, out);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `org.qemu.Display1` offered again: local D-Bus viewers see the VM through us as they would see it in QEMU.
+//!
+//! QEMU serves one peer-to-peer connection, and it is ours; here any number of viewers share it. `display` and
+//! `input` are the objects that callers find on a bus. Who registers a listener gets a `listener` task of its own,
+//! which asks `viewer` (pure) what to tell it next: fds are passed on, and the guest waits for a viewer's draw as it
+//! would in QEMU, but only while that viewer keeps up.
+//!
+//! Uses `frame`, `hub` and `viewer`.
+
+mod calls;
+mod display;
+mod follow;
+mod input;
+mod lines;
+mod listener;
+mod peers;
+mod refusal;
+mod socket;
+mod viewer;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use zbus::Connection;
+use zbus::message::Header;
+
+use self::lines::Lines;
+use self::peers::Peers;
+use self::refusal::Refusal;
+use self::socket::ListenerSocket;
+use crate::frame::GuestCommand;
+use crate::hub::{Console, Guest, Hub};
+use crate::viewer::Roster;
+
+/// Where the objects are, as in QEMU.
+const ROOT: &str = "/org/qemu/Display1";
+
+/// The interfaces of a console besides `Console` itself.
+const CONSOLE_INTERFACES: [&str; 3] =
+    ["org.qemu.Display1.Keyboard", "org.qemu.Display1.Mouse", "org.qemu.Display1.MultiTouch"];
+
+/// The display that is offered again. Cheap to clone; all clones are the same.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    shared: Arc<Shared>,
+}
+
+/// What all objects have in common.
+#[derive(Debug)]
+struct Shared {
+    hub: Hub,
+    roster: Roster,
+    passthrough: bool,
+    commands: mpsc::Sender<GuestCommand>,
+    end: CancellationToken,
+    peers: Mutex<Peers>,
+    lines: Mutex<Lines>,
+}
+
+impl Relay {
+    /// Offers what `hub` shows. GPU buffers are passed on only with `passthrough`. What viewers ask of the guest goes
+    /// to `commands`. All listeners end with `end`.
+    #[must_use]
+    pub fn new(
+        hub: Hub,
+        roster: Roster,
+        passthrough: bool,
+        commands: mpsc::Sender<GuestCommand>,
+        end: CancellationToken,
+    ) -> Self {
+        let (peers, lines) = Default::default();
+        Self { shared: Arc::new(Shared { hub, roster, passthrough, commands, end, peers, lines }) }
+    }
+
+    /// Makes the objects of a connection, and keeps them as the hub is until the connection breaks. Listeners that
+    /// came by it outlive it.
+    ///
+    /// `published` is called when the objects are there. The connection must have been built with an object
+    /// (`serve_at`): zbus loses calls that come while it starts to serve the first one.
+    ///
+    /// # Errors
+    /// If the connection breaks while it is told of a change, or `published` fails.
+    pub async fn serve(
+        &self,
+        connection: &Connection,
+        published: impl AsyncFnOnce() -> zbus::Result<()>,
+    ) -> zbus::Result<()> {
+        follow::run(&self.shared, connection, published).await
+    }
+}
+
+impl Shared {
+    fn guest<T>(&self, read: impl FnOnce(&Guest) -> T) -> T {
+        read(&self.hub.guest().borrow())
+    }
+
+    /// Sends a command of a peer on its way to the guest.
+    fn send(&self, peer: &str, command: GuestCommand) -> Result<(), Refusal> {
+        match self.commands.try_send(command) {
+            Ok(()) => {
+                lock(&self.peers).sent(peer, command);
+                Ok(())
+            }
+            Err(_) => Err(Refusal::Failed("the guest is too busy to take more input".to_owned())),
+        }
+    }
+
+    /// Starts a listener of a peer.
+    fn admit(
+        self: &Arc<Self>,
+        peer: &str,
+        socket: ListenerSocket,
+        console: Arc<Console>,
+    ) -> Result<(), Refusal> {
+        if !lock(&self.peers).enter(peer) {
+            return Err(Refusal::Failed("there are too many listeners".to_owned()));
+        }
+        let place = Place { shared: self.clone(), peer: peer.to_owned() };
+        let id = console.id();
+        let name = match socket.process() {
+            Some(process) => format!("{peer} (process {process})"),
+            None => peer.to_owned(),
+        };
+        let seat = self.roster.enter(id, &name, "dbus");
+        let mut guest = self.hub.guest();
+        tokio::spawn(async move {
+            let shared = &place.shared;
+            shared.say(|| info!(console = %id, viewer = name, "a D-Bus viewer registered a listener"));
+            let gone = guest.wait_for(|guest| !guest.consoles.contains_key(&id));
+            let ended = tokio::select! {
+                ended = listener::run(socket, console, seat, shared.passthrough) => ended,
+                _ = gone => Ok(()),
+                () = shared.end.cancelled() => Ok(()),
+            };
+            let reason = ended.err().map_or_else(|| "closed".to_owned(), |error| error.to_string());
+            shared.say(|| info!(console = %id, viewer = name, reason, "a D-Bus viewer's listener ended"));
+        });
+        Ok(())
+    }
+
+    /// Logs something that a stranger did, unless there was too much of that lately.
+    fn say(&self, log: impl FnOnce()) {
+        if lock(&self.lines).pass(Instant::now()) {
+            log();
+        }
+    }
+}
+
+/// A listener's place among all, free again when dropped.
+struct Place {
+    shared: Arc<Shared>,
+    peer: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let held = lock(&self.shared.peers).leave(&self.peer);
+        let commands = self.shared.commands.clone();
+        if let (false, Ok(runtime)) = (held.is_empty(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                for command in held {
+                    let _ = commands.send(command).await;
+                }
+            });
+        }
+    }
+}
+
+/// A caller's name on the bus; there is none on a connection without one.
+fn peer_name<'h>(header: &'h Header<'_>) -> &'h str {
+    header.sender().map_or("", |name| name.as_str())
+}
+
+/// What is under these locks is whole whoever panicked: each change is complete before anything that could.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

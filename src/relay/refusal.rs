@@ -1,0 +1,21 @@
+/// What a caller of the display hears who does not get what it asks for. The names are QEMU's.
+#[derive(Debug, zbus::DBusError)]
+#[zbus(prefix = "org.qemu.Display1.Error")]
+pub(super) enum Refusal {
+    /// The connection failed; zbus's own kind of error.
+    #[zbus(error)]
+    ZBus(zbus::Error),
+    /// Not now.
+    Failed(String),
+    /// These arguments make no sense.
+    Invalid(String),
+    /// Not with this VM.
+    Unsupported(String),
+}
+
+impl Refusal {
+    /// The arguments make no sense, for this reason.
+    pub(super) fn invalid(reason: &str) -> Self {
+        Self::Invalid(reason.to_owned())
+    }
+}

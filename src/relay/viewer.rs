@@ -1,0 +1,351 @@
+//! What one listener is told next. No socket and no clock: what happened and the time go in, orders come out.
+//!
+//! INVARIANT: at most one `UpdateDMABUF` is under way that is neither answered nor overdue, and the number of calls
+//! without an answer is bounded: a listener that answers nothing is told nothing more. What changes meanwhile adds
+//! up in the hub, where nobody waits for it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::frame::{Cursor, Dmabuf, MemoryKind, Pointer, Rect, Region, Scanout};
+use crate::hub::{Change, CursorState, Release};
+
+/// How long a listener has for an answer before it is told more all the same. QEMU gives its listeners as long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long after a new buffer the guest's own update is waited for, before the listener is told to draw without one.
+/// QEMU sends the two within a millisecond, except of a guest at rest.
+const DRAW_WAIT: Duration = Duration::from_millis(10);
+
+/// Calls without an answer at which a listener is told nothing more until it answers one.
+const MAX_UNANSWERED: usize = 64;
+
+/// Scanouts that may be under way: one that the listener takes in, and the next.
+const MAX_SCANOUTS: usize = 2;
+
+/// The most pixels by value, in bytes: what D-Bus lets an array have.
+const MAX_PIXELS: u64 = 64 << 20;
+
+/// What the listener takes besides pixels by value. It gets less when it refuses something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Takes {
+    /// Any dmabuf (`Unix.ScanoutDMABUF2`).
+    pub(super) dmabuf2: bool,
+    /// Dmabufs of one plane (`ScanoutDMABUF`).
+    pub(super) dmabuf: bool,
+    /// Shared memory (`Unix.Map`).
+    pub(super) map: bool,
+}
+
+/// How a picture is handed over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Means {
+    /// `ScanoutDMABUF2`, then `UpdateDMABUF`.
+    Dmabuf2,
+    /// `ScanoutDMABUF`, then `UpdateDMABUF`.
+    Dmabuf,
+    /// `ScanoutMap`, then `UpdateMap`.
+    Map,
+    /// `Scanout`, then `Update`.
+    Pixels,
+}
+
+/// One call of the listener.
+#[derive(Clone, Debug)]
+pub(super) enum Order {
+    /// The console shows this from now on.
+    Scanout(Arc<Scanout>, Means),
+    /// This part of it changed.
+    Update(Arc<Scanout>, Means, Rect),
+    /// The console shows nothing.
+    Disable,
+    /// The cursor is here.
+    MouseSet(Pointer),
+    /// The cursor looks like this.
+    CursorDefine(Cursor),
+}
+
+/// An order to carry out now.
+#[derive(Debug)]
+pub(super) struct Next {
+    /// Names it in [`Viewer::answered`] and [`Viewer::failed`].
+    pub(super) id: u64,
+    /// What to tell the listener.
+    pub(super) order: Order,
+    /// To be dropped when the order's pixels have been read.
+    pub(super) reading: Option<Release>,
+}
+
+/// How a listener gets the picture, and why so.
+pub(super) type Delivery = (&'static str, &'static str);
+
+/// One listener: what it was told, what it has not answered.
+#[derive(Debug)]
+pub(super) struct Viewer {
+    takes: Takes,
+    /// It was offered more than it takes now.
+    refused: bool,
+    shown: Option<(Arc<Scanout>, Means)>,
+    /// A buffer was shown at this time and has not been drawn.
+    undrawn: Option<Instant>,
+    orders: VecDeque<Queued>,
+    unanswered: Vec<Unanswered>,
+    cursor: CursorState,
+    cursor_told: CursorState,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Queued {
+    order: Order,
+    release: Option<Release>,
+}
+
+#[derive(Debug)]
+struct Unanswered {
+    id: u64,
+    kind: Kind,
+    since: Instant,
+    overdue: bool,
+    /// Held while the listener draws.
+    _drawn: Option<Release>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Scanout(Option<Means>),
+    Update,
+    Cursor,
+}
+
+impl Viewer {
+    /// A listener that takes so much and has been told nothing.
+    pub(super) fn new(takes: Takes) -> Self {
+        Self {
+            takes,
+            refused: false,
+            shown: None,
+            undrawn: None,
+            orders: VecDeque::new(),
+            unanswered: Vec::new(),
+            cursor: CursorState::default(),
+            cursor_told: CursorState::default(),
+            next_id: 0,
+        }
+    }
+
+    /// Whether the next change of the picture may be taken out of the hub.
+    pub(super) fn wants_change(&self) -> bool {
+        self.may_draw()
+            && self.under_way(|kind| matches!(kind, Kind::Scanout(_))) < MAX_SCANOUTS
+            && self.unanswered.len() < MAX_UNANSWERED
+    }
+
+    /// Takes a change of the picture.
+    pub(super) fn change(&mut self, change: Change, now: Instant) {
+        let Change { scanout, replaced, damage, release, missed } = change;
+        if replaced {
+            self.shown = scanout.and_then(|scanout| {
+                let means = self.means(&scanout)?;
+                Some((scanout, means))
+            });
+            // Where changes were missed, the guest's update of the new buffer was among them.
+            let drawn = release.is_some() || missed > 0;
+            self.show(release, (!drawn).then_some(now));
+        } else {
+            self.update(&damage, release);
+        }
+    }
+
+    /// The cursor is so now.
+    pub(super) fn cursor(&mut self, state: CursorState) {
+        self.cursor = state;
+    }
+
+    /// What to tell the listener now, if anything.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Next> {
+        let Queued { order, release } = match self.orders.pop_front() {
+            Some(queued) => queued,
+            None => Queued { order: self.cursor_order()?, release: None },
+        };
+        let (kind, by_value) = match &order {
+            Order::Scanout(_, means) => (Kind::Scanout(Some(*means)), *means == Means::Pixels),
+            Order::Update(_, means, _) => (Kind::Update, *means == Means::Pixels),
+            Order::Disable => (Kind::Scanout(None), false),
+            Order::MouseSet(_) | Order::CursorDefine(_) => (Kind::Cursor, false),
+        };
+        let (reading, drawn) = if by_value { (release, None) } else { (None, release) };
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        self.unanswered.push(Unanswered { id, kind, since: now, overdue: false, _drawn: drawn });
+        Some(Next { id, order, reading })
+    }
+
+    /// The listener answered a call, with an error if it is `refused`.
+    pub(super) fn answered(&mut self, id: u64, refused: bool, now: Instant) {
+        let Some(call) = self.forget(id) else { return };
+        let Kind::Scanout(Some(means)) = call.kind else { return };
+        if refused && means != Means::Pixels {
+            self.takes.refuse(means);
+            self.refused = true;
+            if let Some((scanout, _)) = self.shown.take_if(|(_, by)| *by == means) {
+                self.orders.clear();
+                self.shown = self.means(&scanout).map(|means| (scanout, means));
+                self.show(None, Some(now));
+            }
+        }
+    }
+
+    /// A call could not be made: its pixels cannot be read.
+    pub(super) fn failed(&mut self, id: u64) {
+        if let Some(Unanswered { kind: Kind::Scanout(_), .. }) = self.forget(id) {
+            self.shown = None;
+            self.orders.clear();
+            self.push(Order::Disable, None);
+        }
+    }
+
+    /// Does what time alone makes due.
+    pub(super) fn tick(&mut self, now: Instant) {
+        for call in self.unanswered.iter_mut().filter(|call| call.since + PATIENCE <= now) {
+            (call.overdue, call._drawn) = (true, None);
+        }
+        if self.draw_at().is_some_and(|at| at <= now) {
+            self.update(&Region::new(), None);
+        }
+    }
+
+    /// When to call [`Viewer::tick`] next.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let answers = self.unanswered.iter().filter(|call| !call.overdue).map(|call| call.since + PATIENCE);
+        answers.chain(self.draw_at()).min()
+    }
+
+    /// How the listener gets what is shown now; `None` while nothing is.
+    pub(super) fn delivery(&self) -> Option<Delivery> {
+        let (scanout, means) = self.shown.as_ref()?;
+        Some(match (means, scanout.info().memory) {
+            (Means::Dmabuf2 | Means::Dmabuf, _) => ("Passthrough", "the listener takes GPU buffers"),
+            (Means::Map, _) => ("Passthrough", "the listener takes shared memory"),
+            (Means::Pixels, MemoryKind::Owned) => ("Images", "QEMU gives the pixels by value"),
+            (Means::Pixels, _) if self.refused => ("Images", "the listener refused the memory it was given"),
+            (Means::Pixels, MemoryKind::Shared) => ("Images", "the listener does not take shared memory"),
+            (Means::Pixels, _) if self.takes.dmabuf => {
+                ("Images", "the listener takes only whole GPU buffers of one plane")
+            }
+            (Means::Pixels, _) => ("Images", "passing buffers through is switched off (--passthrough never)"),
+        })
+    }
+
+    /// The best way to hand over a picture; `None` if there is none.
+    fn means(&self, scanout: &Scanout) -> Option<Means> {
+        let by_value = (scanout.size().area() * 4 <= MAX_PIXELS).then_some(Means::Pixels);
+        match (scanout.info().memory, scanout.as_dmabuf()) {
+            (MemoryKind::Shared, _) if self.takes.map => Some(Means::Map),
+            (_, Some(_)) if self.takes.dmabuf2 => Some(Means::Dmabuf2),
+            (_, Some(dmabuf)) if self.takes.dmabuf && fits_first_version(dmabuf) => Some(Means::Dmabuf),
+            _ => by_value,
+        }
+    }
+
+    /// Shows what is to be shown. A buffer is drawn at once, or after a time that starts at `undrawn`.
+    fn show(&mut self, release: Option<Release>, undrawn: Option<Instant>) {
+        self.undrawn = None;
+        let Some((scanout, means)) = self.shown.clone() else { return self.push(Order::Disable, None) };
+        let whole = scanout.size().rect();
+        let order = Order::Scanout(scanout.clone(), means);
+        match means {
+            Means::Pixels => self.push(order, release),
+            Means::Map => {
+                self.push(order, None);
+                self.push(Order::Update(scanout, means, whole), release);
+            }
+            Means::Dmabuf | Means::Dmabuf2 => {
+                self.push(order, None);
+                self.undrawn = undrawn;
+                if undrawn.is_none() {
+                    self.push(Order::Update(scanout, means, whole), release);
+                }
+            }
+        }
+    }
+
+    fn update(&mut self, damage: &Region, release: Option<Release>) {
+        let Some((scanout, means)) = self.shown.clone() else { return };
+        let whole = self.undrawn.take().map(|_| scanout.size().rect());
+        match means {
+            // One call for all of it: the answer stands for the whole frame.
+            Means::Dmabuf | Means::Dmabuf2 => {
+                let all = whole.into_iter().chain(damage.rects().iter().copied()).reduce(Rect::union);
+                if let Some(rect) = all {
+                    self.push(Order::Update(scanout, means, rect), release);
+                }
+            }
+            Means::Map | Means::Pixels => {
+                for &rect in damage.rects() {
+                    self.push(Order::Update(scanout.clone(), means, rect), release.clone());
+                }
+            }
+        }
+    }
+
+    /// When the listener is to draw a buffer that the guest did not tell it to.
+    fn draw_at(&self) -> Option<Instant> {
+        self.undrawn.filter(|_| self.may_draw()).map(|since| since + DRAW_WAIT)
+    }
+
+    fn may_draw(&self) -> bool {
+        self.orders.is_empty() && self.under_way(|kind| kind == Kind::Update) == 0
+    }
+
+    fn under_way(&self, which: impl Fn(Kind) -> bool) -> usize {
+        self.unanswered.iter().filter(|call| !call.overdue && which(call.kind)).count()
+    }
+
+    fn push(&mut self, order: Order, release: Option<Release>) {
+        self.orders.push_back(Queued { order, release });
+    }
+
+    /// What is new of the cursor, one thing at a time.
+    fn cursor_order(&mut self) -> Option<Order> {
+        if self.under_way(|kind| kind == Kind::Cursor) > 0 || self.unanswered.len() >= MAX_UNANSWERED {
+            return None;
+        }
+        if self.cursor.shape != self.cursor_told.shape {
+            self.cursor_told.shape.clone_from(&self.cursor.shape);
+            if let Some(shape) = &self.cursor.shape {
+                return Some(Order::CursorDefine(shape.clone()));
+            }
+        }
+        (self.cursor.pointer != self.cursor_told.pointer).then(|| {
+            self.cursor_told.pointer = self.cursor.pointer;
+            Order::MouseSet(self.cursor.pointer)
+        })
+    }
+
+    fn forget(&mut self, id: u64) -> Option<Unanswered> {
+        let at = self.unanswered.iter().position(|call| call.id == id)?;
+        Some(self.unanswered.remove(at))
+    }
+}
+
+impl Takes {
+    fn refuse(&mut self, means: Means) {
+        match means {
+            Means::Dmabuf2 => self.dmabuf2 = false,
+            Means::Dmabuf => self.dmabuf = false,
+            Means::Map => self.map = false,
+            Means::Pixels => {}
+        }
+    }
+}
+
+/// Whether `ScanoutDMABUF` has a place for all that is to be said of a buffer.
+fn fits_first_version(dmabuf: &Dmabuf) -> bool {
+    matches!(dmabuf.planes.as_slice(), [plane] if plane.offset == 0)
+        && (dmabuf.crop.x, dmabuf.crop.y) == (0, 0)
+}
+
+#[cfg(test)]
+mod tests;

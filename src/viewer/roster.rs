@@ -1,0 +1,138 @@
+//! Who gets which picture, and how: what `qemu-spice status` tells of viewers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::frame::ConsoleId;
+
+/// The longest name of a peer or reason kept, in bytes: peers name themselves.
+const MAX_TEXT: usize = 256;
+
+/// All viewers there are. Cheap to clone; all clones are the same roster.
+///
+/// It knows as many as there are seats, which are bounded by whoever takes viewers in.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    rows: Arc<Mutex<Rows>>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    next: u64,
+    viewers: BTreeMap<u64, ViewerInfo>,
+}
+
+/// What is known of one viewer of one console.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ViewerInfo {
+    /// Which console it sees.
+    pub console: ConsoleId,
+    /// Who it is, as far as its way tells: an address, a process, a name on a bus.
+    pub peer: String,
+    /// Its way to us: `unix`, `tcp`, `dbus`, ...
+    pub transport: &'static str,
+    /// How it gets the picture, such as `Passthrough`; empty until that is decided.
+    pub delivery: String,
+    /// Why so.
+    pub reason: String,
+    /// Pictures given to it.
+    pub sent: u64,
+    /// Pictures that were not given to it on their own because newer ones came first.
+    pub dropped: u64,
+}
+
+/// A viewer's place in the roster. Dropped, it is in it no more.
+#[derive(Debug)]
+pub struct Seat {
+    roster: Roster,
+    id: u64,
+}
+
+impl Roster {
+    /// Enters a viewer.
+    #[must_use]
+    pub fn enter(&self, console: ConsoleId, peer: &str, transport: &'static str) -> Seat {
+        let mut rows = self.lock();
+        let id = rows.next;
+        rows.next = id.wrapping_add(1);
+        let viewer = ViewerInfo {
+            console,
+            peer: short(peer),
+            transport,
+            delivery: String::new(),
+            reason: String::new(),
+            sent: 0,
+            dropped: 0,
+        };
+        rows.viewers.insert(id, viewer);
+        Seat { roster: self.clone(), id }
+    }
+
+    /// All viewers as they are now, the longest there first.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<ViewerInfo> {
+        self.lock().viewers.values().cloned().collect()
+    }
+
+    /// What is under the lock is whole whoever panicked: each change is one assignment.
+    fn lock(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// How the viewer gets the picture from now on, and why so.
+    pub fn deliver(&self, delivery: &str, reason: &str) {
+        self.change(|viewer| {
+            viewer.delivery = short(delivery);
+            viewer.reason = short(reason);
+        });
+    }
+
+    /// It was given a picture, which stands for `missed` earlier ones too.
+    pub fn sent(&self, missed: u64) {
+        self.change(|viewer| {
+            viewer.sent = viewer.sent.saturating_add(1);
+            viewer.dropped = viewer.dropped.saturating_add(missed);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut ViewerInfo)) {
+        if let Some(viewer) = self.roster.lock().viewers.get_mut(&self.id) {
+            change(viewer);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.roster.lock().viewers.remove(&self.id);
+    }
+}
+
+fn short(text: &str) -> String {
+    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_viewer_is_listed_as_long_as_it_is_there() {
+        let roster = Roster::default();
+        let first = roster.enter(ConsoleId(0), "10.0.0.7:4711", "tcp");
+        let second = roster.enter(ConsoleId(1), &"ä".repeat(500), "dbus");
+        first.deliver("Images", "it has no decoder");
+        first.sent(0);
+        first.sent(3);
+        let viewers = roster.snapshot();
+        assert_eq!((viewers[0].delivery.as_str(), viewers[0].sent, viewers[0].dropped), ("Images", 2, 3));
+        assert_eq!((viewers[1].console, viewers[1].delivery.as_str()), (ConsoleId(1), ""));
+        assert_eq!(viewers[1].peer.len(), 256, "what a peer says of itself has a limit");
+        drop(first);
+        assert_eq!(roster.snapshot(), viewers[1..]);
+        drop(second);
+        assert!(roster.snapshot().is_empty());
+    }
+}

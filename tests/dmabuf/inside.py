@@ -1,0 +1,146 @@
+#!/usr/bin/python3
+"""The part of run.py that runs inside scripts/dmabuf-vm."""
+
+import argparse
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+
+import rig  # noqa: E402
+import run  # noqa: E402
+import scenes  # noqa: E402
+from vm import Vm  # noqa: E402
+
+TCP, UNIX = "127.0.0.1:5930", "unix:/run/spice.sock"
+# Emulated inside of emulated: everything takes its time. Seconds:
+READY_LIMIT = 90
+CLIENT_LIMIT = 90
+BOOT_LIMIT = 240
+STAGE_LIMIT = 90
+rig.SHOWN_LIMIT = 60
+run.TEST_LIMIT = 500
+MEMORY = "512M"
+
+
+class GlVm(Vm):
+    """A VM whose screens come as dmabufs."""
+
+    def __init__(self, folder, guest, gpu, node, reference, qemu):
+        self.reference = reference
+        machine = ["-accel", "kvm", "-cpu", "host", "-m", MEMORY, "-machine", "memory-backend=memory",
+                   # udmabuf takes pages of memfds only.
+                   "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"]
+        super().__init__(folder, guest, qemu=qemu, display=f"dbus,gl=on,rendernode={node},p2p=yes",
+                         gpu=scenes.GPUS[gpu], machine=machine, boot_limit=BOOT_LIMIT)
+
+    def stage(self, command, limit=STAGE_LIMIT):
+        return super().stage(command, limit)
+
+    def screendump(self, path):
+        """The resting picture, which is what the guest has to show when this is asked for."""
+        shutil.copyfile(self.reference, path)
+        return Path(path)
+
+
+class Stand:
+    """A VM, the program attached to it, and its viewers: they outlive a test, as starting them takes long."""
+
+    def __init__(self, rig_of_stand, gpu, qemu):
+        # Sockets cannot be on the share.
+        self.vm = GlVm(Path("/run/vm") / f"{qemu}-{gpu}", rig_of_stand.settings.guest, gpu, rig_of_stand.node,
+                       rig_of_stand.settings.artifacts / "reference.png", rig_of_stand.qemu(qemu))
+        rig_of_stand.begin(f"{qemu}-{gpu}")
+        self.server = rig_of_stand.start("--qmp", self.vm.qmp_path, "--spice-addr", TCP, "--spice-addr", UNIX)
+        self.server.ready(READY_LIMIT)
+        self.far = rig_of_stand.client(self.server.uris[0])
+        self.near = rig_of_stand.client(self.server.uris[1], "--dmabufs")
+        self.folder = rig_of_stand.artifacts
+        rig_of_stand.own.clear()
+        for client in (self.far, self.near):
+            client("wait-picture")
+
+    def stop_clients(self, how):
+        for client in (self.far, self.near):
+            client.process.send_signal(how)
+
+    def stop(self):
+        self.stop_clients(signal.SIGKILL)
+        self.server.stop()
+        self.vm.stop()
+        for log in self.vm.folder.glob("*.log"):
+            shutil.copyfile(log, self.folder / f"vm-{log.name}")
+        assert "panicked at" not in self.server.errors(), f"the program panicked; see {self.server.log_path}"
+
+
+class DmabufRig(rig.Rig):
+    """What a test is given besides its stand."""
+
+    def __init__(self, settings, artifacts, node):
+        super().__init__(settings, artifacts)
+        self.node = node
+
+    def client(self, uri, *options):
+        """A scripted spice-gtk client, connecting."""
+        client = rig.Client(uri, ["--limit", str(CLIENT_LIMIT), *options], self.fresh("client", ".log"))
+        self.own.append(client)
+        return client
+
+
+def render_node():
+    """The device of the kernel's vgem driver, on which Mesa renders in software."""
+    for node in Path("/sys/class/drm").glob("renderD*"):
+        if "MODALIAS=platform:vgem" in (node / "device/uevent").read_text():
+            return f"/dev/dri/{node.name}"
+    raise SystemExit("inside.py: no vgem render node")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--guest", required=True)
+    parser.add_argument("--artifacts", type=Path, required=True)
+    parser.add_argument("--tree", action="append", default=[])
+    settings = parser.parse_args()
+    settings.trees = dict(tree.split("=", 1) for tree in settings.tree)
+    settings.against_qemu = False
+
+    tests = DmabufRig(settings, settings.artifacts, render_node())
+    counts = {"ok": 0, "FAIL": 0, "skip": 0}
+    signal.signal(signal.SIGALRM, run.out_of_time)
+    for qemu, gpu, wanted in scenes.plan(("qemu", *settings.trees), settings.names):
+        for word in run_scenes(tests, qemu, gpu, wanted):
+            counts[word] += 1
+    print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
+    sys.exit(counts["FAIL"] > 0)
+
+
+def run_scenes(tests, qemu, gpu, wanted):
+    """Yields `ok`, `FAIL` or `skip` for each scene with this GPU under this QEMU."""
+    stand = None
+
+    def start(_):
+        nonlocal stand
+        stand = Stand(tests, gpu, qemu)
+    began = run.run(tests, f"{qemu}-{gpu}", start, f"dmabuf: {qemu} {gpu}: the VM, qemu-spice and two clients come up")
+    yield began
+    if began != "ok":
+        return
+    for scene, line in wanted:
+        told = []
+
+        def test(rig_of_test, scene=scene, told=told):
+            told.append(scene(rig_of_test, stand))
+        test.__name__ = scene.__name__
+        yield run.run(tests, f"{qemu}-{gpu}", test, line)
+        if told and told[0]:
+            print(f"                {told[0]}", flush=True)
+    stand.stop()
+
+
+if __name__ == "__main__":
+    main()
