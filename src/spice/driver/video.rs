@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::display::Picture;
 use crate::encode::{Item, Stream};
-use crate::frame::Rect;
+use crate::frame::{Rect, Size};
 use crate::hub::{Change, Subscription};
 use crate::viewer::Sharpen;
 
@@ -14,11 +14,13 @@ pub(super) struct Video {
     /// What changes. Heard only while the picture rests: the encoder has a subscription of its own.
     changes: Subscription,
     sharpen: Sharpen,
+    /// The size of what the viewer was shown.
+    size: Option<Size>,
 }
 
 impl Video {
     pub(super) fn new(stream: Stream, changes: Subscription) -> Self {
-        Self { stream, changes, sharpen: Sharpen::default() }
+        Self { stream, changes, sharpen: Sharpen::default(), size: None }
     }
 
     /// The next picture to show. May be dropped and called again.
@@ -38,6 +40,7 @@ impl Video {
                 },
             };
             if let Item::Frame(frame) = &item {
+                self.size = Some(frame.size);
                 self.sharpen.shown(&frame.damage, Instant::now());
             }
             return Picture::Encoded(item);
@@ -50,8 +53,10 @@ impl Video {
         if item.is_none() {
             // What changed until here is in the video, and will be in the exact picture.
             let _ = self.changes.take();
-            if let Some(size) = self.changes.console().size() {
-                self.sharpen.rest(size, Instant::now());
+            match self.changes.console().size() {
+                Some(size) if self.size == Some(size) => self.sharpen.rest(size, Instant::now()),
+                // Another picture has come, or none: the video has to say so first.
+                _ => self.sharpen.stir(Instant::now()),
             }
         }
         item
