@@ -15,8 +15,9 @@ use crate::encode::picture::{Layout, Pixels};
 use crate::frame::{Dmabuf, Size};
 use crate::sys::is_dmabuf;
 
-/// How long one frame may take to encode before the encoder counts as broken.
-const DEADLINE: Duration = Duration::from_secs(2);
+/// How long one frame may take to encode before the encoder counts as broken: far longer than on a machine that is busy
+/// with something else.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How often to look for an error while a frame is late.
 const LOOK_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(50);
