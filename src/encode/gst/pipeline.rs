@@ -10,14 +10,16 @@ use gstreamer_video::{UpstreamForceKeyUnitEvent, VideoFormat, VideoInfo};
 
 use super::elements::Import;
 use super::import::{Lease, import};
-use super::{Element, Input};
+use super::{Element, Input, Kind};
 use crate::encode::picture::{Layout, Pixels};
 use crate::frame::{Dmabuf, Size};
 use crate::sys::is_dmabuf;
 
-/// How long one frame may take to encode before the encoder counts as broken: far longer than on a machine that is busy
-/// with something else.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long one frame may take a device to encode before it counts as broken.
+const HARDWARE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long it may take the processor, which may be busy with something else.
+const SOFTWARE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How often to look for an error while a frame is late.
 const LOOK_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(50);
@@ -199,7 +201,11 @@ impl Pipeline {
     /// Waits for the frame. An encoder that fails says so on the bus, not here: so this looks there, too.
     fn pull(&self) -> Result<gst::Sample, PipelineError> {
         let start = Instant::now();
-        while start.elapsed() < DEADLINE {
+        let deadline = match self.element.kind() {
+            Kind::Hardware => HARDWARE_DEADLINE,
+            Kind::Software => SOFTWARE_DEADLINE,
+        };
+        while start.elapsed() < deadline {
             if let Some(sample) = self.sink.try_pull_sample(LOOK_INTERVAL) {
                 return Ok(sample);
             }
