@@ -17,7 +17,7 @@ pub type BufferId = FileId;
 /// A GPU buffer as QEMU described it.
 ///
 /// INVARIANT: `crop` lies inside `backing`, and there are one to four planes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Dmabuf {
     /// The planes, in the order of the fourcc.
     pub planes: Vec<DmabufPlane>,
@@ -34,7 +34,7 @@ pub struct Dmabuf {
 }
 
 /// One plane of a [`Dmabuf`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DmabufPlane {
     /// The memory; planes may share one.
     pub buffer: Arc<Buffer>,

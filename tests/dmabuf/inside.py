@@ -5,6 +5,7 @@ import argparse
 import shutil
 import signal
 import sys
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,22 +55,29 @@ class Stand:
         self.vm = GlVm(Path("/run/vm") / f"{qemu}-{gpu}", rig_of_stand.settings.guest, gpu, rig_of_stand.node,
                        rig_of_stand.settings.artifacts / "reference.png", rig_of_stand.qemu(qemu))
         rig_of_stand.begin(f"{qemu}-{gpu}")
-        self.server = rig_of_stand.start("--qmp", self.vm.qmp_path, "--spice-addr", TCP, "--spice-addr", UNIX)
+        self.bus = rig_of_stand.bus()
+        self.server = rig_of_stand.start("--qmp", self.vm.qmp_path, "--spice-addr", TCP, "--spice-addr", UNIX,
+                                         "--relay-bus", self.bus.address)
         self.server.ready(READY_LIMIT)
         self.far = rig_of_stand.client(self.server.uris[0])
         self.near = rig_of_stand.client(self.server.uris[1], "--dmabufs")
+        self.beside = rig_of_stand.dbus_viewer(self.bus)
         self.folder = rig_of_stand.artifacts
         rig_of_stand.own.clear()
-        for client in (self.far, self.near):
-            client("wait-picture")
+        for viewer in self.viewers():
+            viewer("wait-picture")
 
-    def stop_clients(self, how):
-        for client in (self.far, self.near):
-            client.process.send_signal(how)
+    def viewers(self):
+        return self.far, self.near, self.beside
+
+    def signal_viewers(self, how):
+        for viewer in self.viewers():
+            viewer.process.send_signal(how)
 
     def stop(self):
-        self.stop_clients(signal.SIGKILL)
+        self.signal_viewers(signal.SIGKILL)
         self.server.stop()
+        self.bus.stop()
         self.vm.stop()
         for log in self.vm.folder.glob("*.log"):
             shutil.copyfile(log, self.folder / f"vm-{log.name}")
@@ -88,6 +96,9 @@ class DmabufRig(rig.Rig):
         client = rig.Client(uri, ["--limit", str(CLIENT_LIMIT), *options], self.fresh("client", ".log"))
         self.own.append(client)
         return client
+
+    def dbus_viewer(self, bus, *options):
+        return super().dbus_viewer(bus, "--limit", str(CLIENT_LIMIT), *options)
 
 
 def render_node():
@@ -126,7 +137,7 @@ def run_scenes(tests, qemu, gpu, wanted):
     def start(_):
         nonlocal stand
         stand = Stand(tests, gpu, qemu)
-    began = run.run(tests, f"{qemu}-{gpu}", start, f"dmabuf: {qemu} {gpu}: the VM, qemu-spice and two clients come up")
+    began = run.run(tests, f"{qemu}-{gpu}", start, f"dmabuf: {qemu} {gpu}: the VM, qemu-spice and three viewers come up")
     yield began
     if began != "ok":
         return
@@ -138,7 +149,7 @@ def run_scenes(tests, qemu, gpu, wanted):
         test.__name__ = scene.__name__
         yield run.run(tests, f"{qemu}-{gpu}", test, line)
         if told and told[0]:
-            print(f"                {told[0]}", flush=True)
+            print(textwrap.indent(told[0].rstrip(), " " * 16), flush=True)
     stand.stop()
 
 

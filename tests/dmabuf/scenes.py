@@ -1,12 +1,15 @@
 """What viewers see of a guest whose screens are dmabufs, and what the guest feels of them.
 
 Each is given the rig and a stand: a VM, the program attached to it, a client `far` that is connected
-over TCP and decodes video, and a client `near` on a unix socket that imports dmabufs.
+over TCP and decodes video, a client `near` on a unix socket that imports dmabufs, and a viewer `beside` of
+`org.qemu.Display1` that does so too. A scene may return what it has to tell.
 """
 
+import json
 import math
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 STREAMED = 30.0  # dB: how like the guest's picture a decoded one has to be; upside down it is below 10
@@ -28,6 +31,23 @@ def over_a_unix_socket(rig, stand):
     assert stand.near.streams() == 0, "the client was sent a video stream"
 
 
+def over_dbus(rig, stand):
+    """a D-Bus viewer is given the guest's buffer, and sees every pixel exactly"""
+    rig.same_picture(stand.vm, stand.beside, at_least=math.inf)
+    by = stand.beside("memory")["by"]
+    assert by.startswith("ScanoutDMABUF"), f"the viewer was given its picture by {by}"
+
+
+def three_at_once(rig, stand):
+    """`qemu-spice status` tells how each of the three gets the picture"""
+    stand.vm.stage("animate 40 50")
+    all_follow(rig, stand)
+    rows = json.loads(status(rig, stand, "--json"))[0]["Viewers"]
+    told = sorted((row["transport"], row["delivery"]) for row in rows)
+    assert told == [("dbus", "Passthrough"), ("tcp", "Encode(h264)"), ("unix", "Passthrough")], rows
+    return status(rig, stand)
+
+
 def as_images(rig, stand):
     """a client that can decode no video sees every pixel exactly"""
     client = rig.client(stand.server.uris[0], "--images-only")
@@ -38,7 +58,7 @@ def flips(rig, stand):
     """all follow the guest's flips, without a black frame or a stream begun anew"""
     streams, surfaces = stand.far.streams(), surfaces_of(stand.far)
     stand.vm.stage("animate 40 50")
-    both_follow(rig, stand)
+    all_follow(rig, stand)
     assert stand.far.streams() == streams, f"{stand.far.streams() - streams} new streams in 40 flips"
     assert surfaces_of(stand.far) == surfaces, f"{surfaces_of(stand.far) - surfaces} new surfaces in 40 flips"
 
@@ -47,41 +67,41 @@ def resolutions(rig, stand):
     """all follow the guest's resolution"""
     for size in ("800 600", "1280 720"):
         stand.vm.stage(f"mode {size}")
-        for client in (stand.far, stand.near):
-            client(f"wait-size {size}")
-    both_follow(rig, stand)
+        for viewer in stand.viewers():
+            viewer(f"wait-size {size}")
+    all_follow(rig, stand)
 
 
 def the_text_console(rig, stand):
     """all follow the guest to its text console and back"""
     stand.vm.stage("console")
-    for client in (stand.far, stand.near):
-        client("wait-colour 1000 600 000000")
+    for viewer in stand.viewers():
+        viewer("wait-colour 1000 600 000000")
     stand.vm.stage("picture")
-    both_follow(rig, stand)
+    all_follow(rig, stand)
 
 
 def switched_off(rig, stand):
     """a screen that the guest switches off goes black, and comes back"""
     stand.vm.stage("fill 804020")
-    for client in (stand.far, stand.near):
-        client("wait-colour 640 600 804020")
+    for viewer in stand.viewers():
+        viewer("wait-colour 640 600 804020")
     stand.vm.stage("off")
-    for client in (stand.far, stand.near):
-        client("wait-colour 640 600 000000")
+    for viewer in stand.viewers():
+        viewer("wait-colour 640 600 000000")
     stand.vm.stage("mode 1280 720")
-    both_follow(rig, stand)
+    all_follow(rig, stand)
 
 
 def nothing_is_kept(rig, stand):
     """the program's open files and memory return to where they were after flips and resolutions"""
-    both_follow(rig, stand)
+    all_follow(rig, stand)
     files, memory = files_of(stand.server), memory_of(stand.server)
     for _ in range(3):
         stand.vm.stage("flips 100")
         stand.vm.stage("mode 640 480")
         stand.vm.stage("mode 1280 720")
-    both_follow(rig, stand)
+    all_follow(rig, stand)
     told = f"files: {files}, then {files_of(stand.server)}; memory: {memory} MiB, then {memory_of(stand.server)} MiB"
     assert files_of(stand.server) <= files + 2 and memory_of(stand.server) <= memory + 16, told
     return told
@@ -89,30 +109,31 @@ def nothing_is_kept(rig, stand):
 
 def flip_rate(rig, stand):
     """a viewer that is stuck slows the guest no more than none"""
-    viewers = {"over TCP": (stand.far, stand.server.uris[0], ()),
-               "on a unix socket": (stand.near, stand.server.uris[1], ("--dmabufs",))}
-    best = {name: 0.0 for name in ("none", "one over TCP", "one on a unix socket", "stuck over TCP", "stuck on a unix socket")}
+    viewers = {"over TCP": (stand.far, lambda: rig.client(stand.server.uris[0])),
+               "on a unix socket": (stand.near, lambda: rig.client(stand.server.uris[1], "--dmabufs")),
+               "over D-Bus": (stand.beside, lambda: rig.dbus_viewer(stand.bus))}
+    best = {name: 0.0 for name in ("none", *(f"{how} {place}" for how in ("one", "stuck") for place in viewers))}
 
     def measure(name):
         best[name] = max(best[name], flips_per_second(stand.vm))
     # A stopped process is stuck as no other: it reads nothing, answers nothing, and takes no processor time from the guest.
-    stand.stop_clients(signal.SIGSTOP)
-    for place, (client, _, _) in viewers.items():
-        client.process.send_signal(signal.SIGCONT)
+    stand.signal_viewers(signal.SIGSTOP)
+    for place, (viewer, _) in viewers.items():
+        viewer.process.send_signal(signal.SIGCONT)
         for _ in range(2):
             measure(f"one {place}")
-        client.process.send_signal(signal.SIGSTOP)
-    stand.stop_clients(signal.SIGKILL)
+        viewer.process.send_signal(signal.SIGSTOP)
+    stand.signal_viewers(signal.SIGKILL)
     # The best of several rounds: what else this machine does can only make the guest slower.
     for number in range(MAX_ROUNDS):
         measure("none")
-        for place, (_, uri, options) in viewers.items():
-            client = rig.client(uri, *options)
-            client("wait-picture")
-            client.process.send_signal(signal.SIGSTOP)
-            flips_per_second(stand.vm)  # what the way to the client takes before it is full
+        for place, (_, another) in viewers.items():
+            viewer = another()
+            viewer("wait-picture")
+            viewer.process.send_signal(signal.SIGSTOP)
+            flips_per_second(stand.vm)  # what the way to the viewer takes before it is full
             measure(f"stuck {place}")
-            client.stop(signal.SIGKILL)
+            viewer.stop(signal.SIGKILL)
         ratios = [best[f"stuck {place}"] / best["none"] for place in viewers]
         if number + 1 >= MIN_ROUNDS and min(ratios) >= STUCK_AT_LEAST:
             break
@@ -121,8 +142,8 @@ def flip_rate(rig, stand):
     return told
 
 
-# The last one ends the clients.
-ALL = [over_tcp, over_a_unix_socket, as_images, flips, resolutions, the_text_console, switched_off,
+# The last one ends the viewers.
+ALL = [over_tcp, over_a_unix_socket, over_dbus, three_at_once, as_images, flips, resolutions, the_text_console, switched_off,
        nothing_is_kept, flip_rate]
 
 
@@ -143,9 +164,16 @@ def plan(qemus, names):
                 yield qemu, gpu, wanted
 
 
-def both_follow(rig, stand):
+def all_follow(rig, stand):
     rig.same_picture(stand.vm, stand.far, at_least=STREAMED)
     rig.same_picture(stand.vm, stand.near, at_least=math.inf)
+    rig.same_picture(stand.vm, stand.beside, at_least=math.inf)
+
+
+def status(rig, stand, *options):
+    """What `qemu-spice status` says."""
+    command = [rig.settings.program, "status", "--dbus-address", stand.bus.address, *options]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def flips_per_second(vm):

@@ -11,11 +11,14 @@
 use std::collections::HashMap;
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde::Serialize;
 use tokio::io::Interest;
@@ -24,9 +27,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use zbus::connection::Builder;
 use zbus::fdo::ObjectManager;
-use zbus::message::{Flags, Message};
+use zbus::message::{Flags, Message, Type};
 use zbus::zvariant::{self, DynamicType, Fd, Value};
-use zbus::{Connection, Guid, interface};
+use zbus::{Connection, Guid, MessageStream, interface};
 
 /// How long any step of a script may take before the test has failed. Nothing is asserted to be quick.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -203,6 +206,8 @@ pub struct Screen {
     /// What it says it has besides the plain listener.
     pub interfaces: Vec<String>,
     connection: Connection,
+    /// The number of its last message. QEMU counts them for each connection, zbus for the whole process.
+    serial: AtomicU32,
 }
 
 impl Screen {
@@ -322,9 +327,32 @@ impl Screen {
         method: &str,
         body: &(impl Serialize + DynamicType),
     ) -> zbus::Result<Message> {
-        let path = format!("{ROOT}/Listener");
-        let call = self.connection.call_method(None::<&str>, path, Some(interface), method, body);
-        tokio::time::timeout(PATIENCE, call).await.expect("a call was never answered")
+        let call = self.message(interface, method).build(body)?;
+        let mut answers = MessageStream::from(&self.connection);
+        let answered = async {
+            self.connection.send(&call).await?;
+            while let Some(answer) = answers.next().await {
+                let answer = answer?;
+                if answer.header().reply_serial() == Some(call.primary_header().serial_num()) {
+                    let failed = answer.message_type() == Type::Error;
+                    return if failed { Err(answer.into()) } else { Ok(answer) };
+                }
+            }
+            Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into())
+        };
+        tokio::time::timeout(PATIENCE, answered).await.expect("a call was never answered")
+    }
+
+    /// A call that is made but discarded before it is sent.
+    pub fn lose(&self) {
+        self.serial.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn message(&self, interface: &str, method: &str) -> zbus::message::Builder<'static> {
+        let serial = NonZeroU32::new(self.serial.fetch_add(1, Ordering::Relaxed) + 1).unwrap();
+        let (interface, method) = (interface.to_owned(), method.to_owned());
+        let call = Message::method_call(format!("{ROOT}/Listener"), method).unwrap();
+        call.interface(interface).unwrap().serial(serial)
     }
 
     /// Any call, without waiting for an answer: `quiet` tells the listener not to send one.
@@ -335,8 +363,7 @@ impl Screen {
         body: &(impl Serialize + DynamicType),
         quiet: bool,
     ) {
-        let call =
-            Message::method_call(format!("{ROOT}/Listener"), method).unwrap().interface(interface).unwrap();
+        let call = self.message(interface, method);
         let call = if quiet { call.with_flags(Flags::NoReplyExpected).unwrap() } else { call };
         self.connection.send(&call.build(body).unwrap()).await.unwrap();
     }
@@ -344,8 +371,7 @@ impl Screen {
     /// Any call, with a body that may not be what its signature says, and no files. No answer is waited for.
     #[allow(unsafe_code)]
     pub async fn post_without_files(&self, interface: &str, method: &str, signature: &str, words: &[u32]) {
-        let call =
-            Message::method_call(format!("{ROOT}/Listener"), method).unwrap().interface(interface).unwrap();
+        let call = self.message(interface, method);
         let body: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         // SAFETY: the message may be wrong, which is what it is for; it is only sent, never read here.
         let call = unsafe { call.build_raw_body(&body, signature, Vec::new()) };
@@ -430,7 +456,8 @@ impl ConsoleObject {
             let stream = UnixStream::from_std(stream).unwrap();
             let builder = Builder::unix_stream(stream).server(Guid::generate()).unwrap().p2p();
             let connection = builder.build().await.unwrap();
-            let mut screen = Screen { console, interfaces: Vec::new(), connection };
+            let mut screen =
+                Screen { console, interfaces: Vec::new(), connection, serial: AtomicU32::new(0) };
             if !shared.vm.old {
                 let properties = "org.freedesktop.DBus.Properties";
                 let all = screen.ask(properties, "GetAll", &LISTENER).await.unwrap();

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::frame::{Buffer, Dmabuf};
+use crate::frame::{BufferId, Dmabuf};
 
 /// The most buffers remembered: two heads' worth of triple buffering. Each keeps its memory alive.
 const MAX_KNOWN: usize = 8;
@@ -10,21 +10,61 @@ const MAX_KNOWN: usize = 8;
 /// it again, page by page.
 #[derive(Debug, Default)]
 pub(super) struct Imports {
-    recent: VecDeque<Arc<Buffer>>,
+    /// The one shown now comes first, then the one before it.
+    recent: VecDeque<Known>,
+    /// A flip was lost since QEMU last told of one.
+    lost: bool,
 }
 
+#[derive(Debug)]
+struct Known {
+    dmabuf: Dmabuf,
+    /// What followed it the last time.
+    next: Option<Ids>,
+}
+
+/// Which buffers a dmabuf's planes are in.
+type Ids = Vec<BufferId>;
+
 impl Imports {
-    /// The same dmabuf, with those buffers in place of its own that are the same memory and known already.
+    /// Whether this is what was shown last.
+    pub(super) fn is_shown(&self, dmabuf: &Dmabuf) -> bool {
+        self.recent.front().is_some_and(|known| are_same(&known.dmabuf, dmabuf))
+    }
+
+    /// A flip: gives the same dmabuf, with those buffers in place of its own that are the same memory and known
+    /// already.
     pub(super) fn known(&mut self, mut dmabuf: Dmabuf) -> Dmabuf {
         for plane in &mut dmabuf.planes {
-            let known = self.recent.iter().position(|buffer| buffer.id() == plane.buffer.id());
-            if let Some(buffer) = known.and_then(|at| self.recent.remove(at)) {
-                plane.buffer = buffer;
+            let mut planes = self.recent.iter().flat_map(|known| &known.dmabuf.planes);
+            if let Some(known) = planes.find(|known| known.buffer.id() == plane.buffer.id()) {
+                plane.buffer = Arc::clone(&known.buffer);
             }
-            self.recent.push_front(plane.buffer.clone());
-            self.recent.truncate(MAX_KNOWN);
         }
+        let same = self.recent.iter().position(|known| are_same(&known.dmabuf, &dmabuf));
+        if let Some(before) = self.recent.front_mut().filter(|_| !self.lost && same != Some(0)) {
+            before.next = Some(ids(&dmabuf));
+        }
+        let next = same.and_then(|at| self.recent.remove(at)).and_then(|known| known.next);
+        self.recent.push_front(Known { dmabuf: dmabuf.clone(), next });
+        self.recent.truncate(MAX_KNOWN);
+        self.lost = false;
         dmabuf
+    }
+
+    /// A flip that was lost: gives what the guest shows now, if that can be guessed. Guests take their two or three
+    /// buffers in turn.
+    pub(super) fn guess(&mut self) -> Option<Dmabuf> {
+        self.lost = true;
+        let shown = self.recent.front()?;
+        let others = || (1..).zip(self.recent.iter().skip(1)).filter(|(_, known)| known.is_like(shown));
+        let (at, _) = others()
+            .find(|(_, known)| shown.next.as_ref().is_some_and(|next| *next == ids(&known.dmabuf)))
+            .or_else(|| others().next())?;
+        let guessed = self.recent.remove(at)?;
+        let dmabuf = guessed.dmabuf.clone();
+        self.recent.push_front(guessed);
+        Some(dmabuf)
     }
 
     /// Forgets all: the guest stopped showing them.
@@ -33,10 +73,32 @@ impl Imports {
     }
 }
 
+impl Known {
+    /// Whether a guest could flip between the two.
+    fn is_like(&self, other: &Self) -> bool {
+        let (one, other) = (&self.dmabuf, &other.dmabuf);
+        (one.fourcc, one.modifier, one.backing, one.crop)
+            == (other.fourcc, other.modifier, other.backing, other.crop)
+    }
+}
+
+fn ids(dmabuf: &Dmabuf) -> Ids {
+    dmabuf.planes.iter().map(|plane| plane.buffer.id()).collect()
+}
+
+/// Whether both are the same picture in the same memory.
+fn are_same(one: &Dmabuf, other: &Dmabuf) -> bool {
+    let layout = |dmabuf: &Dmabuf| {
+        let places = dmabuf.planes.iter().map(|plane| (plane.offset, plane.stride)).collect::<Vec<_>>();
+        (places, dmabuf.fourcc, dmabuf.modifier, dmabuf.backing, dmabuf.crop, dmabuf.bottom_up)
+    };
+    ids(one) == ids(other) && layout(one) == layout(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{DmabufPlane, Rect, Size};
+    use crate::frame::{Buffer, DmabufPlane, Rect, Size};
     use std::os::fd::OwnedFd;
 
     fn memory() -> OwnedFd {
@@ -44,15 +106,23 @@ mod tests {
     }
 
     fn flip(fd: &OwnedFd) -> Dmabuf {
+        sized(fd, 1)
+    }
+
+    fn sized(fd: &OwnedFd, side: u32) -> Dmabuf {
         let buffer = Arc::new(Buffer::new(fd.try_clone().unwrap()).unwrap());
         Dmabuf {
             planes: vec![DmabufPlane { buffer, offset: 0, stride: 4 }],
             fourcc: 0,
             modifier: 0,
-            backing: Size::new(1, 1),
-            crop: Rect::new(0, 0, 1, 1),
+            backing: Size::new(side, side),
+            crop: Rect::new(0, 0, side, side),
             bottom_up: false,
         }
+    }
+
+    fn is(guess: Option<Dmabuf>, fd: &OwnedFd) -> bool {
+        guess.is_some_and(|guess| ids(&guess) == ids(&flip(fd)))
     }
 
     #[test]
@@ -61,6 +131,7 @@ mod tests {
         let first = imports.known(flip(&front));
         assert!(!Arc::ptr_eq(&imports.known(flip(&back)).planes[0].buffer, &first.planes[0].buffer));
         assert!(Arc::ptr_eq(&imports.known(flip(&front)).planes[0].buffer, &first.planes[0].buffer));
+        assert!(Arc::ptr_eq(&imports.known(sized(&front, 2)).planes[0].buffer, &first.planes[0].buffer));
     }
 
     #[test]
@@ -70,5 +141,42 @@ mod tests {
             imports.known(flip(&memory()));
         }
         assert_eq!(imports.recent.len(), MAX_KNOWN);
+    }
+
+    #[test]
+    fn between_two_buffers_every_lost_flip_is_guessed() {
+        let (mut imports, old, one, two) = (Imports::default(), memory(), memory(), memory());
+        for buffer in [&old, &one, &two] {
+            imports.known(flip(buffer));
+        }
+        for _ in 0..10 {
+            assert!(is(imports.guess(), &one));
+            assert!(is(imports.guess(), &two));
+        }
+        imports.known(flip(&one));
+        assert!(is(imports.guess(), &two));
+    }
+
+    #[test]
+    fn three_buffers_are_taken_in_turn_once_that_was_seen() {
+        let (mut imports, buffers) = (Imports::default(), [memory(), memory(), memory()]);
+        for buffer in buffers.iter().chain(&buffers) {
+            imports.known(flip(buffer));
+        }
+        for turn in 0..10 {
+            assert!(is(imports.guess(), &buffers[turn % 3]), "turn {turn}");
+        }
+    }
+
+    #[test]
+    fn buffers_of_another_size_are_no_guess() {
+        let mut imports = Imports::default();
+        assert!(imports.guess().is_none());
+        let buffers = [memory(), memory(), memory()];
+        imports.known(flip(&buffers[0]));
+        assert!(imports.guess().is_none());
+        imports.known(flip(&buffers[1]));
+        imports.known(sized(&buffers[2], 2));
+        assert!(imports.guess().is_none());
     }
 }

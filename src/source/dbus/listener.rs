@@ -3,12 +3,15 @@
 //! INVARIANT: calls are handled in the order they were sent, each completely before the next. zbus's own object
 //! server would run each in a task of its own, and a `Disable` could overtake the scanout it came before.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use tokio::net::UnixStream;
-use tracing::warn;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
 use zbus::connection::Builder;
 use zbus::message::{Flags, Message, Type};
 use zbus::{Connection, MessageStream};
@@ -28,31 +31,65 @@ const RELEASE_DEADLINE: Duration = Duration::from_millis(16);
 /// The most messages that wait to be handled. Each can have the 128 MiB that D-Bus allows.
 const QUEUE: usize = 4;
 
+/// Sockets for QEMU to show a console on once more.
+pub(super) type Replays = mpsc::Sender<(ConsoleId, OwnedFd)>;
+
 /// Serves QEMU on this socket until it closes it.
-pub(super) async fn run(socket: UnixStream, console: Arc<Console>, reads: DmabufReads) -> zbus::Result<()> {
-    // The stream is there before the first message, which QEMU sends at once and waits for, VM and all.
-    let connecting = Builder::unix_stream(socket).p2p().max_queued(QUEUE).build_message_stream();
-    let connected = tokio::time::timeout(DEADLINE, connecting).await;
-    let stream = connected.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+pub(super) async fn run(
+    socket: UnixStream,
+    console: Arc<Console>,
+    reads: DmabufReads,
+    replays: Replays,
+) -> zbus::Result<()> {
+    let stream = connect(socket).await?;
     let listener = Listener {
         connection: Connection::from(&stream),
         id: console.id(),
         screen: Screen::new(console, reads),
+        serials: Serials::default(),
         unanswered: Ledger::new(RELEASE_DEADLINE),
         releases: ReleaseQueue::default(),
+        replays,
+        replaced: JoinSet::new(),
         warnings: Warnings::default(),
     };
     listener.serve(stream).await
+}
+
+/// The stream is there before the first message, which QEMU sends at once and waits for, VM and all.
+async fn connect(socket: UnixStream) -> zbus::Result<MessageStream> {
+    let connecting = Builder::unix_stream(socket).p2p().max_queued(QUEUE).build_message_stream();
+    let connected = tokio::time::timeout(DEADLINE, connecting).await;
+    connected.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
 }
 
 struct Listener {
     connection: Connection,
     id: ConsoleId,
     screen: Screen,
+    serials: Serials,
     /// The `UpdateDMABUF`s whose frames are being read.
     unanswered: Ledger<Message>,
     releases: ReleaseQueue,
+    replays: Replays,
+    /// The connections before this one. QEMU waits for their answers as well, and forgets none of them.
+    replaced: JoinSet<()>,
     warnings: Warnings,
+}
+
+/// The numbers of the messages on a connection: one that is missing was discarded by QEMU.
+#[derive(Debug, Default)]
+struct Serials {
+    last: Option<u32>,
+}
+
+impl Serials {
+    /// Whether messages are missing before this one.
+    fn are_missing_before(&mut self, message: &Message) -> bool {
+        let serial = message.primary_header().serial_num().get();
+        let last = self.last.replace(serial);
+        last.is_some_and(|last| serial != last.wrapping_add(1))
+    }
 }
 
 impl Listener {
@@ -77,7 +114,9 @@ impl Listener {
                     while let Some(call) = self.unanswered.expired(now) {
                         self.reply(&call, Ok(Answer::Nothing)).await?;
                     }
-                    self.screen.tick(now);
+                    if self.screen.tick(now) {
+                        self.replay(&mut stream).await?;
+                    }
                 }
                 message = stream.next() => match message {
                     Some(Ok(message)) if message.message_type() == Type::MethodCall => self.handle(message).await?,
@@ -92,6 +131,7 @@ impl Listener {
 
     async fn handle(&mut self, message: Message) -> zbus::Result<()> {
         let now = Instant::now();
+        let lost = self.serials.are_missing_before(&message);
         let (header, body) = (message.header(), message.body());
         let path = header.path().map(|path| path.as_str());
         let interface = header.interface().map(|interface| interface.as_str());
@@ -101,11 +141,15 @@ impl Listener {
             None => match Call::decode(interface, member, &body) {
                 Ok(Call::UpdateDmabuf(at)) if wants_reply(&message) => {
                     let (id, overdue) = self.unanswered.hold(message.clone(), now);
-                    self.screen.damage(at, Some(self.releases.release(id)));
+                    self.screen.damage(at, Some(self.releases.release(id)), now);
                     return match overdue {
                         Some(call) => self.reply(&call, Ok(Answer::Nothing)).await,
                         None => Ok(()),
                     };
+                }
+                Ok(Call::Disable) if lost => {
+                    self.screen.lose_flip(now);
+                    Ok(Answer::Nothing)
                 }
                 Ok(call) => self.screen.apply(call, now).map(|()| Answer::Nothing),
                 Err(refusal) => Err(refusal),
@@ -120,19 +164,58 @@ impl Listener {
         self.reply(&message, answer).await
     }
 
+    /// Has QEMU show the console from anew, on another connection: it tells a new listener all that it knows.
+    async fn replay(&mut self, stream: &mut MessageStream) -> zbus::Result<()> {
+        let all = Instant::now() + RELEASE_DEADLINE;
+        while let Some(call) = self.unanswered.expired(all) {
+            self.reply(&call, Ok(Answer::Nothing)).await?;
+        }
+        let (ours, theirs) = UnixStream::pair()?;
+        if self.replays.try_send((self.id, theirs.into_std()?.into())).is_err() {
+            return Ok(()); // nobody can ask QEMU any more
+        }
+        match connect(ours).await {
+            Ok(new) => {
+                debug!(console = %self.id, "a flip was lost: QEMU shows the console again");
+                self.connection = Connection::from(&new);
+                self.serials = Serials::default();
+                self.replaced.spawn(answer_all(std::mem::replace(stream, new)));
+            }
+            Err(error) => {
+                debug!(console = %self.id, %error, "a flip was lost, and QEMU does not show it again")
+            }
+        }
+        Ok(())
+    }
+
     /// Answers a call, if QEMU wants to know.
     async fn reply(&self, call: &Message, answer: Result<Answer, Refusal>) -> zbus::Result<()> {
-        if !wants_reply(call) {
-            return Ok(());
+        reply(&self.connection, call, answer).await
+    }
+}
+
+/// Answers whatever QEMU still says on a connection that another took the place of.
+async fn answer_all(mut stream: MessageStream) {
+    let connection = Connection::from(&stream);
+    while let Some(Ok(message)) = stream.next().await {
+        let call = message.message_type() == Type::MethodCall;
+        if call && reply(&connection, &message, Ok(Answer::Nothing)).await.is_err() {
+            return;
         }
-        let header = call.header();
-        match answer {
-            Ok(Answer::Nothing) => self.connection.reply(&header, &()).await,
-            Ok(Answer::Text(text)) => self.connection.reply(&header, &text).await,
-            Ok(Answer::Property(value)) => self.connection.reply(&header, &value).await,
-            Ok(Answer::Properties(values)) => self.connection.reply(&header, &values).await,
-            Err(refusal) => self.connection.reply_error(&header, refusal.name(), &refusal.to_string()).await,
-        }
+    }
+}
+
+async fn reply(connection: &Connection, call: &Message, answer: Result<Answer, Refusal>) -> zbus::Result<()> {
+    if !wants_reply(call) {
+        return Ok(());
+    }
+    let header = call.header();
+    match answer {
+        Ok(Answer::Nothing) => connection.reply(&header, &()).await,
+        Ok(Answer::Text(text)) => connection.reply(&header, &text).await,
+        Ok(Answer::Property(value)) => connection.reply(&header, &value).await,
+        Ok(Answer::Properties(values)) => connection.reply(&header, &values).await,
+        Err(refusal) => connection.reply_error(&header, refusal.name(), &refusal.to_string()).await,
     }
 }
 

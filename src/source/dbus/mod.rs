@@ -12,11 +12,14 @@ mod input;
 mod listener;
 mod object;
 mod refusal;
+mod replay;
 mod screen;
 mod warnings;
 
 pub(super) use connect::{Bus, Qemu};
 
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -34,6 +37,9 @@ const ROOT: &str = "/org/qemu/Display1";
 
 /// How long after the first connection of a QEMU that ends the others may take to end as well.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// The most listeners that wait for QEMU to show their console again: as many as there are consoles at most.
+const REPLAYS: usize = 16;
 
 /// The listeners at work. Each gives its console's number and why it ended.
 type Listeners = JoinSet<(ConsoleId, zbus::Result<()>)>;
@@ -62,11 +68,12 @@ async fn attach_and_serve(
     // Watched before asked, so that no change falls between.
     let mut changes = consoles::changes(qemu).await?;
     let mut guest = consoles::discover(qemu).await?;
+    let (replays, mut asked) = mpsc::channel(REPLAYS);
     let mut shown = Vec::new();
     for &id in guest.consoles.keys() {
         match hub.console(id) {
             Some(console) => {
-                register(qemu, console, reads, listeners).await?;
+                register(qemu, console, reads, &replays, listeners).await?;
                 shown.push(id);
             }
             None => warn!(console = %id, "too many consoles: this one is not shown"),
@@ -80,11 +87,13 @@ async fn attach_and_serve(
     tokio::pin!(left);
     {
         let input = input::forward(qemu, hub, commands);
-        tokio::pin!(input);
+        let again = register_again(qemu, &mut asked);
+        tokio::pin!(input, again);
         loop {
             tokio::select! {
                 () = &mut left => break,
                 never = &mut input => match never {},
+                never = &mut again => match never {},
                 Some(change) = changes.next() => {
                     if let Ok(change) = change {
                         hub.change_guest(|guest| consoles::apply_change(guest, &change));
@@ -126,14 +135,25 @@ async fn register(
     qemu: &Qemu,
     console: std::sync::Arc<crate::hub::Console>,
     reads: &DmabufReads,
+    replays: &listener::Replays,
     listeners: &mut Listeners,
 ) -> Result<(), SourceError> {
     let id = console.id();
     let pair = UnixStream::pair().and_then(|(ours, theirs)| Ok((ours, theirs.into_std()?)));
     let (ours, theirs) = pair.map_err(|error| SourceError::Register { console: id, error: error.into() })?;
-    let reads = reads.clone();
-    listeners.spawn(async move { (id, listener::run(ours, console, reads).await) });
+    let (reads, replays) = (reads.clone(), replays.clone());
+    listeners.spawn(async move { (id, listener::run(ours, console, reads, replays).await) });
     consoles::register(qemu, id, theirs.into()).await
+}
+
+/// Gives QEMU the further sockets that listeners ask for.
+async fn register_again(qemu: &Qemu, asked: &mut mpsc::Receiver<(ConsoleId, OwnedFd)>) -> Infallible {
+    while let Some((console, theirs)) = asked.recv().await {
+        if let Err(error) = consoles::register(qemu, console, theirs).await {
+            warn!(%console, %error, "QEMU lost a flip and does not show the console again");
+        }
+    }
+    std::future::pending().await
 }
 
 fn report(ended: Result<(ConsoleId, zbus::Result<()>), tokio::task::JoinError>) {

@@ -1,10 +1,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tracing::debug;
+
 use super::calls::{Call, Given};
 use super::disable::Disable;
 use super::imports::Imports;
 use super::refusal::Refusal;
+use super::replay::Replay;
 use crate::frame::{Cursor, DmabufReads, Pointer, Rect, Scanout};
 use crate::hub::{Console, Release};
 
@@ -14,13 +17,20 @@ pub(super) struct Screen {
     console: Arc<Console>,
     disable: Disable,
     imports: Imports,
+    replay: Replay,
     reads: DmabufReads,
 }
 
 impl Screen {
     /// A screen that writes into this console buffers that are read this way.
     pub(super) fn new(console: Arc<Console>, reads: DmabufReads) -> Self {
-        Self { console, disable: Disable::default(), imports: Imports::default(), reads }
+        Self {
+            console,
+            disable: Disable::default(),
+            imports: Imports::default(),
+            replay: Replay::default(),
+            reads,
+        }
     }
 
     /// Does what a call says.
@@ -38,17 +48,18 @@ impl Screen {
                 self.show(Ok(scanout))
             }
             Call::ScanoutDmabuf(dmabuf) => {
+                self.replay.told(self.imports.is_shown(&dmabuf));
                 let dmabuf = self.imports.known(dmabuf);
                 self.show(Scanout::dmabuf(dmabuf, &self.reads).map_err(Refusal::from))
             }
             Call::Update { at, stride, pixman, data } => {
                 let shown = self.console.shown().ok_or(Refusal::Nothing)?;
                 shown.write(rect(at)?, stride, pixman, data)?;
-                self.damage(at, None);
+                self.damage(at, None, now);
                 Ok(())
             }
             Call::UpdateMap(at) | Call::UpdateDmabuf(at) => {
-                self.damage(at, None);
+                self.damage(at, None, now);
                 Ok(())
             }
             Call::Disable => {
@@ -68,28 +79,50 @@ impl Screen {
     }
 
     /// A part of the memory that is shown changed. Whoever reads it gets the release.
-    pub(super) fn damage(&mut self, at: Given, release: Option<Release>) {
+    pub(super) fn damage(&mut self, at: Given, release: Option<Release>, now: Instant) {
         self.disable.drawn();
-        self.console.damage(at, release);
+        self.replay.drawn(self.console.size().is_some(), now);
+        if !self.replay.is_blind() {
+            self.console.damage(at, release);
+        }
     }
 
-    /// Does what time alone makes due.
-    pub(super) fn tick(&mut self, now: Instant) {
+    /// QEMU dropped the flip that came before a `Disable`, as QEMU 9.0 to 10.0 do: they discard what is not sent yet
+    /// when they release the old buffer.
+    pub(super) fn lose_flip(&mut self, now: Instant) {
+        self.disable.said(now);
+        match self.imports.guess() {
+            Some(dmabuf) => {
+                self.replay.guessed(now);
+                if let Ok(scanout) = Scanout::dmabuf(dmabuf, &self.reads) {
+                    self.console.show(Some(scanout));
+                }
+            }
+            None => self.replay.blind(now),
+        }
+    }
+
+    /// Does what time alone makes due. Whether QEMU is to be asked to show again what the console shows.
+    #[must_use]
+    pub(super) fn tick(&mut self, now: Instant) -> bool {
         if self.disable.stands(now) {
             self.imports.forget();
             self.console.show(None);
         }
+        self.replay.due(now)
     }
 
     /// When to call [`Screen::tick`] next.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.disable.wake_at()
+        self.disable.wake_at().into_iter().chain(self.replay.wake_at()).min()
     }
 
     fn show(&mut self, scanout: Result<Scanout, Refusal>) -> Result<(), Refusal> {
         self.disable.drawn();
+        self.replay.told(false);
         match scanout {
             Ok(scanout) => {
+                debug!(console = %self.console.id(), size = %scanout.size(), info = ?scanout.info().memory, "scanout");
                 self.console.show(Some(scanout));
                 Ok(())
             }

@@ -1,0 +1,198 @@
+use std::time::{Duration, Instant};
+
+/// How long nothing is drawn before a guess is checked: by then the guest has stopped flipping.
+const REST: Duration = Duration::from_millis(300);
+
+/// How long a flip to a buffer that nobody knows is waited for: the next flip may bring it.
+const BLIND: Duration = Duration::from_millis(50);
+
+/// The least time between two replays, until the first guess turns out right.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The most that the time between two replays grows to.
+const MAX_INTERVAL: Duration = Duration::from_secs(64);
+
+/// The most replays of one connection's life. A QEMU that loses flips also never forgets a listener: each goes on
+/// costing it three messages a flip.
+const MAX_REPLAYS: u32 = 16;
+
+/// When to ask QEMU to show again what the console shows, because a flip was lost.
+///
+/// A pure state machine.
+#[derive(Debug)]
+pub(super) struct Replay {
+    doubt: Option<Doubt>,
+    /// Flips were lost before: this is a QEMU that does.
+    has_lost: bool,
+    left: u32,
+    interval: Duration,
+    not_before: Option<Instant>,
+    /// QEMU was asked, and has not shown anything since.
+    asked: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Doubt {
+    /// What is shown is a guess.
+    Guessed { due: Instant },
+    /// What the guest shows is not known, nor can it be guessed.
+    Blind { due: Instant },
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self {
+            doubt: None,
+            has_lost: false,
+            left: MAX_REPLAYS,
+            interval: MIN_INTERVAL,
+            not_before: None,
+            asked: false,
+        }
+    }
+}
+
+impl Replay {
+    /// A flip was lost, and what the guest shows now was guessed.
+    pub(super) fn guessed(&mut self, now: Instant) {
+        self.has_lost = true;
+        self.doubt = Some(Doubt::Guessed { due: now + REST });
+    }
+
+    /// A flip was lost, and nothing is known that the guest could show now.
+    pub(super) fn blind(&mut self, now: Instant) {
+        self.has_lost = true;
+        if !self.is_blind() {
+            self.doubt = Some(Doubt::Blind { due: now + BLIND });
+        }
+    }
+
+    /// Whether what is shown is surely not what the guest shows.
+    pub(super) fn is_blind(&self) -> bool {
+        matches!(self.doubt, Some(Doubt::Blind { .. }))
+    }
+
+    /// The guest drew, and whether on something that is shown. If not, QEMU may have lost what it drew on.
+    pub(super) fn drawn(&mut self, on_something: bool, now: Instant) {
+        if !on_something && self.has_lost {
+            self.blind(now);
+        }
+        if let Some(Doubt::Guessed { due }) = &mut self.doubt {
+            *due = now + REST;
+        }
+    }
+
+    /// QEMU told what the guest shows, and whether that was shown already.
+    pub(super) fn told(&mut self, shown_already: bool) {
+        if std::mem::take(&mut self.asked) {
+            self.interval = if shown_already { (self.interval * 2).min(MAX_INTERVAL) } else { MIN_INTERVAL };
+        }
+        self.doubt = None;
+    }
+
+    /// Whether to ask QEMU now. True once: it counts as asked.
+    pub(super) fn due(&mut self, now: Instant) -> bool {
+        let due = self.wake_at().is_some_and(|due| due <= now);
+        if due {
+            self.left -= 1;
+            self.asked = true;
+            self.not_before = Some(now + self.interval);
+            self.doubt = None;
+        }
+        due
+    }
+
+    /// When to call [`Replay::due`] next.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let (Doubt::Guessed { due } | Doubt::Blind { due }) = self.doubt.filter(|_| self.left > 0)?;
+        Some(self.not_before.map_or(due, |earliest| due.max(earliest)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: Duration = Duration::from_millis(16);
+
+    /// Runs until nothing is due; gives when it was asked.
+    fn asks(replay: &mut Replay, now: &mut Instant, until: Instant) -> usize {
+        let mut asked = 0;
+        while *now < until {
+            *now += FRAME;
+            asked += usize::from(replay.due(*now));
+        }
+        asked
+    }
+
+    #[test]
+    fn a_guess_is_checked_at_rest_and_not_before() {
+        let (mut replay, mut now) = (Replay::default(), Instant::now());
+        for _ in 0..200 {
+            replay.guessed(now);
+            replay.drawn(true, now);
+            now += FRAME;
+            assert!(!replay.due(now));
+        }
+        let until = now + REST * 2;
+        assert_eq!(asks(&mut replay, &mut now, until), 1);
+        replay.told(true);
+        assert_eq!(replay.wake_at(), None);
+    }
+
+    #[test]
+    fn without_a_guess_it_is_asked_soon_and_told_ends_it() {
+        let (mut replay, now) = (Replay::default(), Instant::now());
+        replay.blind(now);
+        replay.blind(now + FRAME); // the next lost flip does not put it off
+        assert!(replay.is_blind());
+        assert!(!replay.due(now + FRAME) && replay.due(now + BLIND));
+        let mut replay = Replay::default();
+        replay.blind(now);
+        replay.told(false);
+        assert!(!replay.due(now + REST));
+    }
+
+    #[test]
+    fn drawing_on_nothing_is_a_loss_only_where_there_are_losses() {
+        let (mut replay, now) = (Replay::default(), Instant::now());
+        replay.drawn(false, now);
+        assert_eq!(replay.wake_at(), None);
+        replay.guessed(now);
+        replay.told(true);
+        replay.drawn(false, now);
+        assert!(replay.is_blind());
+    }
+
+    #[test]
+    fn right_guesses_are_trusted_more_and_more() {
+        let (mut replay, mut now) = (Replay::default(), Instant::now());
+        let mut asked = 0;
+        for _ in 0..60 {
+            replay.guessed(now);
+            let until = now + MIN_INTERVAL;
+            let new = asks(&mut replay, &mut now, until);
+            for _ in 0..new {
+                replay.told(true);
+            }
+            asked += new;
+        }
+        assert!((4..=7).contains(&asked), "{asked} times in a minute");
+    }
+
+    #[test]
+    fn there_is_an_end_to_asking() {
+        let (mut replay, mut now) = (Replay::default(), Instant::now());
+        let mut asked = 0;
+        for _ in 0..100 {
+            replay.blind(now);
+            let until = now + MIN_INTERVAL * 2;
+            let new = asks(&mut replay, &mut now, until);
+            for _ in 0..new {
+                replay.told(false);
+            }
+            asked += new;
+        }
+        assert_eq!(asked, 16);
+    }
+}
