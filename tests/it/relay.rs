@@ -20,7 +20,7 @@ use zbus::fdo::ObjectManager;
 use zbus::zvariant::OwnedValue;
 use zbus::{Connection, Guid};
 
-use crate::scripted_qemu::{PATIENCE, XR24, XRGB};
+use crate::scripted_qemu::{PATIENCE, XR24, XRGB, named_memfd, open_files};
 use crate::scripted_viewer::{Answers, DMABUF2, EVERYTHING, Viewer, register_fd};
 
 const SIZE: Size = Size::new(64, 32);
@@ -98,10 +98,7 @@ fn buffer() -> OwnedFd {
 }
 
 fn named_buffer(name: &str) -> OwnedFd {
-    let fd = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-    let pixels = vec![7; SIZE.area() as usize * 4];
-    std::io::Write::write_all(&mut std::fs::File::from(fd.try_clone().unwrap()), &pixels).unwrap();
-    fd
+    named_memfd(name, &vec![7; SIZE.area() as usize * 4])
 }
 
 fn shared(fd: OwnedFd) -> Scanout {
@@ -121,13 +118,6 @@ async fn eventually(mut is: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "it never happens");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// How many file descriptors of this process are of the buffer with this name.
-fn open_files(name: &str) -> usize {
-    let files = std::fs::read_dir("/proc/self/fd").unwrap();
-    let links = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
-    links.filter(|link| link.to_string_lossy().contains(&format!("memfd:{name} "))).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]

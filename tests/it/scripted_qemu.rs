@@ -288,6 +288,20 @@ impl Screen {
         self.call(DMABUF2, "ScanoutDMABUF2", &body).await
     }
 
+    /// `ScanoutDMABUF2` of several planes, each at its offset and with its stride; the last file has those left over.
+    pub async fn scanout_dmabuf2_of(
+        &self,
+        files: &[&OwnedFd],
+        (w, h): (u32, u32),
+        (offsets, strides): (&[u32], &[u32]),
+        fourcc: u32,
+    ) -> zbus::Result<()> {
+        let files: Vec<Fd<'_>> = files.iter().map(|file| Fd::from(*file)).collect();
+        let planes = u32::try_from(strides.len()).unwrap();
+        let body = (files, 0u32, 0u32, w, h, offsets, strides, planes, fourcc, w, h, 0u64, false);
+        self.call(DMABUF2, "ScanoutDMABUF2", &body).await
+    }
+
     /// `UpdateDMABUF`; gives how long the guest waited.
     pub async fn update_dmabuf(&self, rect: (i32, i32, i32, i32)) -> zbus::Result<Duration> {
         let start = Instant::now();
@@ -386,9 +400,21 @@ impl Screen {
 
 /// A file in memory, as QEMU shares pictures in.
 pub fn memfd(bytes: &[u8]) -> OwnedFd {
-    let fd = rustix::fs::memfd_create("scanout", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    named_memfd("scanout", bytes)
+}
+
+/// … that is told from others by its name.
+pub fn named_memfd(name: &str, bytes: &[u8]) -> OwnedFd {
+    let fd = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     std::fs::File::from(fd.try_clone().unwrap()).write_all(bytes).unwrap();
     fd
+}
+
+/// How many file descriptors of this process are of the memory with this name.
+pub fn open_files(name: &str) -> usize {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap();
+    let links = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+    links.filter(|link| link.to_string_lossy().contains(&format!("memfd:{name} "))).count()
 }
 
 /// Serves one control connection.

@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::scripted_qemu::{Input, PATIENCE, Screen, ScriptedQemu, Vm, XR24, XRGB, memfd};
+use crate::scripted_qemu::{
+    Input, PATIENCE, Screen, ScriptedQemu, Vm, XR24, XRGB, memfd, named_memfd, open_files,
+};
 
 /// A little less than the time a guest waits at most.
 const DEADLINE: Duration = Duration::from_millis(15);
@@ -158,6 +160,84 @@ async fn a_disable_after_the_new_scanout_is_absorbed_and_one_alone_is_not() {
     assert!(said.elapsed() >= Duration::from_millis(590), "a Disable blanks before it has stood");
     screen.scanout(1, 1, 4, XRGB, &grey(3, 1)).await.unwrap();
     assert_eq!(shown(&console).unwrap(), [3; 3]);
+}
+
+/// The files that a call brought are closed as soon as what it showed is not shown any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_resolutions_leave_nothing_behind() {
+    let (_qemu, screen, attached) = start(Vm::default()).await;
+    let (console, reader) = (attached.console(), attached.console().subscribe());
+    for round in 0..1000u32 {
+        let (width, height) = (1 + round % 50, 1 + round % 40);
+        let level = u8::try_from(round % 251).unwrap();
+        let fd = named_memfd("resolution", &grey(level, (width * height) as usize));
+        match round % 3 {
+            0 => screen.scanout_dmabuf(&fd, width, height, width * 4, XR24, false).await.unwrap(),
+            1 => screen.scanout_map(&fd, 0, width, height, width * 4, XRGB).await.unwrap(),
+            _ => {
+                let whole = (0, 0, width, height);
+                screen.scanout_dmabuf2(&fd, whole, (0, width * 4), XR24, (width, height)).await.unwrap();
+            }
+        }
+        drop(fd); // as QEMU does: the memory lives on by the file that came with the call
+        if round % 7 == 0 {
+            assert_eq!(next_change(&reader).await.scanout.unwrap().size().width, width);
+            assert_eq!(shown(&console).unwrap(), vec![level; (width * height * 3) as usize]);
+        }
+    }
+    assert!(open_files("resolution") <= 9, "{} buffers are kept", open_files("resolution"));
+    screen.disable().await.unwrap();
+    eventually(|| shown(&console).is_none() && open_files("resolution") == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_flips_is_answered_and_its_last_buffer_shown() {
+    let (_qemu, screen, attached) = start(Vm::default()).await;
+    let (console, reader) = (attached.console(), attached.console().subscribe());
+    let buffers: Vec<OwnedFd> = (1..=3).map(|level| memfd(&grey(level, 16))).collect();
+    let listener = "org.qemu.Display1.Listener";
+    for buffer in buffers.iter().cycle().take(1000) {
+        screen.scanout_dmabuf(buffer, 4, 4, 16, XR24, false).await.unwrap();
+        screen.post(listener, "Disable", &(), false).await;
+        screen.update_dmabuf((0, 0, 4, 4)).await.unwrap();
+        assert!(next_change(&reader).await.scanout.is_some(), "a black frame between two flips");
+    }
+    assert_eq!(shown(&console).unwrap(), [1; 48]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_shows_its_part_of_a_buffer_that_is_for_all() {
+    let (_qemu, screen, attached) = start(Vm::default()).await;
+    // Two heads of 2x2, side by side in one buffer of 4x2 that starts after 8 bytes.
+    let row = [grey(1, 2), grey(2, 2)].concat();
+    let fd = memfd(&[grey(9, 2), row.clone(), row].concat());
+    screen.scanout_dmabuf2(&fd, (2, 0, 2, 2), (8, 16), XR24, (4, 2)).await.unwrap();
+    assert_eq!(shown(&attached.console()).unwrap(), [2; 12]);
+    screen.scanout_dmabuf2(&fd, (0, 0, 2, 2), (8, 16), XR24, (4, 2)).await.unwrap();
+    assert_eq!(shown(&attached.console()).unwrap(), [1; 12]);
+}
+
+/// Brightness in one file, colour in another or behind it in the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_buffer_of_two_planes_is_shown_wherever_they_are() {
+    let (_qemu, screen, attached) = start(Vm::default()).await;
+    let (luma, chroma) = (vec![0x80u8; 16], vec![0x80u8; 8]);
+    let together = memfd(&[luma.clone(), chroma.clone()].concat());
+    let apart = [memfd(&luma), memfd(&chroma)];
+    let nv12 = u32::from_le_bytes(*b"NV12");
+    let apart: Vec<_> = apart.iter().collect();
+    for (files, offsets) in [(vec![&together], vec![0, 16]), (apart, vec![0, 0])] {
+        screen.scanout_dmabuf2_of(&files, (4, 4), (&offsets, &[4, 4]), nv12).await.unwrap();
+        let shown = shown(&attached.console()).unwrap();
+        assert!(shown.iter().all(|level| (0x7e..=0x84).contains(level)), "{shown:?}");
+    }
+    let refused = screen.scanout_dmabuf2_of(&[&together], (4, 4), (&[0, 17], &[4, 4]), nv12).await;
+    assert!(
+        matches!(refused, Err(zbus::Error::MethodError(..))),
+        "the second plane ends outside: {refused:?}"
+    );
+    let refused = screen.scanout_dmabuf2_of(&[&together], (4, 4), (&[0], &[4]), nv12).await;
+    assert!(matches!(refused, Err(zbus::Error::MethodError(..))), "a plane is missing: {refused:?}");
 }
 
 /// What QEMU 9.0 to 10.0 say when a guest flips: releasing the old buffer discards the new one's scanout if it was not
