@@ -186,6 +186,7 @@ async fn a_thousand_resolutions_leave_nothing_behind() {
         }
     }
     assert!(open_files("resolution") <= 9, "{} buffers are kept", open_files("resolution"));
+    screen.update_map((0, 0, 1, 1)).await.unwrap();
     screen.disable().await.unwrap();
     eventually(|| shown(&console).is_none() && open_files("resolution") == 0).await;
 }

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// do it was seen to take half a second.
 const STANDS: Duration = Duration::from_millis(600);
 
+/// … if it comes right after a flip, when it hardly ever means what it says.
+const STANDS_AFTER_A_FLIP: Duration = Duration::from_secs(3);
+
 /// Whether a console that was disabled is to go black.
 #[derive(Debug, Default)]
 pub(super) struct Disable {
@@ -14,9 +17,9 @@ pub(super) struct Disable {
 }
 
 impl Disable {
-    /// QEMU said `Disable`.
-    pub(super) fn said(&mut self, now: Instant) {
-        self.due.get_or_insert(now + STANDS);
+    /// QEMU said `Disable`, and whether right after a flip.
+    pub(super) fn said(&mut self, after_a_flip: bool, now: Instant) {
+        self.due.get_or_insert(now + if after_a_flip { STANDS_AFTER_A_FLIP } else { STANDS });
     }
 
     /// QEMU drew, or showed something else: it did not mean it.
@@ -43,7 +46,7 @@ mod tests {
     fn a_disable_between_flips_is_not_one() {
         let (mut disable, mut now) = (Disable::default(), Instant::now());
         for _ in 0..100 {
-            disable.said(now);
+            disable.said(true, now);
             now += Duration::from_millis(16);
             assert!(!disable.stands(now));
             disable.drawn();
@@ -55,8 +58,8 @@ mod tests {
     #[test]
     fn a_disable_that_stands_is_one() {
         let (mut disable, now) = (Disable::default(), Instant::now());
-        disable.said(now);
-        disable.said(now + STANDS / 2); // saying it again does not put it off
+        disable.said(false, now);
+        disable.said(false, now + STANDS / 2); // saying it again does not put it off
         assert_eq!(disable.wake_at(), Some(now + STANDS));
         assert!(disable.stands(now + STANDS));
         assert!(!disable.stands(now + STANDS * 2));

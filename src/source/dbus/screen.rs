@@ -16,6 +16,8 @@ use crate::hub::{Console, Release};
 pub(super) struct Screen {
     console: Arc<Console>,
     disable: Disable,
+    /// Nothing was drawn since the last scanout.
+    flipped: bool,
     imports: Imports,
     replay: Replay,
     reads: DmabufReads,
@@ -27,6 +29,7 @@ impl Screen {
         Self {
             console,
             disable: Disable::default(),
+            flipped: false,
             imports: Imports::default(),
             replay: Replay::default(),
             reads,
@@ -63,7 +66,7 @@ impl Screen {
                 Ok(())
             }
             Call::Disable => {
-                self.disable.said(now);
+                self.disable.said(self.flipped, now);
                 Ok(())
             }
             Call::MouseSet { x, y, visible } => {
@@ -81,6 +84,7 @@ impl Screen {
     /// A part of the memory that is shown changed. Whoever reads it gets the release.
     pub(super) fn damage(&mut self, at: Given, release: Option<Release>, now: Instant) {
         self.disable.drawn();
+        self.flipped = false;
         self.replay.drawn(self.console.size().is_some(), now);
         if !self.replay.is_blind() {
             self.console.damage(at, release);
@@ -90,7 +94,7 @@ impl Screen {
     /// QEMU dropped the flip that came before a `Disable`, as QEMU 9.0 to 10.0 do: they discard what is not sent yet
     /// when they release the old buffer.
     pub(super) fn lose_flip(&mut self, now: Instant) {
-        self.disable.said(now);
+        self.disable.said(true, now);
         match self.imports.guess() {
             Some(dmabuf) => {
                 self.replay.guessed(now);
@@ -119,6 +123,7 @@ impl Screen {
 
     fn show(&mut self, scanout: Result<Scanout, Refusal>) -> Result<(), Refusal> {
         self.disable.drawn();
+        self.flipped = true;
         self.replay.told(false);
         match scanout {
             Ok(scanout) => {
