@@ -15,6 +15,7 @@ from pathlib import Path
 STREAMED = 30.0  # dB: how like the guest's picture a decoded one has to be; upside down it is below 10
 FLIPS = 60  # per measurement
 MIN_ROUNDS, MAX_ROUNDS = 3, 8
+REPLAYS = 16  # how often QEMU 10.0 can be asked to show a console again: it keeps a socket for each
 STUCK_AT_LEAST = 0.95  # of the flip rate without a viewer
 
 
@@ -103,7 +104,7 @@ def nothing_is_kept(rig, stand):
         stand.vm.stage("mode 1280 720")
     all_follow(rig, stand)
     told = f"files: {files}, then {files_of(stand.server)}; memory: {memory} MiB, then {memory_of(stand.server)} MiB"
-    assert files_of(stand.server) <= files + 2 and memory_of(stand.server) <= memory + 16, told
+    assert files_of(stand.server) <= files + 2 + REPLAYS and memory_of(stand.server) <= memory + 16, told
     return told
 
 
