@@ -40,7 +40,9 @@ from gi.repository import Gio, GLib  # noqa: E402
 
 ROOT = "/org/qemu/Display1"
 INTERFACES = os.path.join(os.path.dirname(__file__), "../../dbus-interfaces/org.qemu.Display1.Listener.xml")
-XRGB = {0x20020888: "pixman", 0x20028888: "pixman", 0x34325258: "XR24", 0x34325241: "AR24"}
+# pixman's and DRM's names of the formats whose bytes are blue, green, red, …, and of those that begin with red.
+BLUE_FIRST = {0x20020888, 0x20028888, 0x34325258, 0x34325241}
+RED_FIRST = {0x20030888, 0x20038888, 0x34324258, 0x34324241}
 DMA_BUF_SYNC, SYNC_READ, SYNC_END = 0x40086200, 1, 4  # linux/dma-buf.h
 
 
@@ -104,7 +106,7 @@ class Viewer:
 
     def _Scanout(self, arguments, _fds):
         (width, height, stride, pixman), data = _with_data(arguments)
-        assert pixman in XRGB, f"pixels in another format: {pixman:#x}"
+        assert pixman in BLUE_FIRST, f"pixels in another format: {pixman:#x}"
         self.pixels = data.reshape(height, stride // 4, 4)[:, :width].copy()
         self._show("Scanout", [], lambda: self.pixels)
 
@@ -130,7 +132,7 @@ class Viewer:
 
     def _show_rows(self, how, fds, code, offset, stride, place, bottom_up):
         """Shows a part of memory that is somebody else's, as long as it is LINEAR; whether it is, the eye can tell."""
-        assert code in XRGB, f"pixels in another format: {code:#x}"
+        assert code in BLUE_FIRST | RED_FIRST, f"pixels in another format: {code:#x}"
         x, y, width, height = place
         fd = fds[0]
 
@@ -143,6 +145,7 @@ class Viewer:
                 rows = numpy.lib.stride_tricks.as_strided(rows[y * stride + x * 4:], (height, width, 4), (stride, 4, 1)).copy()
                 if how != "ScanoutMap":
                     fcntl.ioctl(fd, DMA_BUF_SYNC, struct.pack("Q", SYNC_READ | SYNC_END))
+            rows = rows[..., [2, 1, 0, 3]] if code in RED_FIRST else rows
             return rows[::-1] if bottom_up else rows
         self._show(how, fds, read)
 

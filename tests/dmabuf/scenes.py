@@ -14,7 +14,7 @@ from pathlib import Path
 
 STREAMED = 30.0  # dB: how like the guest's picture a decoded one has to be; upside down it is below 10
 FLIPS = 60  # per measurement
-MIN_ROUNDS, MAX_ROUNDS = 3, 8
+MIN_ROUNDS, MAX_ROUNDS = 2, 5
 REPLAYS = 16  # how often QEMU 10.0 can be asked to show a console again: it keeps a socket for each
 STUCK_AT_LEAST = 0.95  # of the flip rate without a viewer
 
