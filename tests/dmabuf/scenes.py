@@ -148,6 +148,9 @@ ALL = [over_tcp, over_a_unix_socket, over_dbus, three_at_once, as_images, flips,
        nothing_is_kept, flip_rate]
 
 
+# In the lines of those that tell whether it works at all.
+BRIEF = [f"qemu blob: {scene.__doc__}" for scene in (over_tcp, over_a_unix_socket, over_dbus, three_at_once)]
+
 GPUS = {
     "blob": "virtio-gpu-pci,blob=true",  # the guest's own memory, as udmabufs
     "virgl": "virtio-gpu-gl-pci",  # textures of virglrenderer, upside down
