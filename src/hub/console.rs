@@ -87,6 +87,12 @@ impl Console {
         lock(&self.screen).scanout.clone()
     }
 
+    /// For the source: whether anyone reads what it shows.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        !lock(&self.screen).readers.is_empty()
+    }
+
     /// For the source: a part of the picture changed. Numbers are picture coordinates, cut to the picture here.
     /// `release` is dropped at once where nobody waits to read.
     pub fn damage(&self, (x, y, width, height): (i32, i32, i32, i32), release: Option<Release>) {

@@ -14,6 +14,7 @@ mod object;
 mod refusal;
 mod replay;
 mod screen;
+mod still;
 mod warnings;
 
 pub(super) use connect::{Bus, Qemu};

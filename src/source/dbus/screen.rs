@@ -8,6 +8,7 @@ use super::disable::Disable;
 use super::imports::Imports;
 use super::refusal::Refusal;
 use super::replay::Replay;
+use super::still::Still;
 use crate::frame::{Cursor, DmabufReads, Pointer, Rect, Scanout};
 use crate::hub::{Console, Release};
 
@@ -19,6 +20,7 @@ pub(super) struct Screen {
     /// Nothing was drawn since the last scanout.
     flipped: bool,
     imports: Imports,
+    still: Still,
     replay: Replay,
     reads: DmabufReads,
 }
@@ -31,6 +33,7 @@ impl Screen {
             disable: Disable::default(),
             flipped: false,
             imports: Imports::default(),
+            still: Still::default(),
             replay: Replay::default(),
             reads,
         }
@@ -61,7 +64,13 @@ impl Screen {
                 self.damage(at, None, now);
                 Ok(())
             }
-            Call::UpdateMap(at) | Call::UpdateDmabuf(at) => {
+            Call::UpdateMap(at) => {
+                if let Some(at) = self.changed(at) {
+                    self.damage(at, None, now);
+                }
+                Ok(())
+            }
+            Call::UpdateDmabuf(at) => {
                 self.damage(at, None, now);
                 Ok(())
             }
@@ -121,9 +130,23 @@ impl Screen {
         self.disable.wake_at().into_iter().chain(self.replay.wake_at()).min()
     }
 
+    /// What of an update changed that a viewer could see; `None` if nothing did.
+    fn changed(&mut self, at: Given) -> Option<Given> {
+        let watched = self.console.shown().filter(|_| self.console.is_watched());
+        let Some(scanout) = watched else {
+            self.still.forget();
+            return Some(at);
+        };
+        let (x, y, width, height) = at;
+        let part = self.still.changed(Rect::clipped(x, y, width, height, scanout.size())?, &scanout)?;
+        let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+        Some((number(part.x), number(part.y), number(part.width), number(part.height)))
+    }
+
     fn show(&mut self, scanout: Result<Scanout, Refusal>) -> Result<(), Refusal> {
         self.disable.drawn();
         self.flipped = true;
+        self.still.forget();
         self.replay.told(false);
         match scanout {
             Ok(scanout) => {
