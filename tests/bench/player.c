@@ -3,9 +3,9 @@
 //
 //   film NAME           shows the first frame of a film
 //   memory KIND         `shared`: plain shared memory; `dmabuf`: the same memory, said to be a dmabuf
-//   show FRAME          shows one frame
+//   show NUMBER         shows one frame, without its number
 //   run COUNT PERIOD    plays so many frames, one each PERIOD µs; 0: as soon as the guest may draw. Tells of each, before
-//                       its answer: `update FRAME SAID RELEASED`, both times in ns of CLOCK_MONOTONIC
+//                       its answer: `update NUMBER SAID RELEASED`, both times in ns of CLOCK_MONOTONIC
 //   frames FILE         writes all frames of the film
 
 #include <errno.h>
@@ -23,7 +23,7 @@
 
 static uint8_t font[256 * 32];
 static int film = -1;
-static unsigned frame;
+static unsigned number;
 static uint32_t *reel, *buffer;
 static int buffer_fd;
 
@@ -35,7 +35,7 @@ static int64_t now_ns(void) {
 
 // Copies a part of a frame into the buffer: what a guest's drawing would come to.
 static void draw(struct film_rect part) {
-    const uint32_t *from = reel + (size_t)frame * FILM_WIDTH * FILM_HEIGHT;
+    const uint32_t *from = reel + (size_t)(number % FILM_FRAMES) * FILM_WIDTH * FILM_HEIGHT;
     for (unsigned y = part.y; y < part.y + part.height; y++)
         memcpy(buffer + y * FILM_WIDTH + part.x, from + y * FILM_WIDTH + part.x, part.width * 4);
 }
@@ -46,21 +46,23 @@ static void show_whole(void) {
     server_update(whole);
 }
 
-static void play(long count, long period_us) {
+static void play(long ms, long period_us) {
     static int64_t told[MAX_RUN][3];
-    int64_t due = now_ns();
-    for (long i = 0; i < count; i++) {
+    int64_t due = now_ns(), end = due + ms * 1000000;
+    long count = 0;
+    for (; count < MAX_RUN && due < end; count++) {
         struct timespec until = {due / 1000000000, due % 1000000000};
         while (period_us > 0 && clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
             ;
-        frame = (frame + 1) % FILM_FRAMES;
-        struct film_rect damage = film_damage((unsigned)film, frame);
+        number++;
+        struct film_rect damage = film_damage((unsigned)film, number % FILM_FRAMES);
         draw(damage);
-        told[i][0] = frame;
-        told[i][1] = now_ns();
+        film_number((unsigned)film, number, buffer, FILM_WIDTH);
+        told[count][0] = number;
+        told[count][1] = now_ns();
         server_update(damage);
-        told[i][2] = now_ns();
-        due = MAX(due + period_us * 1000, told[i][2]);
+        told[count][2] = now_ns();
+        due = MAX(due + period_us * 1000, told[count][2]);
     }
     for (long i = 0; i < count; i++)
         printf("update %ld %ld %ld\n", (long)told[i][0], (long)told[i][1], (long)told[i][2]);
@@ -74,7 +76,7 @@ static const char *run(const char *command) {
             return "no such film";
         film = film_by_name(word);
         reel = film_make((unsigned)film, font);
-        frame = 0;
+        number = 0;
         return show_whole(), NULL;
     }
     if (sscanf(command, "memory %255s", word) == 1)
@@ -82,10 +84,10 @@ static const char *run(const char *command) {
     if (film < 0)
         return "no film yet";
     if (sscanf(command, "show %ld", &count) == 1) {
-        frame = (unsigned)count % FILM_FRAMES;
+        number = (unsigned)count;
         return show_whole(), NULL;
     }
-    if (sscanf(command, "run %ld %ld", &count, &period) == 2 && count <= MAX_RUN)
+    if (sscanf(command, "run %ld %ld", &count, &period) == 2)
         return play(count, period), NULL;
     if (sscanf(command, "frames %255s", word) == 1) {
         FILE *file = fopen(word, "wb");

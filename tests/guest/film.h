@@ -6,9 +6,9 @@
 //   drag     a window that is dragged in a circle over a desktop
 //   still    a desktop on which nothing moves
 //
-// Each frame carries its number as the shade of a patch, in a place that always changes: one of 16 that are far apart
-// from one to the next. Drawing is integer arithmetic only, so a frame is known to the last bit, and the same for the
-// guest and for the program that plays the films without a guest.
+// What is played carries its number in a patch, in a place that always changes: four squares whose shades of grey are four
+// digits of base 16. Drawing is integer arithmetic only, so a frame is known to the last bit, and the same for the guest
+// and for the program that plays the films without a guest, but for the font.
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,7 +18,7 @@
 #define FILM_WIDTH 1280
 #define FILM_HEIGHT 720
 #define FILM_FRAMES 16
-#define FILM_PATCH 32   // side of the patch that tells a frame's number, pixels
+#define FILM_DIGIT 16   // side of a square of the patch that tells a frame's number, pixels
 #define FILM_RADIUS 48  // of the pans, pixels
 #define FILM_LINE 16    // height of a line of text, pixels
 
@@ -188,8 +188,15 @@ static inline void film_draw(unsigned film, unsigned frame, struct film_page *on
             film_lines(on, (struct film_rect){window.x, window.y + 20, window.width, window.height - 20}, 0, 0xf4f4f0, 0x202020);
         }
     }
-    if (moving.width > 0)
-        film_fill(on, films[film].patch_x, films[film].patch_y, FILM_PATCH, FILM_PATCH, 0x010101u * (frame * 7 % 16 * 16 + 8));
+}
+
+// Draws the patch with this number, its lowest digit in the top left square. Digits that follow each other are far apart.
+static inline void film_number(unsigned film, unsigned number, uint32_t *pixels, unsigned stride) {
+    for (unsigned digit = 0; films[film].moving.width > 0 && digit < 4; digit++, number /= 16)
+        for (unsigned y = 0; y < FILM_DIGIT; y++)
+            for (unsigned x = 0; x < FILM_DIGIT; x++)
+                pixels[(films[film].patch_y + digit / 2 * FILM_DIGIT + y) * stride + films[film].patch_x + digit % 2 * FILM_DIGIT + x] =
+                    0x010101u * (number % 16 * 7 % 16 * 16 + 8);
 }
 
 static inline int film_by_name(const char *name) {
@@ -199,11 +206,12 @@ static inline int film_by_name(const char *name) {
     return -1;
 }
 
-// All frames of a film, each FILM_WIDTH * FILM_HEIGHT pixels, one after the other. The film before is gone.
+// All frames of a film, each FILM_WIDTH * FILM_HEIGHT pixels, one after the other: made once, 56 MiB.
 static inline uint32_t *film_make(unsigned film, const uint8_t *font) {
-    static uint32_t *reel;
-    if (!reel)
-        reel = malloc((size_t)FILM_FRAMES * FILM_WIDTH * FILM_HEIGHT * 4);
+    static uint32_t *reels[sizeof films / sizeof *films];
+    if (reels[film])
+        return reels[film];
+    uint32_t *reel = reels[film] = malloc((size_t)FILM_FRAMES * FILM_WIDTH * FILM_HEIGHT * 4);
     for (unsigned frame = 0; reel && frame < FILM_FRAMES; frame++)
         film_draw(film, frame, &(struct film_page){reel + (size_t)frame * FILM_WIDTH * FILM_HEIGHT, font});
     return reel;
