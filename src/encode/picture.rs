@@ -12,7 +12,7 @@ const BAND_BYTES: u32 = 64 << 10;
 /// Kept up to date by reading only what changed.
 ///
 /// Odd sizes are rounded up to even ones, and the pixels beyond the edge repeat the last.
-pub(super) struct Picture {
+pub struct Picture {
     size: Size,
     layout: Layout,
     y: Vec<u8>,
@@ -23,7 +23,7 @@ pub(super) struct Picture {
 
 /// The order of bytes in which an encoder takes a picture.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Pixels {
+pub enum Pixels {
     /// Planes of Y, U and V.
     I420,
     /// A plane of Y, and one of U, V pairs.
@@ -32,24 +32,24 @@ pub(super) enum Pixels {
 
 /// How a picture's planes lie in memory: rows padded to four bytes, as GStreamer lays them out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Layout {
+pub struct Layout {
     /// Which planes.
-    pub(super) pixels: Pixels,
+    pub pixels: Pixels,
     /// The picture's size, rounded up to even numbers.
-    pub(super) coded: Size,
+    pub coded: Size,
     /// Bytes from one row of Y to the next.
-    pub(super) y_stride: usize,
+    pub y_stride: usize,
     /// Bytes of Y.
-    pub(super) y_len: usize,
+    pub y_len: usize,
     /// Bytes from one row of U, of V, or of both to the next.
-    pub(super) c_stride: usize,
+    pub c_stride: usize,
     /// Bytes of U, of V, or of both.
-    pub(super) c_len: usize,
+    pub c_len: usize,
 }
 
 impl Layout {
     /// The layout of a picture of this size.
-    pub(super) fn of(size: Size, pixels: Pixels) -> Self {
+    pub fn of(size: Size, pixels: Pixels) -> Self {
         let coded = even(size);
         let y_stride = index(coded.width.next_multiple_of(4));
         let c_stride = match pixels {
@@ -61,7 +61,7 @@ impl Layout {
     }
 
     /// Bytes of all planes.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match self.pixels {
             Pixels::I420 => self.y_len + self.c_len * 2,
             Pixels::Nv12 => self.y_len + self.c_len,
@@ -76,7 +76,7 @@ pub(super) fn even(size: Size) -> Size {
 
 /// Why a part of a picture could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PictureError {
+pub enum PictureError {
     /// The pixels could not be read.
     #[error(transparent)]
     Read(#[from] ScanoutError),
@@ -87,7 +87,7 @@ pub(super) enum PictureError {
 
 impl Picture {
     /// A black picture of this size.
-    pub(super) fn new(size: Size) -> Self {
+    pub fn new(size: Size) -> Self {
         let layout = Layout::of(size, Pixels::I420);
         // A row more than is shown: the converter takes whole rows, also where they start in the middle of one.
         let y = vec![16; layout.y_len + layout.y_stride];
@@ -96,7 +96,7 @@ impl Picture {
     }
 
     /// Writes the planes one after the other, as `pixels` says; `out` has the length of that layout.
-    pub(super) fn copy_to(&self, pixels: Pixels, out: &mut [u8]) {
+    pub fn copy_to(&self, pixels: Pixels, out: &mut [u8]) {
         let Some((y, chroma)) = out.split_at_mut_checked(self.layout.y_len) else { return };
         copy(y, &self.y);
         match pixels {
@@ -119,7 +119,7 @@ impl Picture {
     }
 
     /// Reads a part of the scanout again. `scanout` has the picture's size.
-    pub(super) fn refresh(
+    pub fn refresh(
         &mut self,
         scanout: &mut ScanoutReader<'_>,
         rect: Rect,

@@ -2,13 +2,13 @@
 
 import time
 
-from measure import FILMS, HERE, PYTHON, Talk, distinct, middle, ninth, process_cpu_ns, shown_after
+from measure import FILMS, HERE, PYTHON, WATCHING, Talk, distinct, middle, ninth, process_cpu_ns, shown_after
 
 import rig
 from vm import Vm
 
 MACHINE = ("-accel", "tcg", "-cpu", "max", "-m", "1024")  # the four films take 225 MiB
-SECONDS = 3.0
+SECONDS = 2.0
 PERIOD = 40  # ms: what the emulated guest keeps up with
 FILM_LIMIT = 90  # seconds for the guest to draw a film
 
@@ -69,7 +69,7 @@ class Guests:
                 program = self.bench.start(Talk, "qemu-spice", [self.bench.settings.program, "--dbus-address", address, "--spice-addr", "127.0.0.1:0"])
                 uri = program.line()
                 processes.append(program.pid)
-            watch = self.bench.start(Talk, "watch", [PYTHON, HERE / "watch.py", uri])
+            watch = self.bench.start(Talk, "watch", [PYTHON, HERE / "watch.py", uri], env=WATCHING)
             watch.line()
             for film, (patch, moving) in FILMS.items():
                 vm.stage(f"film {film}", limit=FILM_LIMIT)
@@ -86,7 +86,7 @@ class Guests:
                 vm.stage(f"play {count} {PERIOD}")
                 time.sleep(SECONDS)
                 cpu = [process_cpu_ns(pid) - before for pid, before in zip(processes, cpu)]
-                rest = watch(f"exact {30 + count} 4000")
+                rest = watch(f"exact {30 + count} 2500")
                 updates = clock("seen")["seen"]
                 told = watch("seen")
                 times = shown_after(updates, told["seen"])

@@ -22,6 +22,9 @@ PYTHON = "/usr/bin/python3"
 READY_LIMIT = 60  # seconds for a server or its viewers to be there; 64 links cost an RSA key each
 ANSWER_LIMIT = 60  # seconds for an answer
 WARM_UP = 0.4  # seconds that are played before it counts
+# The reports that spice-gtk makes of libspice-server's frames, all of them late by their own time stamps, bring that server's
+# rate control down to a few frames a second within two seconds: it is measured without them.
+WATCHING = {**os.environ, "SPICE_DISABLE_ADAPTIVE_STREAMING": "1"}
 # Of film.h: where the patch is, and what moves.
 FILMS = {
     "text": ((160, 64), (160, 64, 960, 592)),
@@ -192,9 +195,7 @@ class Bench:
 
     def watch(self, served):
         """One viewer that decodes and looks."""
-        # The reports that spice-gtk makes of libspice-server's own frames, all of them late by its time stamps, bring that
-        # server's rate control down to a few frames a second within two seconds: it is measured without them.
-        made = self.start(Talk, "watch", [PYTHON, HERE / "watch.py", served.tcp], env={**os.environ, "SPICE_DISABLE_ADAPTIVE_STREAMING": "1"})
+        made = self.start(Talk, "watch", [PYTHON, HERE / "watch.py", served.tcp], env=WATCHING)
         ready = threading.Event()
         thread = threading.Thread(target=lambda: (made.line(READY_LIMIT), ready.set()))
         thread.start()
