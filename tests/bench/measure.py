@@ -320,14 +320,6 @@ def distinct(updates, seen):
     return len({number for number, _ in seen} & {number for number, *_ in updates})
 
 
-def summary(values):
-    """Median and spread over runs; None where nothing was measured."""
-    values = [value for value in values if value is not None]
-    if not values:
-        return None
-    return {"median": statistics.median(values), "low": min(values), "high": max(values), "runs": len(values)}
-
-
 def middle(values):
     return statistics.median(values) if values else None
 

@@ -64,10 +64,10 @@ fn converter(c: &mut Criterion) {
 fn encoder(c: &mut Criterion) {
     gst::init().unwrap();
     let pipeline = gst::parse::launch(&format!(
-        "appsrc name=source format=time caps=video/x-raw,format=I420,width={},height={},framerate=0/1 \
+        "appsrc name=source format=time caps=video/x-raw,format=I420,width={},height={},framerate=60/1 \
          ! x264enc tune=zerolatency speed-preset=ultrafast pass=qual quantizer=22 bitrate=20000 vbv-buf-capacity=600 \
            sliced-threads=true threads=2 bframes=0 key-int-max=1073741824 byte-stream=true aud=false \
-         ! appsink name=sink sync=false",
+         ! appsink name=sink sync=false async=false",
         SIZE.width, SIZE.height
     ));
     let Ok(Ok(pipeline)) = pipeline.map(|element| element.downcast::<gst::Pipeline>()) else { return };
@@ -95,8 +95,8 @@ fn wire(c: &mut Criterion) {
     c.bench_function("wire/floor: copying a frame of 60 kB", |b| b.iter(|| black_box(&data).clone()));
     c.bench_function("wire/a message with a frame of 60 kB", |b| {
         b.iter(|| {
-            let data = StreamData { id: 1, multi_media_time: 2, data: payload.clone() };
-            FromServer::StreamData(data).into_message().into_frame(HeaderForm::Mini, 1)
+            let data = StreamData { stream_id: 1, multi_media_time: 2, data: payload.clone() };
+            FromServer::StreamData(data).encode().into_frame(HeaderForm::Mini, 1)
         })
     });
 }
