@@ -221,11 +221,13 @@ class Served:
             self.player(f"film {film}")
             self.film = film
 
-    def play(self, seconds, fps):
-        """Plays for so long, 0 frames a second being as fast as it goes, and tells of each update: number, said, released."""
+    def play(self, seconds, fps, when_warm=lambda: None):
+        """Plays for so long, 0 frames a second being as fast as it goes, and tells of each update: number, said, released;
+        and what the server used for it. `when_warm` is called before the first of them."""
         period = round(1e6 / fps) if fps else 0
         self.player(f"run {round(WARM_UP * 1000)} {period}")
         time.sleep(0.1)
+        when_warm()
         used = Used(self)
         updates = self.player(f"run {round(seconds * 1000)} {period}")
         # What is still on its way belongs to it.

@@ -106,7 +106,8 @@ fn hub(c: &mut Criterion) {
     for readers in [1, 64] {
         let console = Hub::default().console(ConsoleId(0)).unwrap();
         let pixels = frame(0);
-        console.show(Some(Scanout::shared(memfd(&pixels), 0, SIZE.width, SIZE.height, STRIDE, XRGB).unwrap()));
+        console
+            .show(Some(Scanout::shared(memfd(&pixels), 0, SIZE.width, SIZE.height, STRIDE, XRGB).unwrap()));
         let queue = ReleaseQueue::default();
         let subscriptions: Vec<_> = (0..readers).map(|_| console.subscribe()).collect();
         // A reader that has found nothing counts as waiting.
