@@ -119,11 +119,7 @@ impl Picture {
     }
 
     /// Reads a part of the scanout again. `scanout` has the picture's size.
-    pub fn refresh(
-        &mut self,
-        scanout: &mut ScanoutReader<'_>,
-        rect: Rect,
-    ) -> Result<(), PictureError> {
+    pub fn refresh(&mut self, scanout: &mut ScanoutReader<'_>, rect: Rect) -> Result<(), PictureError> {
         let Some(rect) = rect.even().intersection(self.size.rect()) else { return Ok(()) };
         let row_bytes = rect.width.saturating_mul(4);
         let rows = (BAND_BYTES / row_bytes / 2 * 2).max(2);
