@@ -32,24 +32,24 @@ pub enum Pixels {
 
 /// How a picture's planes lie in memory: rows padded to four bytes, as GStreamer lays them out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Layout {
+pub(super) struct Layout {
     /// Which planes.
-    pub pixels: Pixels,
+    pub(super) pixels: Pixels,
     /// The picture's size, rounded up to even numbers.
-    pub coded: Size,
+    pub(super) coded: Size,
     /// Bytes from one row of Y to the next.
-    pub y_stride: usize,
+    pub(super) y_stride: usize,
     /// Bytes of Y.
-    pub y_len: usize,
+    pub(super) y_len: usize,
     /// Bytes from one row of U, of V, or of both to the next.
-    pub c_stride: usize,
+    pub(super) c_stride: usize,
     /// Bytes of U, of V, or of both.
-    pub c_len: usize,
+    pub(super) c_len: usize,
 }
 
 impl Layout {
     /// The layout of a picture of this size.
-    pub fn of(size: Size, pixels: Pixels) -> Self {
+    pub(super) fn of(size: Size, pixels: Pixels) -> Self {
         let coded = even(size);
         let y_stride = index(coded.width.next_multiple_of(4));
         let c_stride = match pixels {
@@ -61,7 +61,7 @@ impl Layout {
     }
 
     /// Bytes of all planes.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self.pixels {
             Pixels::I420 => self.y_len + self.c_len * 2,
             Pixels::Nv12 => self.y_len + self.c_len,
