@@ -61,8 +61,15 @@ class Guests:
         return self.bench.folder / f"guest-frames-{film}"
 
     def measure(self, name, results):
-        vm, clock, address, uri = self.vms[name]
+        vm = self.vms[name][0]
         vm.qmp("cont")
+        try:
+            self._measure(name, results)
+        finally:
+            vm.qmp("stop")
+
+    def _measure(self, name, results):
+        vm, clock, address, uri = self.vms[name]
         processes = [vm.process.pid]
         with self.bench.things():
             if name == "qemu-spice":
@@ -96,7 +103,6 @@ class Guests:
                           "cpu_ms_s": sum(cpu) / 1e6 / SECONDS, "kib": told["bytes"] / 1024 / max(1, shown)} | watch("quality")
                 values |= {"exact_ms": (rest["ns"] - updates[-1][1]) / 1e6 if "ns" in rest else None, "rest_psnr": rest.get("psnr", 99.0)}
                 results.add("guest", name, film, **values)
-        vm.qmp("stop")
 
 
 def _bgrx(ppm):

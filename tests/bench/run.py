@@ -5,6 +5,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from measure import FILMS, Bench, Used, arrivals_after, distinct, middle, ninth, resident_mib, shown_after
@@ -28,6 +29,15 @@ class Results:
     def add(self, part, who, case, **values):
         for name, value in values.items():
             self.values.setdefault(part, {}).setdefault(who, {}).setdefault(case, {}).setdefault(name, []).append(value)
+
+    def take(self, other):
+        """Adds another's values to these."""
+        for part, whos in other.values.items():
+            for who, cases in whos.items():
+                for case, named in cases.items():
+                    for name, values in named.items():
+                        for value in values:
+                            self.add(part, who, case, **{name: value})
 
 
 def case_name(film, fps):
@@ -209,22 +219,34 @@ def main():
     parser.add_argument("--command", default="scripts/bench", help="what the page says it was made by")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     settings = parser.parse_args()
+    settings.folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(settings)
     results = Results()
     parts = settings.parts or list(PARTS)
+    failed = 0
     with bench.things():
         number, total = 0, settings.rounds * len(parts)
         for turn in range(settings.rounds):
             for part in parts:
                 number += 1
                 print(f"[{number}/{total}] {part}, round {turn + 1} of {settings.rounds} …", flush=True)
-                PARTS[part](bench, results, turn)
+                this = Results()
+                try:
+                    with bench.things() if part != "guest" else nullcontext():
+                        PARTS[part](bench, this, turn)
+                except (RuntimeError, OSError, ValueError, IndexError) as error:
+                    # The other rounds are worth having all the same.
+                    failed += 1
+                    print(f"      left out: {type(error).__name__}: {error}", flush=True)
+                    continue
+                results.take(this)
                 (settings.folder / "results.json").write_text(json.dumps(results.values, indent=1))
     micro = report.micro_results(settings.criterion) if settings.criterion else []
     docs = settings.docs if not settings.parts else settings.folder
     written = report.Report(results.values, report.versions(settings), micro, settings.command, docs)
     print(written.write())
-    print(f"\nwritten to {docs}/performance.md")
+    print(f"\nwritten to {docs}/performance.md" + (f"; {failed} of {total} measurements failed, see {settings.folder}" if failed else ""))
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":
