@@ -12,7 +12,7 @@ const BAND_BYTES: u32 = 64 << 10;
 /// Kept up to date by reading only what changed.
 ///
 /// Odd sizes are rounded up to even ones, and the pixels beyond the edge repeat the last.
-pub(super) struct Picture {
+pub struct Picture {
     size: Size,
     layout: Layout,
     y: Vec<u8>,
@@ -23,7 +23,7 @@ pub(super) struct Picture {
 
 /// The order of bytes in which an encoder takes a picture.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Pixels {
+pub enum Pixels {
     /// Planes of Y, U and V.
     I420,
     /// A plane of Y, and one of U, V pairs.
@@ -76,7 +76,7 @@ pub(super) fn even(size: Size) -> Size {
 
 /// Why a part of a picture could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PictureError {
+pub enum PictureError {
     /// The pixels could not be read.
     #[error(transparent)]
     Read(#[from] ScanoutError),
@@ -87,7 +87,7 @@ pub(super) enum PictureError {
 
 impl Picture {
     /// A black picture of this size.
-    pub(super) fn new(size: Size) -> Self {
+    pub fn new(size: Size) -> Self {
         let layout = Layout::of(size, Pixels::I420);
         // A row more than is shown: the converter takes whole rows, also where they start in the middle of one.
         let y = vec![16; layout.y_len + layout.y_stride];
@@ -96,7 +96,7 @@ impl Picture {
     }
 
     /// Writes the planes one after the other, as `pixels` says; `out` has the length of that layout.
-    pub(super) fn copy_to(&self, pixels: Pixels, out: &mut [u8]) {
+    pub fn copy_to(&self, pixels: Pixels, out: &mut [u8]) {
         let Some((y, chroma)) = out.split_at_mut_checked(self.layout.y_len) else { return };
         copy(y, &self.y);
         match pixels {
@@ -119,11 +119,7 @@ impl Picture {
     }
 
     /// Reads a part of the scanout again. `scanout` has the picture's size.
-    pub(super) fn refresh(
-        &mut self,
-        scanout: &mut ScanoutReader<'_>,
-        rect: Rect,
-    ) -> Result<(), PictureError> {
+    pub fn refresh(&mut self, scanout: &mut ScanoutReader<'_>, rect: Rect) -> Result<(), PictureError> {
         let Some(rect) = rect.even().intersection(self.size.rect()) else { return Ok(()) };
         let row_bytes = rect.width.saturating_mul(4);
         let rows = (BAND_BYTES / row_bytes / 2 * 2).max(2);

@@ -8,13 +8,9 @@ whenever it changes. Video is decoded by spice-gtk's own pipeline; only putting 
 """
 
 import argparse
-import mmap
-import os
-import socket
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -22,29 +18,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "clients")]
 
 import rig  # noqa: E402
+from clock import Listener  # noqa: E402
 from spice_client import Client  # noqa: E402
 from vm import Vm  # noqa: E402
-from gi.repository import Gio, GLib, Gst  # noqa: E402
+from gi.repository import Gst  # noqa: E402
 
-LISTENER = """<node>
-<interface name="org.qemu.Display1.Listener">
-  <method name="Scanout"><arg type="u" direction="in"/><arg type="u" direction="in"/><arg type="u" direction="in"/>
-    <arg type="u" direction="in"/><arg type="ay" direction="in"/></method>
-  <method name="Update"><arg type="i" direction="in"/><arg type="i" direction="in"/><arg type="i" direction="in"/>
-    <arg type="i" direction="in"/><arg type="u" direction="in"/><arg type="u" direction="in"/><arg type="ay" direction="in"/></method>
-  <method name="Disable"/>
-  <method name="MouseSet"><arg type="i" direction="in"/><arg type="i" direction="in"/><arg type="i" direction="in"/></method>
-  <method name="CursorDefine"><arg type="i" direction="in"/><arg type="i" direction="in"/><arg type="i" direction="in"/>
-    <arg type="i" direction="in"/><arg type="ay" direction="in"/></method>
-  <property name="Interfaces" type="as" access="read"/>
-</interface>
-<interface name="org.qemu.Display1.Listener.Unix.Map">
-  <method name="ScanoutMap"><arg type="h" direction="in"/><arg type="u" direction="in"/><arg type="u" direction="in"/>
-    <arg type="u" direction="in"/><arg type="u" direction="in"/><arg type="u" direction="in"/></method>
-  <method name="UpdateMap"><arg type="i" direction="in"/><arg type="i" direction="in"/><arg type="i" direction="in"/>
-    <arg type="i" direction="in"/></method>
-</interface>
-</node>"""
 WARM_UP = 5  # changes that are not counted
 SLACK = 0.005  # seconds by which this process may hear of an update later than the program; told as 0
 
@@ -62,56 +40,6 @@ class Changes:
         if shade != self.shade:
             self.shade = shade
             self.seen.append((shade, time.monotonic()))
-
-
-class Listener:
-    """A view of QEMU's first console by its shared memory, in a thread of its own: its times wait for nobody."""
-
-    def __init__(self, address):
-        self.changes = Changes()
-        self.memory = None
-        ready = threading.Event()
-        threading.Thread(target=self._run, args=(address, ready), daemon=True).start()
-        if not ready.wait(20):
-            raise TimeoutError("QEMU did not take a second listener")
-
-    def _run(self, address, ready):
-        context = GLib.MainContext.new()
-        context.push_thread_default()
-        self._register(address)
-        ready.set()
-        GLib.MainLoop.new(context, False).run()
-
-    def _register(self, address):
-        bus = Gio.DBusConnection.new_for_address_sync(
-            address, Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
-        ours, theirs = socket.socketpair()
-        fds = Gio.UnixFDList.new()
-        index = fds.append(theirs.fileno())
-        bus.call_with_unix_fd_list_sync("org.qemu", "/org/qemu/Display1/Console_0", "org.qemu.Display1.Console",
-                                        "RegisterListener", GLib.Variant("(h)", (index,)), None, 0, -1, fds, None)
-        theirs.close()
-        stream = Gio.Socket.new_from_fd(ours.detach()).connection_factory_create_connection()
-        flags = Gio.DBusConnectionFlags
-        self.connection = Gio.DBusConnection.new_sync(
-            stream, None, flags.AUTHENTICATION_CLIENT | flags.DELAY_MESSAGE_PROCESSING, None, None)
-        for interface in Gio.DBusNodeInfo.new_for_xml(LISTENER).interfaces:
-            self.connection.register_object("/org/qemu/Display1/Listener", interface, self._call, self._property, None)
-        self.connection.start_message_processing()
-
-    def _property(self, *_):
-        return GLib.Variant("as", ["org.qemu.Display1.Listener.Unix.Map"])
-
-    def _call(self, _connection, _sender, _path, _interface, method, parameters, invocation):
-        if method == "ScanoutMap":
-            handle, offset, _width, height, stride, _format = parameters.unpack()
-            fd = invocation.get_message().get_unix_fd_list().get(handle)
-            self.memory = mmap.mmap(fd, offset + stride * height, prot=mmap.PROT_READ)
-            self.patch = offset + 8 * stride + 8 * 4
-            os.close(fd)
-        if self.memory is not None and method in ("ScanoutMap", "UpdateMap"):
-            self.changes.look(self.memory[self.patch])
-        invocation.return_value(None)
 
 
 def main():
@@ -144,7 +72,8 @@ def measure(settings, folder, uri, extra=()):
             running.append(server)
             server.ready()
             uri = server.uri
-        source = Listener(bus.address)
+        source = Changes()
+        Listener(bus.address, lambda memory: source.look(memory.grey(8, 8)))
         client = Client(uri)
         client.wait_picture()
         client.wait_rest(500)
@@ -160,7 +89,7 @@ def measure(settings, folder, uri, extra=()):
             begin = time.monotonic()
             vm.stage(f"{command} {settings.times + WARM_UP} {period}")
             client.sleep((settings.times + WARM_UP) * period * 1.2 + 1000)
-            tell(f"update to changed pixel: {title}", pairs(source.changes.seen, shown.seen, begin)[WARM_UP:], settings.times)
+            tell(f"update to changed pixel: {title}", pairs(source.seen, shown.seen, begin)[WARM_UP:], settings.times)
         vm.stage("picture")
         vm.stage("react")
         typed = []
@@ -172,7 +101,7 @@ def measure(settings, folder, uri, extra=()):
             client.wait(lambda: len(shown.seen) > count, "the pixel to change")
         tell("typed key to changed pixel", [after(shown.seen, when) for when in typed[WARM_UP:]], settings.times)
         tell("  of it, typed key to QEMU's update (the guest's own time, without KVM)",
-             [after(source.changes.seen, when) for when in typed[WARM_UP:]], settings.times)
+             [after(source.seen, when) for when in typed[WARM_UP:]], settings.times)
     finally:
         for thing in reversed(running):
             thing.stop()

@@ -14,6 +14,9 @@
 //   blink TIMES PERIOD       a patch in the top left corner changes its shade of grey
 //   react                    … and now it changes at each key press
 //   cursor KIND X Y          hardware cursor `arrow`, `cross` or `off`, its hot spot at X Y
+//   film NAME                makes a film of film.h ready and shows its first frame; needs a screen of 1280x720
+//   show NUMBER              shows one frame of it, the rest of the number's division by 16
+//   play COUNT PERIOD        plays COUNT frames of it, one each PERIOD ms, numbered on from there; answers at once
 //   events on|off            prints `stage: event DEVICE TYPE CODE VALUE` for what the input devices send
 //   leds                     prints `stage: leds num=N caps=N scroll=N`
 //   size                     prints `stage: size W H`
@@ -42,6 +45,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "film.h"
+
 #define PATCH 64       // side of the changing patch, pixels
 #define CURSOR 64      // side of virtio-gpu's cursor, pixels
 #define MAX_INPUTS 8
@@ -66,7 +71,10 @@ static uint8_t font[256 * 32];
 static struct input inputs[MAX_INPUTS];
 static unsigned input_count;
 static bool events, reacting;
-static long frames_left, frame, blinks_left;
+static long frames_left, frame, blinks_left, plays_left;
+static int film = -1;
+static unsigned film_number_shown;
+static uint32_t *reel;
 static int period_ms;
 static int64_t due_ms;
 
@@ -108,7 +116,7 @@ int main(int argc, char **argv) {
         for (unsigned i = 0; i < input_count; i++)
             polled[1 + i] = (struct pollfd){.fd = inputs[i].fd, .events = POLLIN};
         int wait = -1;
-        if (frames_left > 0 || blinks_left > 0) {
+        if (frames_left > 0 || blinks_left > 0 || plays_left > 0) {
             struct timespec now;
             clock_gettime(CLOCK_MONOTONIC, &now);
             int64_t left = due_ms - (now.tv_sec * 1000LL + now.tv_nsec / 1000000);
@@ -379,11 +387,32 @@ static void show_picture(void) {
     flush(0, 0, mode.hdisplay, mode.vdisplay);
 }
 
+// Copies a part of the film's frame to the screen.
+static bool show_film(struct film_rect part, bool numbered) {
+    struct buffer *on = &screens[shown];
+    const uint32_t *from = reel + (size_t)(film_number_shown % FILM_FRAMES) * FILM_WIDTH * FILM_HEIGHT;
+    for (unsigned y = part.y; y < part.y + part.height; y++)
+        memcpy(on->pixels + (size_t)y * on->stride + part.x, from + (size_t)y * FILM_WIDTH + part.x, part.width * 4);
+    if (numbered)
+        film_number((unsigned)film, film_number_shown, on->pixels, on->stride);
+    return flush(part.x, part.y, part.width, part.height);
+}
+
+static bool show_whole_film(unsigned number) {
+    film_number_shown = number;
+    return show_film((struct film_rect){0, 0, FILM_WIDTH, FILM_HEIGHT}, false);
+}
+
 static void tick(void) {
-    if ((frames_left <= 0 && blinks_left <= 0) || now_ms() < due_ms)
+    if ((frames_left <= 0 && blinks_left <= 0 && plays_left <= 0) || now_ms() < due_ms)
         return;
-    due_ms = now_ms() + period_ms;
-    if (blinks_left > 0) {
+    // A film keeps its pace where it can.
+    due_ms = plays_left > 0 && due_ms + 2 * period_ms > now_ms() ? due_ms + period_ms : now_ms() + period_ms;
+    if (plays_left > 0) {
+        plays_left--;
+        film_number_shown++;
+        show_film(film_damage((unsigned)film, film_number_shown % FILM_FRAMES), true);
+    } else if (blinks_left > 0) {
         blinks_left--;
         change_patch();
     } else if (frames_left > 1) {
@@ -455,7 +484,7 @@ static bool run(const char *command) {
     if (strncmp(command, "sh ", 3) == 0)
         return fflush(stdout), system(command + 3) == 0;
     if (strcmp(command, "console") == 0) {
-        frames_left = blinks_left = reacting = 0;
+        frames_left = blinks_left = plays_left = reacting = 0;
         if (drm >= 0) {
             destroy_buffer(&screens[0]), destroy_buffer(&screens[1]), destroy_buffer(&cursor);
             close(drm);
@@ -466,7 +495,7 @@ static bool run(const char *command) {
     if (!load_font() || !need_screen())
         return false;
     if (strcmp(command, "stop") == 0)
-        return frames_left = blinks_left = reacting = 0, true;
+        return frames_left = blinks_left = plays_left = reacting = 0, true;
     if (strcmp(command, "picture") == 0)
         return frames_left = blinks_left = 0, draw_picture(&screens[shown]), flush(0, 0, mode.hdisplay, mode.vdisplay);
     if (strcmp(command, "size") == 0)
@@ -489,6 +518,14 @@ static bool run(const char *command) {
         return frames_left = blinks_left = 0, time_flips(count);
     if (sscanf(command, "blink %ld %d", &blinks_left, &period_ms) == 2)
         return due_ms = now_ms(), true;
+    if (sscanf(command, "film %15s", word) == 1 && screens[shown].width == FILM_WIDTH && screens[shown].height == FILM_HEIGHT) {
+        film = film_by_name(word);
+        return film >= 0 && (reel = film_make((unsigned)film, font)) && show_whole_film(0);
+    }
+    if (sscanf(command, "show %ld", &count) == 1 && film >= 0)
+        return show_whole_film((unsigned)count);
+    if (sscanf(command, "play %ld %d", &count, &period_ms) == 2 && film >= 0)
+        return plays_left = count, due_ms = now_ms(), true;
     if (strcmp(command, "react") == 0)
         return reacting = true;
     if (sscanf(command, "cursor %15s %d %d", word, &x, &y) == 3)

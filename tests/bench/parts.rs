@@ -1,0 +1,157 @@
+//! The parts of a frame's path by themselves, each beside its floor: `cargo bench --bench parts`.
+#![allow(
+    missing_docs,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+
+use std::hint::black_box;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::{AppSink, AppSrc};
+use qemu_spice::encode::{Picture, Pixels};
+use qemu_spice::frame::{ConsoleId, Rect, Scanout, Size};
+use qemu_spice::hub::{Hub, ReleaseQueue};
+use qemu_spice::spice::wire::msg::display::{FromServer, StreamData};
+use qemu_spice::spice::wire::{HeaderForm, Payload};
+
+const SIZE: Size = Size::new(1280, 720);
+const XRGB: u32 = 0x2002_0888;
+const STRIDE: u32 = SIZE.width * 4;
+/// Of the planes of Y, U and V.
+const I420_BYTES: usize = 1280 * 720 * 3 / 2;
+
+criterion_group! {
+    name = parts;
+    config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    targets = converter, encoder, wire, hub
+}
+criterion_main!(parts);
+
+/// A frame of QEMU's shared memory into the picture that is encoded; the floor is a copy of its bytes.
+fn converter(c: &mut Criterion) {
+    let pixels = frame(0);
+    let scanout = Scanout::shared(memfd(&pixels), 0, SIZE.width, SIZE.height, STRIDE, XRGB).unwrap();
+    let mut group = c.benchmark_group("converter");
+    group.throughput(Throughput::Bytes(pixels.len() as u64));
+    let mut copy = vec![0; pixels.len()];
+    group.bench_function("floor: copying the frame", |b| {
+        b.iter(|| black_box(&mut copy).copy_from_slice(black_box(&pixels)))
+    });
+    let mut reader = scanout.reader().unwrap();
+    group.bench_function("reading the frame", |b| b.iter(|| reader.read(SIZE.rect(), &mut copy).unwrap()));
+    let mut picture = Picture::new(SIZE);
+    group.bench_function("reading and converting the frame", |b| {
+        b.iter(|| picture.refresh(&mut reader, SIZE.rect()).unwrap())
+    });
+    let mut planes = vec![0; I420_BYTES];
+    group.bench_function("copying the planes for the encoder", |b| {
+        b.iter(|| picture.copy_to(Pixels::I420, black_box(&mut planes)))
+    });
+    drop(group);
+    c.bench_function("converter/reading and converting 200x40", |b| {
+        b.iter(|| picture.refresh(&mut reader, Rect::new(333, 222, 200, 40)).unwrap())
+    });
+}
+
+/// x264 alone, with the settings that matter for speed: the floor of all that sends video.
+fn encoder(c: &mut Criterion) {
+    gst::init().unwrap();
+    let pipeline = gst::parse::launch(&format!(
+        "appsrc name=source format=time caps=video/x-raw,format=I420,width={},height={},framerate=60/1 \
+         ! x264enc tune=zerolatency speed-preset=ultrafast pass=qual quantizer=22 bitrate=20000 vbv-buf-capacity=600 \
+           sliced-threads=true threads=2 bframes=0 key-int-max=1073741824 byte-stream=true aud=false \
+         ! appsink name=sink sync=false async=false",
+        SIZE.width, SIZE.height
+    ));
+    let Ok(Ok(pipeline)) = pipeline.map(|element| element.downcast::<gst::Pipeline>()) else { return };
+    let source: AppSrc = pipeline.by_name("source").unwrap().downcast().unwrap();
+    let sink: AppSink = pipeline.by_name("sink").unwrap().downcast().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let frames: Vec<Vec<u8>> = (0..8).map(|n| planes(n * 6)).collect();
+    let mut count = 0;
+    c.bench_function("encoder/floor: x264 alone, a frame that pans", |b| {
+        b.iter(|| {
+            let mut buffer = gst::Buffer::from_slice(frames[count % frames.len()].clone());
+            buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_mseconds(count as u64 * 33));
+            count += 1;
+            source.push_buffer(buffer).unwrap();
+            sink.pull_sample().unwrap()
+        })
+    });
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+/// A message with a frame of 60 kB, ready to write; the floor is a copy of that frame, which is not made.
+fn wire(c: &mut Criterion) {
+    let data = vec![7; 60_000];
+    let payload = Payload::new(data.clone());
+    c.bench_function("wire/floor: copying a frame of 60 kB", |b| b.iter(|| black_box(&data).clone()));
+    c.bench_function("wire/a message with a frame of 60 kB", |b| {
+        b.iter(|| {
+            let data = StreamData { stream_id: 1, multi_media_time: 2, data: payload.clone() };
+            FromServer::StreamData(data).encode().into_frame(HeaderForm::Mini, 1)
+        })
+    });
+}
+
+/// One change to all that look at a console, and its release by the last of them.
+fn hub(c: &mut Criterion) {
+    for readers in [1, 64] {
+        let console = Hub::default().console(ConsoleId(0)).unwrap();
+        let pixels = frame(0);
+        console
+            .show(Some(Scanout::shared(memfd(&pixels), 0, SIZE.width, SIZE.height, STRIDE, XRGB).unwrap()));
+        let queue = ReleaseQueue::default();
+        let subscriptions: Vec<_> = (0..readers).map(|_| console.subscribe()).collect();
+        // A reader that has found nothing counts as waiting.
+        let look = || subscriptions.iter().filter_map(|reader| reader.take()).count();
+        while look() > 0 {}
+        c.bench_function(&format!("hub/a change to {readers} readers and its release"), |b| {
+            b.iter_custom(|times| {
+                let begin = Instant::now();
+                for id in 0..times {
+                    console.damage((0, 0, 1280, 720), Some(queue.release(id)));
+                    assert_eq!(look(), readers);
+                    look();
+                }
+                begin.elapsed()
+            })
+        });
+    }
+}
+
+/// Soft shapes and some grain, as a picture has them.
+fn frame(shift: u32) -> Vec<u8> {
+    let pixel = |n: u32| {
+        let (x, y) = (n % SIZE.width + shift, n / SIZE.width);
+        let grain = (x ^ y).wrapping_mul(2_654_435_761) >> 29;
+        let soft = |scale: u32| (128.0 + 100.0 * f64::from(x / scale + y / (scale + 3)).sin()) as u32;
+        [soft(5) + grain, soft(9) + grain, soft(17) + grain, 0].map(|value| value as u8)
+    };
+    (0..SIZE.width * SIZE.height).flat_map(pixel).collect()
+}
+
+fn planes(shift: u32) -> Vec<u8> {
+    let pixels = frame(shift);
+    let scanout = Scanout::shared(memfd(&pixels), 0, SIZE.width, SIZE.height, STRIDE, XRGB).unwrap();
+    let mut picture = Picture::new(SIZE);
+    picture.refresh(&mut scanout.reader().unwrap(), SIZE.rect()).unwrap();
+    let mut planes = vec![0; I420_BYTES];
+    picture.copy_to(Pixels::I420, &mut planes);
+    planes
+}
+
+fn memfd(bytes: &[u8]) -> OwnedFd {
+    let fd = rustix::fs::memfd_create("frame", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    std::fs::File::from(fd.try_clone().unwrap()).write_all(bytes).unwrap();
+    fd
+}
