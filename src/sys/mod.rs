@@ -5,9 +5,11 @@ mod file;
 mod gpu;
 mod gst_memory;
 mod inherited;
+mod tcp;
 
 pub use dmabuf::{DmabufMap, ReadSpan, is_dmabuf};
 pub use file::{FileId, file_size, read_at};
 pub use gpu::{Gpu, GpuError, GpuImage, GpuPlane, GpuWindow};
 pub use gst_memory::dmabuf_memory;
 pub use inherited::inherited_fd;
+pub use tcp::{TcpState, tcp_state};

@@ -4,8 +4,10 @@ mod decide;
 mod rate;
 mod roster;
 mod sharpen;
+mod tiers;
 
 pub use decide::{Abilities, Delivery, Reason, VideoPolicy, decide};
 pub use rate::{KernelSample, Rate};
 pub use roster::{Roster, Seat, ViewerInfo};
 pub use sharpen::Sharpen;
+pub use tiers::Tiers;

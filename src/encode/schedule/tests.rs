@@ -9,6 +9,9 @@ enum Seen {
     Blank,
 }
 
+/// About a frame at 30 Hz.
+const GRACE: Duration = Duration::from_millis(33);
+
 /// And the number of the encode it comes from.
 type Numbered = (Seen, u32);
 
@@ -26,7 +29,7 @@ struct Sim {
 impl Sim {
     fn new(encode_ms: u64) -> Self {
         let encode = Duration::from_millis(encode_ms);
-        let (schedule, now) = (Schedule::default(), Instant::now());
+        let (schedule, now) = (Schedule::new(GRACE), Instant::now());
         let mut sim =
             Self { schedule, now, encode, picture: 0, encoding: None, encoded: 0, keys: Vec::new() };
         sim.schedule.show();
