@@ -8,6 +8,7 @@
 //   off                      switches the screen off, until the next `mode`
 //   animate FRAMES PERIOD    flips FRAMES moving frames, one each PERIOD ms (0: as fast as it goes), and
 //                            ends on the picture; answers at once, `stop` ends it earlier
+//   scroll FRAMES PERIOD ROWS  … of the picture, scrolling by ROWS, under the patch of `blink`
 //   flips FRAMES             flips between two frames FRAMES times, as fast as it goes, and ends on the picture;
 //                            prints `stage: flips FRAMES MS`
 //   stop                     ends an animation, a blinking or a reacting patch
@@ -66,6 +67,8 @@ static uint8_t font[256 * 32];
 static struct input inputs[MAX_INPUTS];
 static unsigned input_count;
 static bool events, reacting;
+static unsigned scrolled_rows;
+static struct buffer page;
 static long frames_left, frame, blinks_left;
 static int period_ms;
 static int64_t due_ms;
@@ -345,6 +348,20 @@ static void draw_frame(struct buffer *on, long number) {
     draw_patch(on);
 }
 
+// The picture, moved up and around; it is drawn once.
+static void draw_scrolled(struct buffer *on, long number) {
+    if (page.width != on->width || page.height != on->height || page.stride != on->stride) {
+        free(page.pixels);
+        page = *on;
+        page.pixels = malloc((size_t)on->stride * on->height * 4);
+        draw_picture(&page);
+    }
+    size_t row = on->stride * 4, above = (size_t)(number * scrolled_rows % on->height) * row, all = row * on->height;
+    memcpy(on->pixels, (char *)page.pixels + above, all - above);
+    memcpy((char *)on->pixels + all - above, page.pixels, above);
+    draw_patch(on);
+}
+
 static bool draw_cursor(const char *kind, unsigned hot) {
     if (!cursor.pixels && !create_buffer(&cursor, CURSOR, CURSOR, false))
         return false;
@@ -388,7 +405,7 @@ static void tick(void) {
         change_patch();
     } else if (frames_left > 1) {
         frames_left--;
-        draw_frame(&screens[1 - shown], frame++);
+        (scrolled_rows ? draw_scrolled : draw_frame)(&screens[1 - shown], frame++);
         flip();
     } else {
         frames_left = 0;
@@ -484,6 +501,8 @@ static bool run(const char *command) {
     if (strcmp(command, "off") == 0)
         return switch_off();
     if (sscanf(command, "animate %ld %d", &frames_left, &period_ms) == 2)
+        return scrolled_rows = 0, frame = 0, due_ms = now_ms(), true;
+    if (sscanf(command, "scroll %ld %d %u", &frames_left, &period_ms, &scrolled_rows) == 3)
         return frame = 0, due_ms = now_ms(), true;
     if (sscanf(command, "flips %ld", &count) == 1)
         return frames_left = blinks_left = 0, time_flips(count);

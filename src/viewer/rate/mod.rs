@@ -32,7 +32,10 @@ const UNLIMITED: u64 = 200_000_000;
 const KERNEL_EVIDENCE: (Duration, u64) = (Duration::from_millis(50), 0);
 
 /// From how much of it the client's answers are: longer than most clients are busy with something else.
-const ANSWERS_EVIDENCE: (Duration, u64) = (Duration::from_millis(250), 48 * 1024);
+const ANSWERS_EVIDENCE: (Duration, u64) = (Duration::from_millis(300), 48 * 1024);
+
+/// How long a client takes to start its decoder: until then, answers that are late say nothing of the network.
+const DECODER_START: Duration = Duration::from_secs(2);
 
 /// The time one frame may take the network. Frames come less often before they get worse, until there are ten a
 /// second: text that moves can be read at ten frames a second, but not in a picture that is a blur.
@@ -71,6 +74,8 @@ pub struct Rate {
     marks: VecDeque<Mark>,
     next_mark: u32,
     answered_at: Option<Instant>,
+    /// When the first picture was sent.
+    started: Option<Instant>,
     round_trip: Option<(Duration, Instant)>,
     /// Bytes that may be unanswered while no limit is known, besides one picture. Grows with what is answered soon: at
     /// first nobody knows what the network carries.
@@ -99,6 +104,7 @@ impl Rate {
             marks: VecDeque::new(),
             next_mark: 0,
             answered_at: None,
+            started: None,
             round_trip: None,
             window: 0,
             paced: None,
@@ -124,6 +130,9 @@ impl Rate {
         self.flights.sent(bytes, now);
         if let Some(rate) = self.bits_per_second() {
             self.paced = Some(self.paced.map_or(now, |paced| paced.max(now)) + time_for(bytes, rate));
+        }
+        if bytes > 0 {
+            self.started.get_or_insert(now);
         }
         if self.marks.len() >= MAX_MARKS {
             return None;
@@ -154,7 +163,10 @@ impl Rate {
         let from = self.answered_at.map_or(sent, |last| last.max(sent + round_trip));
         let took = now.saturating_duration_since(from);
         let waited = now.saturating_duration_since(sent).saturating_sub(round_trip);
-        if waited >= QUEUE {
+        let started = self.started.is_some_and(|started| sent < started + DECODER_START);
+        if waited >= QUEUE && started {
+            self.window /= 2;
+        } else if waited >= QUEUE {
             self.answers.busy(bytes, took, round_trip);
             self.window /= 2;
         } else {
