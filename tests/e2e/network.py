@@ -17,18 +17,18 @@ BUFFER = 256 * 1024  # bytes in the slow link: most of a second
 
 def slow_and_quick(rig):
     """over 3 Mbit/s, 40 ms and 1 % loss motion is seen in time and the rest exactly; a client beside it loses nothing"""
-    scene = Scene(rig, rate=3_000_000, delay=20, lost=10)
+    scene = _Scene(rig, rate=3_000_000, delay=20, lost=10)
     ages, frames = scene.watch(10)
     assert frames["quick"] > 0.9 * frames["guest"], f"the client beside it saw {frames['quick']} of {frames['guest']} frames"
     assert frames["slow"] > 50, f"{frames['slow']} frames in 10 s over the slow link"
-    assert part(ages, 50) < 0.3, f"frames are {part(ages, 50):.3f} s old"
-    assert part(ages, 95) < 0.7, f"one in twenty frames is over {part(ages, 95):.3f} s old"
+    assert _part(ages, 50) < 0.3, f"frames are {_part(ages, 50):.3f} s old"
+    assert _part(ages, 95) < 0.7, f"one in twenty frames is over {_part(ages, 95):.3f} s old"
     scene.rests()
 
 
 def narrower_and_wider(rig):
     """a link that gets ten times narrower and wide again is followed within two seconds"""
-    scene = Scene(rig, rate=20_000_000, delay=10, lost=0)
+    scene = _Scene(rig, rate=20_000_000, delay=10, lost=0)
     wide, frames_wide = scene.watch(5)
     scene.link.set(2_000_000, 10, 0)
     scene.sleep(2)
@@ -36,16 +36,16 @@ def narrower_and_wider(rig):
     scene.link.set(20_000_000, 10, 0)
     scene.sleep(2)
     again, frames_again = scene.watch(6)
-    assert part(narrow, 90) < 0.5, f"narrow: one in ten frames is over {part(narrow, 90):.3f} s old"
+    assert _part(narrow, 90) < 0.5, f"narrow: one in ten frames is over {_part(narrow, 90):.3f} s old"
     assert frames_narrow["slow"] > 25, f"narrow: {frames_narrow['slow']} frames in 6 s"
-    assert part(again, 90) < 0.3, f"wide again: one in ten frames is over {part(again, 90):.3f} s old"
+    assert _part(again, 90) < 0.3, f"wide again: one in ten frames is over {_part(again, 90):.3f} s old"
     assert frames_again["slow"] > 0.7 * frames_again["guest"], f"wide again: {frames_again['slow']} of {frames_again['guest']} frames"
     scene.rests()
 
 
 def largest_rate(rig):
     """--max-bitrate is kept"""
-    scene = Scene(rig, "--max-bitrate", "1500k", rate=100_000_000, delay=5, lost=0)
+    scene = _Scene(rig, "--max-bitrate", "1500k", rate=100_000_000, delay=5, lost=0)
     before = scene.bytes("slow")
     scene.watch(8)
     rate = (scene.bytes("slow") - before) / 8 * 8
@@ -54,14 +54,14 @@ def largest_rate(rig):
     scene.rests()
 
 
-class Scene:
+class _Scene:
     """A guest that scrolls a page of text, a client behind a slow link, and a client on this machine."""
 
     def __init__(self, rig, *arguments, rate, delay, lost):
         rig.needs_program()
         self.rig = rig
         self.vm = rig.own_vm()
-        self.link = Link(rig)
+        self.link = _Link(rig)
         self.link.set(rate, delay, lost)
         # The link's address is there only now.
         port = free_port()
@@ -88,12 +88,12 @@ class Scene:
         self.sleep(seconds)
         rate = (self.bytes("slow") - bytes_before) * 8 / seconds
         seen = {name: client("noted")["shades"][before[name]:] for name, client in self.clients.items()}
-        ages = lags(seen["quick"], seen["slow"])
+        ages = _lags(seen["quick"], seen["slow"])
         frames = {name: len(shades) for name, shades in seen.items()}
-        frames["guest"] = drawn(seen["quick"])
+        frames["guest"] = _drawn(seen["quick"])
         assert ages, "the client behind the link saw nothing"
         print(f"     {frames['quick']} and {frames['slow']} of {frames['guest']} frames seen, at {rate / 1e6:.2f} Mbit/s; behind by "
-              f"{part(ages, 50) * 1000:.0f} ms (median), {part(ages, 90) * 1000:.0f} ms (90 %), {max(ages) * 1000:.0f} ms (most)",
+              f"{_part(ages, 50) * 1000:.0f} ms (median), {_part(ages, 90) * 1000:.0f} ms (90 %), {max(ages) * 1000:.0f} ms (most)",
               flush=True)
         return ages, frames
 
@@ -105,7 +105,7 @@ class Scene:
             self.rig.same_picture(self.vm, self.clients[name], at_least=math.inf)
 
 
-class Link:
+class _Link:
     """link.py at work."""
 
     def __init__(self, rig):
@@ -130,7 +130,7 @@ class Link:
         self.process.stdout.close()
 
 
-def lags(early, late):
+def _lags(early, late):
     """Seconds from each sight of a shade to its sight by the other, before the first saw the shade again."""
     found = []
     for index, (shade, when) in enumerate(early):
@@ -141,13 +141,13 @@ def lags(early, late):
     return found
 
 
-def drawn(seen):
+def _drawn(seen):
     """How many frames the guest drew between the first and the last seen: each shade is seven further, of sixteen."""
     steps = [(after - before) * 7 % SHADES for (before, _), (after, _) in zip(seen, seen[1:])]  # 7 * 7 = 1 modulo 16
     return 1 + sum(steps)
 
 
-def part(values, percent):
+def _part(values, percent):
     """The value that so many percent are not above."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]

@@ -8,7 +8,7 @@
 //   off                      switches the screen off, until the next `mode`
 //   animate FRAMES PERIOD    flips FRAMES moving frames, one each PERIOD ms (0: as fast as it goes), and
 //                            ends on the picture; answers at once, `stop` ends it earlier
-//   scroll FRAMES PERIOD ROWS  … of the picture, scrolling by ROWS, under the patch of `blink`
+//   scroll FRAMES PERIOD ROWS  … of the picture, scrolling by ROWS, with a noisy film in it, under the patch of `blink`
 //   flips FRAMES             flips between two frames FRAMES times, as fast as it goes, and ends on the picture;
 //                            prints `stage: flips FRAMES MS`
 //   stop                     ends an animation, a blinking or a reacting patch
@@ -348,13 +348,24 @@ static void draw_frame(struct buffer *on, long number) {
     draw_patch(on);
 }
 
-// The picture, moved up and around; it is drawn once.
+// Squares of all colours over the right half: what a film with much detail takes an encoder.
+static void draw_noise(struct buffer *on) {
+    uint32_t seed = 1;
+    for (unsigned y = 0; y + 4 <= on->height; y += 4)
+        for (unsigned x = even(on->width / 2); x + 4 <= on->width; x += 4) {
+            seed = seed * 1664525 + 1013904223;
+            rectangle(on, x, y, 4, 4, seed >> 8);
+        }
+}
+
+// The picture, moved up and around, with a film in it; it is drawn once.
 static void draw_scrolled(struct buffer *on, long number) {
     if (page.width != on->width || page.height != on->height || page.stride != on->stride) {
         free(page.pixels);
         page = *on;
         page.pixels = malloc((size_t)on->stride * on->height * 4);
         draw_picture(&page);
+        draw_noise(&page);
     }
     size_t row = on->stride * 4, above = (size_t)(number * scrolled_rows % on->height) * row, all = row * on->height;
     memcpy(on->pixels, (char *)page.pixels + above, all - above);

@@ -7,6 +7,9 @@ use super::pipeline::NOMINAL_RATE;
 /// OpenH264's quantizers where bytes count.
 const OPENH264_LIMITED: [u32; 2] = [18, 51];
 
+/// x264 leaves a fifth of a buffer that holds one frame unused: in tenths, what it is told of.
+const X264_USE: u32 = 12;
+
 /// What decides how good a frame is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Control {
@@ -73,15 +76,15 @@ fn x264_limit(kbits: u32, one_frame: bool) -> Vec<(&'static str, String)> {
     let [(_, bits), (_, buffer)] = x264_quality();
     if one_frame {
         let frame_ms = 1000 / NOMINAL_RATE.unsigned_abs() + 1;
-        vec![("bitrate", kbits.to_string()), ("vbv-buf-capacity", frame_ms.to_string())]
+        vec![("bitrate", (kbits / 10 * X264_USE).to_string()), ("vbv-buf-capacity", frame_ms.to_string())]
     } else {
         vec![("bitrate", bits), ("vbv-buf-capacity", buffer)]
     }
 }
 
-/// In steps of an eighth: encoders are not told of every small change.
+/// In small steps: encoders are not told of every change.
 fn kbits(frame_bytes: u64) -> u32 {
     let kbits = frame_bytes.saturating_mul(8 * u64::from(NOMINAL_RATE.unsigned_abs())) / 1000;
-    let step = (kbits.checked_next_power_of_two().unwrap_or(1) / 16).max(1);
+    let step = (kbits.checked_next_power_of_two().unwrap_or(1) / 64).max(1);
     u32::try_from(kbits / step * step).unwrap_or(u32::MAX).clamp(100, 2_000_000)
 }

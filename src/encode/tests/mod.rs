@@ -1,6 +1,7 @@
 //! Real encoders, and a real decoder to see what a viewer sees.
 
 mod device;
+mod limits;
 mod measure;
 mod screen;
 mod sharing;
