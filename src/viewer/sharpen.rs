@@ -82,6 +82,7 @@ impl Sharpen {
     pub fn cost(&mut self, pixels: u64, bytes: u64) {
         if let Some(cost) = bytes.saturating_mul(1000).checked_div(pixels) {
             self.cost = Some(self.cost.map_or(cost, |before| before.midpoint(cost)).max(1));
+            self.limit(self.rate);
         }
     }
 
@@ -257,6 +258,26 @@ mod tests {
             assert!(sharpen.is_small(&Rect::new(0, 320, 1280, 20).into(), now));
         }
         assert!(sharpen.is_resting());
+    }
+
+    #[test]
+    fn a_slow_network_gets_small_images_and_soon_video_again() {
+        let now = Instant::now();
+        let mut sharpen = resting(now);
+        sharpen.limit(Some(2_000_000));
+        let mut bands = Vec::new();
+        while let Some(band) = sharpen.next_band(now) {
+            sharpen.cost(band.area(), band.area() / 2);
+            bands.push(band);
+        }
+        assert_eq!(bands.iter().map(|band| band.area()).sum::<u64>(), HD.rect().area(), "all of it, once");
+        assert!(bands.windows(2).all(|two| two[1].y == two[0].bottom()), "from the top");
+        let most = bands[1..].iter().map(|band| band.area() / 2).max().unwrap();
+        assert!(most <= 12_500, "{most} bytes take over 50 ms");
+        let line: Region = Rect::new(0, 320, 1280, 20).into();
+        assert!(sharpen.is_small(&line, now + SECOND_COAT), "a typed line goes exactly");
+        let menu: Region = Rect::new(0, 0, 300, 400).into();
+        assert!(!sharpen.is_small(&menu, now + SECOND_COAT * 2), "60 kB go as video");
     }
 
     #[test]

@@ -22,8 +22,8 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   button N [down|up|tap]      1 left 2 middle 3 right 4 wheel up 5 wheel down 6 side 7 extra
   cursor [FILE]               tells the pointer's shape, and writes it as a PNG
   stats                       what came in: events of channels, changes of the picture, bytes, milliseconds to the first picture
-  shades X Y                  from now on, notes each of 16 shades of grey that the pixel changes to
-  noted                       … tells them: pairs of a shade and the second of the machine's clock
+  numbers X Y STEP            from now on, notes each number that four pixels, STEP apart, show in light and dark
+  noted                       … tells them: pairs of a number and the second of the machine's clock
   sleep MS                    goes on serving the connection
 """
 
@@ -65,7 +65,7 @@ class Client:
         self.monitor = None  # where in them the first monitor is: x, y, width, height
         self.marked = False
         self.on_change = lambda: None
-        self.shades_seen = []  # (shade, second)
+        self.numbers_seen = []  # (number, second)
         self.changes = 0
         self.changed_at = self.first_picture_at = None
         self.pointer = None  # the cursor's shape, None while hidden
@@ -276,19 +276,19 @@ class Client:
         told = {key: value for key, value in self.pointer.items() if key != "pixels"}
         return {"shape": told | {"opaque": int((self.pointer["pixels"][..., 3] > 0).sum())}}
 
-    def shades(self, x, y):
-        self.shades_seen = []
-
+    def numbers(self, x, y, step):
         def look():
-            found = self._at(x, y)
-            shade = None if found is None else min(15, max(0, round((int(found[1]) - 8) / 16)))
-            if shade is not None and (not self.shades_seen or self.shades_seen[-1][0] != shade):
-                self.shades_seen.append((shade, time.monotonic()))
+            bits = [self._at(int(x) + int(step) * bit, y) for bit in range(4)]
+            if any(found is None for found in bits):
+                return
+            number = sum((int(found[1]) > 128) << bit for bit, found in enumerate(bits))
+            if not self.numbers_seen or self.numbers_seen[-1][0] != number:
+                self.numbers_seen.append((number, time.monotonic()))
         self.on_change = look
         look()
 
     def noted(self):
-        return {"shades": self.shades_seen}
+        return {"numbers": self.numbers_seen}
 
     def stats(self):
         first = self.first_picture_at and round((self.first_picture_at - self.started) * 1000)

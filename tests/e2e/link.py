@@ -67,6 +67,8 @@ def main():
         ours = tun("qslink0")
         run("ip", "address", "add", f"{HERE}/30", "dev", "qslink0")
         run("ip", "link", "set", "qslink0", "up")
+        # Linux's own default, whatever this machine's is: the one that takes a lost packet for a full network.
+        run("ip", "route", "replace", "198.18.77.0/30", "dev", "qslink0", "congctl", "cubic")
         with open(f"/run/netns/{name}") as namespace:
             if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) != 0:
                 raise OSError(ctypes.get_errno(), "setns")

@@ -8,7 +8,8 @@
 //   off                      switches the screen off, until the next `mode`
 //   animate FRAMES PERIOD    flips FRAMES moving frames, one each PERIOD ms (0: as fast as it goes), and
 //                            ends on the picture; answers at once, `stop` ends it earlier
-//   scroll FRAMES PERIOD ROWS  … of the picture, scrolling by ROWS, with a noisy film in it, under the patch of `blink`
+//   scroll FRAMES PERIOD ROWS  … of the picture, scrolling by ROWS, with a noisy film in it; four squares in the
+//                            top left corner are its number modulo 16, light for 1, the lowest bit first
 //   flips FRAMES             flips between two frames FRAMES times, as fast as it goes, and ends on the picture;
 //                            prints `stage: flips FRAMES MS`
 //   stop                     ends an animation, a blinking or a reacting patch
@@ -370,7 +371,8 @@ static void draw_scrolled(struct buffer *on, long number) {
     size_t row = on->stride * 4, above = (size_t)(number * scrolled_rows % on->height) * row, all = row * on->height;
     memcpy(on->pixels, (char *)page.pixels + above, all - above);
     memcpy((char *)on->pixels + all - above, page.pixels, above);
-    draw_patch(on);
+    for (unsigned bit = 0; bit < 4; bit++)
+        rectangle(on, PATCH * bit, 0, PATCH, PATCH, number >> bit & 1 ? 0xf0f0f0 : 0x101010);
 }
 
 static bool draw_cursor(const char *kind, unsigned hot) {

@@ -101,6 +101,21 @@ fn a_viewer_joining_an_idle_guest_has_a_key_frame_within_a_tenth_of_a_second() {
 }
 
 #[test]
+fn only_who_wants_video_and_is_late_counts_as_losing_frames() {
+    let mut sim = Sim::new(5);
+    let [late, rests, quick] = [(); 3].map(|()| sim.schedule.join());
+    for viewer in [late, rests, quick] {
+        sim.fetch(viewer);
+    }
+    sim.schedule.pause(rests);
+    for _ in 0..10 {
+        sim.change();
+        sim.fetch(quick);
+    }
+    assert_eq!([late, rests, quick].map(|viewer| sim.schedule.losses(viewer)), [1, 0, 0]);
+}
+
+#[test]
 fn an_idle_guest_means_an_idle_encoder() {
     let mut sim = Sim::new(5);
     let viewer = sim.schedule.join();

@@ -8,7 +8,7 @@ use super::network::Network;
 use super::video::Video;
 use super::{ChannelEnd, Server};
 use crate::encode::Item;
-use crate::frame::{Rect, ScanoutInfo};
+use crate::frame::{Rect, ScanoutInfo, Tier};
 use crate::hub::{Change, Console, Release, Subscription};
 use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video as EncodedPicture};
 use crate::spice::images::images;
@@ -40,6 +40,7 @@ pub(super) async fn run(
         failed: None,
         drawn: None,
         network: Network::new(server.max_bitrate),
+        paced: None,
     };
     let mut ready = false;
     loop {
@@ -87,6 +88,8 @@ struct Viewer<'a> {
     /// Held while the client draws from the guest's buffer.
     drawn: Option<Release>,
     network: Network,
+    /// What was written down of that.
+    paced: Option<(Option<u64>, Option<Tier>)>,
 }
 
 /// Where the channel's pictures come from.
@@ -161,14 +164,25 @@ impl Viewer<'_> {
 
     /// Does what the network asks for.
     fn follow(&mut self) {
-        let moves = self.network.moves();
-        let (rate, frame_bytes) = (self.network.rate(), self.network.frame_bytes());
-        let Pictures::Video(video) = &mut self.pictures else { return };
-        if let (Some(tier), Some(encoders)) = (moves, &self.server.encoders) {
-            tracing::info!(console = %self.console.id(), %tier, rate, "another tier of video");
+        if let Some(tier) = self.network.moves() {
+            self.join(tier);
+        }
+        let rate = self.network.rate();
+        let mut tier = None;
+        if let Pictures::Video(video) = &mut self.pictures {
+            video.limit(rate, self.network.frame_bytes());
+            tier = Some(self.network.tier());
+        }
+        if self.paced.replace((rate, tier)) != Some((rate, tier)) {
+            self.seat.pace(rate, tier);
+        }
+    }
+
+    fn join(&mut self, tier: Tier) {
+        if let (Pictures::Video(video), Some(encoders)) = (&mut self.pictures, &self.server.encoders) {
+            tracing::info!(console = %self.console.id(), %tier, rate = self.network.rate(), "another tier of video");
             video.join(encoders, tier);
         }
-        video.limit(rate, frame_bytes);
     }
 
     async fn show(&mut self, picture: Picture, display: &mut DisplayChannel) {
@@ -187,10 +201,10 @@ impl Viewer<'_> {
         video.cost(pixels, bytes);
         if key
             && video.lost_its_step()
-            && let (Some(tier), Some(encoders)) = (self.network.lost(), &self.server.encoders)
+            && let Some(tier) = self.network.lost()
         {
-            tracing::info!(console = %self.console.id(), %tier, "another tier of video: it does not keep up");
-            video.join(encoders, tier);
+            self.join(tier);
+            self.follow();
         }
     }
 

@@ -159,3 +159,33 @@ impl Shown {
         self.generation
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Region;
+
+    #[test]
+    fn a_viewer_that_moves_to_another_tier_keeps_its_decoder_if_it_can() {
+        let frame = |generation, width| {
+            let size = Size::new(width, 480);
+            EncodedFrame {
+                data: Arc::default(),
+                key: true,
+                size,
+                coded: size,
+                generation,
+                damage: Region::new(),
+            }
+        };
+        let mut shown = Shown::default();
+        let first = shown.generation(&frame(1, 640));
+        assert_eq!(shown.generation(&frame(1, 640)), first);
+        shown.joined = true;
+        assert_eq!(shown.generation(&frame(4, 640)), first, "the other encoder was there before");
+        let anew = shown.generation(&frame(5, 640));
+        assert_ne!(anew, first, "an encoder that starts anew");
+        shown.joined = true;
+        assert_ne!(shown.generation(&frame(5, 800)), anew, "another size");
+    }
+}

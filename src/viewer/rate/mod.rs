@@ -44,6 +44,9 @@ const FRAME_TIME: Duration = Duration::from_millis(100);
 /// Of what the network carries, the part that is used: the rest empties queues.
 const USED_PERCENT: u64 = 90;
 
+/// How long before the network is done with a picture the next one is begun: it has to be encoded first.
+const LEAD: Duration = Duration::from_millis(10);
+
 /// How long over the round trip a picture may be unanswered before the next one has to wait.
 const QUEUE: Duration = Duration::from_millis(100);
 
@@ -191,7 +194,7 @@ impl Rate {
     /// client's answer.
     #[must_use]
     pub fn ready_at(&self, now: Instant) -> Option<Instant> {
-        let paced = self.paced.unwrap_or(now);
+        let paced = self.paced.map_or(now, |paced| paced.checked_sub(LEAD).unwrap_or(paced));
         let Some(round_trip) = self.round_trip() else {
             let first = self.marks.iter().find(|mark| mark.bytes > 0);
             return Some(first.map_or(paced, |mark| paced.max(mark.sent + FIRST_ANSWER)));
