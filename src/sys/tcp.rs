@@ -18,6 +18,8 @@ pub struct TcpState {
     pub acked: u64,
     /// Bytes that were written and are not acknowledged.
     pub outstanding: u64,
+    /// How long the other host has taken nothing more, all together: its program does not read.
+    pub refused: Duration,
     /// The shortest time there and back that was seen; zero if none was.
     pub min_rtt: Duration,
 }
@@ -25,7 +27,7 @@ pub struct TcpState {
 /// Asks the kernel about a TCP connection.
 ///
 /// # Errors
-/// If it is none, or the kernel is older than 4.9, which does not tell as much.
+/// If it is none, or the kernel is older than 4.10, which does not tell as much.
 pub fn tcp_state(socket: impl AsFd) -> io::Result<TcpState> {
     let info = tcp_info(&socket)?;
     // SAFETY: this request fills in one int and nothing else.
@@ -33,6 +35,7 @@ pub fn tcp_state(socket: impl AsFd) -> io::Result<TcpState> {
     Ok(TcpState {
         acked: info.tcpi_bytes_acked,
         outstanding: u64::try_from(outstanding).unwrap_or(0),
+        refused: Duration::from_micros(info.tcpi_rwnd_limited),
         // All ones until there was an answer.
         min_rtt: Duration::from_micros(u64::from(
             Some(info.tcpi_min_rtt).filter(|rtt| *rtt != u32::MAX).unwrap_or(0),
@@ -56,7 +59,7 @@ fn tcp_info(socket: &impl AsFd) -> io::Result<libc::tcp_info> {
     if done != 0 {
         return Err(io::Error::last_os_error());
     }
-    let needed = std::mem::offset_of!(libc::tcp_info, tcpi_min_rtt) + size_of::<u32>();
+    let needed = std::mem::offset_of!(libc::tcp_info, tcpi_rwnd_limited) + size_of::<u64>();
     if usize::try_from(len).is_ok_and(|len| len < needed) {
         return Err(io::ErrorKind::Unsupported.into());
     }
@@ -88,7 +91,9 @@ mod tests {
         assert!(after.min_rtt > Duration::ZERO && after.min_rtt < Duration::from_secs(1));
         ours.set_nonblocking(true).unwrap();
         while ours.write(&[7; 10_000]).is_ok() {}
-        assert!(tcp_state(&ours).unwrap().outstanding > 0, "nobody reads");
+        std::thread::sleep(Duration::from_millis(20));
+        let full = tcp_state(&ours).unwrap();
+        assert!(full.outstanding > 0 && full.refused > after.refused, "nobody reads: {full:?}");
     }
 
     #[test]

@@ -19,6 +19,12 @@ const DOWN_AFTER: Duration = Duration::from_millis(300);
 /// How long it must have been fast enough for a viewer to go up.
 const UP_AFTER: Duration = Duration::from_secs(1);
 
+/// A viewer that goes down again within this time went up too early: next time it takes twice as long.
+const RELAPSE: Duration = Duration::from_secs(5);
+
+/// The longest that it must have been fast enough.
+const UP_AFTER_MAX: Duration = Duration::from_secs(16);
+
 /// A viewer that lost its step this often within [`LOSS_WINDOW`] does not keep up with the others of its tier.
 const LOSSES: usize = 3;
 
@@ -37,6 +43,8 @@ pub struct Tiers {
     tier: Tier,
     /// Since when another tier would be the right one.
     other_since: Option<(Tier, Instant)>,
+    /// When it went up last, and how long it had to be fast enough.
+    went_up: Option<(Instant, Duration)>,
     /// When it lost its step.
     losses: VecDeque<Instant>,
     /// Until when it may not go above this tier, and for how long that was.
@@ -45,7 +53,7 @@ pub struct Tiers {
 
 impl Default for Tiers {
     fn default() -> Self {
-        Self { tier: Tier::Full, other_since: None, losses: VecDeque::new(), barred: None }
+        Self { tier: Tier::Full, other_since: None, went_up: None, losses: VecDeque::new(), barred: None }
     }
 }
 
@@ -73,8 +81,23 @@ impl Tiers {
             _ => now,
         };
         self.other_since = Some((wanted, since));
-        let after = if goes_down { DOWN_AFTER } else { UP_AFTER };
-        (now.saturating_duration_since(since) >= after).then(|| self.go(wanted))
+        let after = if goes_down { DOWN_AFTER } else { self.up_after() };
+        if now.saturating_duration_since(since) < after {
+            return None;
+        }
+        self.went_up = match self.went_up {
+            // Whether it stays up is still to be seen.
+            _ if !goes_down => Some((now, after)),
+            Some((at, after)) if now.saturating_duration_since(at) < RELAPSE => {
+                Some((at, (after * 2).min(UP_AFTER_MAX)))
+            }
+            _ => None,
+        };
+        Some(self.go(wanted))
+    }
+
+    fn up_after(&self) -> Duration {
+        self.went_up.map_or(UP_AFTER, |(_, after)| after)
     }
 
     /// It missed a frame that others of its tier were given. Gives the tier to move to if that is too often.
@@ -153,6 +176,19 @@ mod tests {
         let mut rates = vec![(Some(7_900_000), 1000)];
         rates.extend([(Some(8_500_000), 700), (Some(7_500_000), 300), (Some(9_000_000), 2000)].repeat(10));
         assert_eq!(moves(&mut Tiers::default(), start, &rates), [(350, Tier::Middle)]);
+    }
+
+    #[test]
+    fn a_rate_that_swings_moves_a_viewer_less_and_less_until_it_is_steady() {
+        let (start, mut tiers) = (Instant::now(), Tiers::default());
+        let swing = [(Some(1_000_000), 1500), (Some(2_500_000), 2500)];
+        let got = moves(&mut tiers, start, &swing.repeat(15));
+        assert!(got.len() <= 6, "{got:?}");
+        let later = start + MS * 60_000;
+        assert_eq!(moves(&mut tiers, later, &[(Some(20_000_000), 10_000)]).len(), 1);
+        let now = later + MS * 10_000;
+        let steady = moves(&mut tiers, now, &[(Some(1_000_000), 1000), (Some(20_000_000), 2000)]);
+        assert_eq!(steady, [(350, Tier::Low), (2050, Tier::Full)]);
     }
 
     #[test]

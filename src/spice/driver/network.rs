@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::connection::Connection;
 use crate::frame::Tier;
 use crate::spice::channel::DisplayChannel;
+use crate::transport::TcpState;
 use crate::viewer::{KernelSample, Rate, Tiers};
 
 /// A viewer's rate, and the tier that this puts it in.
@@ -34,8 +35,8 @@ impl Network {
     /// Asks the kernel what has become of what was sent.
     pub(super) fn look(&mut self, connection: &Connection<DisplayChannel>) {
         if let Some(state) = connection.network() {
-            let sample =
-                KernelSample { acked: state.acked, outstanding: state.outstanding, min_rtt: state.min_rtt };
+            let TcpState { acked, outstanding, refused, min_rtt } = state;
+            let sample = KernelSample { acked, outstanding, refused, min_rtt };
             self.rate.measured(sample, Instant::now());
         }
     }

@@ -20,6 +20,8 @@ pub struct KernelSample {
     pub acked: u64,
     /// Bytes that we have written and it has not acknowledged.
     pub outstanding: u64,
+    /// How long that host has taken nothing more, all together: its program does not read.
+    pub refused: Duration,
     /// The shortest time there and back that has been seen.
     pub min_rtt: Duration,
 }
@@ -70,6 +72,7 @@ impl Flights {
         }
         let Some((from, start)) = self.busy else { return Seen::Nothing };
         let took = now.saturating_duration_since(from);
+        let refused = sample.refused > before.refused;
         let mut landed = None;
         while let Some(&(_, end)) = self.flights.front()
             && end <= sample.acked.saturating_add(STRAGGLERS)
@@ -78,6 +81,11 @@ impl Flights {
             landed = Some(end);
         }
         match landed {
+            // The network waited for the client.
+            _ if refused => {
+                self.busy = None;
+                Seen::Nothing
+            }
             Some(end) => {
                 // With the next one waiting already, there was no gap.
                 let end = end.min(sample.acked);

@@ -1,9 +1,12 @@
 use super::*;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 const MS: Duration = Duration::from_millis(1);
 const PACKET: u64 = 1400;
+
+/// Where it begins and ends.
+type Packet = (u64, u64);
 
 /// A way to a client, in steps of a millisecond: packets wait for their turn on a link of some rate, then travel.
 /// Those that are lost are sent again when their sender learns of it, and what came after them waits for them.
@@ -15,13 +18,13 @@ struct Way {
     lost: u64,
     seed: u64,
     credit: u64,
-    /// To be sent: the position of the first byte behind each packet.
-    queue: VecDeque<u64>,
-    /// What travels: when it arrives, and its end.
-    travels: Vec<(u64, u64)>,
-    /// What is to be sent again: when that is known, and its end.
-    again: Vec<(u64, u64)>,
-    arrived: BTreeMap<u64, ()>,
+    /// To be sent.
+    queue: VecDeque<Packet>,
+    /// What travels, and when it arrives.
+    travels: Vec<(u64, Packet)>,
+    /// What is to be sent again, and when that is known.
+    again: Vec<(u64, Packet)>,
+    arrived: BTreeSet<Packet>,
     written: u64,
     /// In order, at the client.
     received: u64,
@@ -44,7 +47,7 @@ impl Way {
             queue: VecDeque::new(),
             travels: Vec::new(),
             again: Vec::new(),
-            arrived: BTreeMap::new(),
+            arrived: BTreeSet::new(),
             written: 0,
             received: 0,
             acks: VecDeque::new(),
@@ -57,8 +60,9 @@ impl Way {
     fn write(&mut self, bytes: u64, ping: Option<u32>) {
         let end = self.written + bytes;
         while self.written < end {
-            self.written = (self.written + PACKET).min(end);
-            self.queue.push_back(self.written);
+            let start = self.written;
+            self.written = (start + PACKET).min(end);
+            self.queue.push_back((start, self.written));
         }
         self.pings.extend(ping.map(|id| (end, id)));
     }
@@ -67,27 +71,26 @@ impl Way {
     fn step(&mut self, now: u64) -> Vec<u32> {
         let (known, later) = self.again.drain(..).partition(|(at, _)| *at <= now);
         self.again = later;
-        let known: Vec<(u64, u64)> = known;
-        known.iter().for_each(|(_, end)| self.queue.push_front(*end));
+        let known: Vec<(u64, Packet)> = known;
+        known.iter().for_each(|(_, packet)| self.queue.push_front(*packet));
         self.credit = (self.credit + self.rate / 8000).min(PACKET + self.rate / 8000);
         while self.credit >= PACKET {
-            let Some(end) = self.queue.pop_front() else { break };
-            self.credit -= PACKET;
+            let Some(packet) = self.queue.pop_front() else { break };
+            self.credit -= packet.1 - packet.0;
             self.seed =
                 self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             if (self.seed >> 33) % 1000 < self.lost {
-                self.again.push((now + self.one_way * 2, end));
+                self.again.push((now + self.one_way * 2, packet));
             } else {
-                self.travels.push((now + self.one_way, end));
+                self.travels.push((now + self.one_way, packet));
             }
         }
-        for (_, end) in self.travels.extract_if(.., |(at, _)| *at <= now) {
-            self.arrived.insert(end, ());
+        for (_, packet) in self.travels.extract_if(.., |(at, _)| *at <= now) {
+            self.arrived.insert(packet);
         }
-        while let Some(end) = self.arrived.keys().next().copied().filter(|end| *end <= self.received + PACKET)
-        {
-            self.arrived.remove(&end);
-            self.received = end;
+        while let Some(packet) = self.arrived.first().copied().filter(|(start, _)| *start <= self.received) {
+            self.arrived.remove(&packet);
+            self.received = packet.1;
         }
         self.acks.push_back((now + self.one_way, self.received));
         while let Some((_, id)) = self.pings.pop_front_if(|(end, _)| *end <= self.received) {
@@ -143,7 +146,7 @@ impl Run {
         let min_rtt = MS * (self.way.one_way * 2) as u32;
         let outstanding = self.way.written - self.way.acked;
         if self.kernel {
-            self.rate.measured(KernelSample { acked: self.way.acked, outstanding, min_rtt }, now);
+            self.rate.measured(sample(self.way.acked, outstanding, min_rtt), now);
         }
     }
 
@@ -302,13 +305,35 @@ fn a_client_that_is_slow_now_and_then_does_not_spoil_the_picture() {
     // Small frames on a local network; every tenth is answered late, as the client has something else to do.
     for n in 0..300_u32 {
         let now = start + MS * n * 33;
-        rate.measured(KernelSample { acked: u64::from(n) * 5000, outstanding: 0, min_rtt: MS }, now);
+        rate.measured(sample(u64::from(n) * 5000, 0, MS), now);
         let id = rate.sent(5000, now).unwrap();
         let answered = now + MS * if n % 10 == 0 { 30 } else { 4 };
-        rate.measured(KernelSample { acked: u64::from(n + 1) * 5000, outstanding: 0, min_rtt: MS }, answered);
+        rate.measured(sample(u64::from(n + 1) * 5000, 0, MS), answered);
         rate.answered(id, answered);
     }
     assert_eq!(rate.bits_per_second(), None);
+}
+
+fn sample(acked: u64, outstanding: u64, min_rtt: Duration) -> KernelSample {
+    KernelSample { acked, outstanding, refused: Duration::ZERO, min_rtt }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_no_slow_network() {
+    for reads in [true, false] {
+        let (mut rate, start) = (Rate::new(None), Instant::now());
+        rate.measured(sample(0, 0, MS), start);
+        rate.sent(1_000_000, start);
+        for n in 1..40_u32 {
+            let refused = if reads { Duration::ZERO } else { MS * n * 20 };
+            let acked = u64::from(n) * 1000;
+            rate.measured(
+                KernelSample { refused, ..sample(acked, 1_000_000 - acked, MS) },
+                start + MS * n * 25,
+            );
+        }
+        assert_eq!(rate.bits_per_second().is_some(), reads);
+    }
 }
 
 #[test]
