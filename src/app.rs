@@ -108,7 +108,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let source = Source { attach, bus_name: options.bus_name, wait: options.wait, reads };
     let mut source = tokio::spawn(source.run(hub.clone(), asked, end.clone()));
 
-    let settings = Settings { encoders, passthrough, password };
+    let settings = Settings { encoders, passthrough, max_bitrate: options.max_bitrate, password };
     let server = Arc::new(Server::new(hub.clone(), roster, settings, commands, end.clone()));
     let uris: Vec<String> = listeners.iter().map(|listener| listener.uri().to_owned()).collect();
     for listener in listeners {
@@ -251,6 +251,7 @@ fn capabilities() -> serde_json::Value {
         "features": [
             "dbus-address", "dbus-p2p-fd", "bus-name", "qmp", "wait",
             "spice-addr", "spice-addr-unix", "spice-addr-fd", "password-file", "video-codec", "passthrough", "relay-bus",
+            "max-bitrate",
         ],
     })
 }

@@ -134,6 +134,13 @@ pub struct Serve {
     #[arg(long, value_enum, value_name = "CODEC", default_value_t = VideoCodec::Auto, help_heading = "Picture")]
     pub video_codec: VideoCodec,
 
+    /// Send no viewer more bits a second than this, such as 4M or 800k [default: what its network carries]
+    ///
+    /// Each viewer is sent what its network carries, as measured all the time. This is for networks that carry more than
+    /// you want to be used.
+    #[arg(long, value_name = "RATE", value_parser = bitrate, help_heading = "Picture")]
+    pub max_bitrate: Option<u64>,
+
     /// Pass the guest's GPU buffers to viewers on unix sockets that can import them, without a copy
     ///
     /// `never` sends them video as everyone else: for a viewer that runs on another GPU and shows a white window.
@@ -147,6 +154,20 @@ pub struct Serve {
     /// Print what this program can do, as JSON for management programs, and exit
     #[arg(long)]
     pub print_capabilities: bool,
+}
+
+/// The least bits a second that show anything.
+const MIN_BITRATE: u64 = 200_000;
+
+/// Bits a second: a number, or one of thousands (`k`) or millions (`M`).
+fn bitrate(text: &str) -> Result<u64, String> {
+    let wrong = || format!("give bits a second, such as 4M, 800k or 2500000, not less than {MIN_BITRATE}");
+    let (number, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(thousands) => (thousands, 1000.0),
+        None => text.strip_suffix('M').map_or((text, 1.0), |millions| (millions, 1_000_000.0)),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    format!("{:.0}", number * unit).parse().ok().filter(|rate| *rate >= MIN_BITRATE).ok_or_else(wrong)
 }
 
 /// Which video codec to encode with.
@@ -231,6 +252,16 @@ mod tests {
         let address = "unix:path=/run/bus".to_owned();
         assert_eq!(bus(&address), Some(Some(RelayBus::Address(address))));
         assert_eq!(bus("system"), None);
+    }
+
+    #[test]
+    fn a_rate_is_bits_a_second() {
+        for (text, rate) in [("4M", 4_000_000), ("2.5M", 2_500_000), ("800k", 800_000), ("300000", 300_000)] {
+            assert_eq!(bitrate(text), Ok(rate), "{text}");
+        }
+        for text in ["", "M", "fast", "100k", "-4M", "nan", "inf", "1e300M"] {
+            assert!(bitrate(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -58,7 +58,9 @@ impl Server {
 
     /// Who sees the consoles, each as often as it sees one. "console" (u), "peer" (s, who it is), "transport" (s: "tcp",
     /// "unix", "dbus", ...), "delivery" (s: "Passthrough", "Encode(...)", "Images"; empty if not decided yet), "reason" (s),
-    /// "sent" (t, pictures given to it) and "dropped" (t, pictures that newer ones replaced before it was ready).
+    /// "sent" (t, pictures given to it) and "dropped" (t, pictures that newer ones replaced before it was ready). Where its
+    /// network is known to limit it, or --max-bitrate does, "rate" (t, bits a second); where it gets video, "tier" (s: "full",
+    /// "middle" or "low", from fast networks to slow ones).
     #[zbus(property(emits_changed_signal = "false"))]
     fn viewers(&self) -> Vec<Row> {
         self.roster.snapshot().into_iter().map(viewer).collect()
@@ -91,7 +93,7 @@ impl Server {
 }
 
 fn viewer(viewer: ViewerInfo) -> Row {
-    Row::from([
+    let mut row = Row::from([
         ("console", viewer.console.0.into()),
         ("peer", viewer.peer.into()),
         ("transport", viewer.transport.into()),
@@ -99,5 +101,8 @@ fn viewer(viewer: ViewerInfo) -> Row {
         ("reason", viewer.reason.into()),
         ("sent", viewer.sent.into()),
         ("dropped", viewer.dropped.into()),
-    ])
+    ]);
+    row.extend(viewer.rate.map(|rate| ("rate", rate.into())));
+    row.extend(viewer.tier.map(|tier| ("tier", tier.to_string().into())));
+    row
 }

@@ -115,10 +115,14 @@ impl Status {
         if viewers.is_empty() {
             return text + "  no viewers\n";
         }
-        let columns = ["peer", "console", "transport", "delivery", "sent", "dropped", "reason"];
         text += &table(
-            ["VIEWER", "CONSOLE", "OVER", "DELIVERY", "SENT", "DROPPED", "WHY"],
-            viewers.iter().map(|row| columns.map(|column| row.text(column))),
+            ["VIEWER", "CONSOLE", "OVER", "DELIVERY", "TIER", "MBIT/S", "SENT", "DROPPED", "WHY"],
+            viewers.iter().map(|row| {
+                let [peer, console, over] = ["peer", "console", "transport"].map(|column| row.text(column));
+                let [sent, dropped, why] = ["sent", "dropped", "reason"].map(|column| row.text(column));
+                let (delivery, tier) = (row.text("delivery"), row.or_none("tier"));
+                [peer, console, over, delivery, tier, row.rate(), sent, dropped, why]
+            }),
         );
         text
     }
@@ -134,6 +138,17 @@ impl Row<'_> {
             Some(Json::Number(number)) => number.to_string(),
             _ => String::new(),
         }
+    }
+
+    /// A dash where there is nothing.
+    fn or_none(&self, name: &str) -> String {
+        Some(self.text(name)).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
+    }
+
+    /// Millions of bits a second, with one digit after the point.
+    fn rate(&self) -> String {
+        let tenths = self.0.get("rate").and_then(Json::as_u64).map(|rate| rate / 100_000);
+        tenths.map_or_else(|| "-".to_owned(), |tenths| format!("{}.{}", tenths / 10, tenths % 10))
     }
 
     fn flag(&self, name: &str) -> bool {
@@ -234,7 +249,8 @@ mod tests {
             ],
             "Viewers": [
                 { "console": 0, "peer": "10.0.0.7:4711", "transport": "tcp", "delivery": "Encode(h264)",
-                  "reason": "buffers cannot be passed over this connection", "sent": 120, "dropped": 3 },
+                  "reason": "buffers cannot be passed over this connection", "sent": 120, "dropped": 3,
+                  "rate": 2_780_000, "tier": "middle" },
                 { "console": 0, "peer": ":1.9 (process 12)", "transport": "dbus", "delivery": "Passthrough",
                   "reason": "the listener takes GPU buffers", "sent": 7, "dropped": 0 },
             ],
@@ -244,9 +260,9 @@ qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
   CONSOLE  DEVICE      SIZE           MEMORY         FORMAT
   0        virtio-vga  1280x800       dmabuf LINEAR  XR24
   1        virtio-vga  nothing shown
-  VIEWER             CONSOLE  OVER  DELIVERY      SENT  DROPPED  WHY
-  10.0.0.7:4711      0        tcp   Encode(h264)  120   3        buffers cannot be passed over this connection
-  :1.9 (process 12)  0        dbus  Passthrough   7     0        the listener takes GPU buffers
+  VIEWER             CONSOLE  OVER  DELIVERY      TIER    MBIT/S  SENT  DROPPED  WHY
+  10.0.0.7:4711      0        tcp   Encode(h264)  middle  2.7     120   3        buffers cannot be passed over this connection
+  :1.9 (process 12)  0        dbus  Passthrough   -       -       7     0        the listener takes GPU buffers
 ";
         assert_eq!(server.to_text(), expected);
     }

@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use super::gst::{Element, Input, Lease, Pipeline, Version, input};
+use super::gst::{Control, Element, Input, Lease, Pipeline, Version, input};
 use super::h264::{AccessUnit, StreamCheck};
 use super::picture::even;
 use super::shown::Shown;
@@ -20,6 +20,8 @@ pub(super) struct Encoder {
     size: Option<Size>,
     running: Option<Running>,
     generation: u64,
+    /// The most bytes a frame should have.
+    limit: Option<u64>,
 }
 
 /// An element, and how pictures get into it.
@@ -27,6 +29,8 @@ pub(super) struct Encoder {
 struct Way {
     element: Element,
     input: Input,
+    /// How it is set up for the bytes a frame may have: what changes that anew needs another pipeline.
+    control: Control,
 }
 
 struct Running {
@@ -51,7 +55,13 @@ impl Encoder {
     /// One that tries these elements in their order.
     pub(super) fn new(elements: Vec<Element>) -> Self {
         let version = version();
-        Self { elements, version, failed: Vec::new(), size: None, running: None, generation: 0 }
+        Self { elements, version, failed: Vec::new(), size: None, running: None, generation: 0, limit: None }
+    }
+
+    /// From the next frame on, none should have more bytes than this. Those that the next picture needs least of are
+    /// left out: it gets coarser.
+    pub(super) fn limit(&mut self, frame_bytes: Option<u64>) {
+        self.limit = frame_bytes;
     }
 
     /// Whether a picture of this size can be encoded by any of these.
@@ -113,11 +123,16 @@ impl Encoder {
             (self.size, self.running) = (Some(size), None);
             self.failed.clear();
         }
+        let limit = self.limit;
         let elements = self.elements.iter().copied().filter(|&element| fits(element, size));
         let ways = elements.flat_map(|element| {
             let best = input(element, shown.dmabuf(), self.version);
             let planes = (best != Input::Planes).then_some(Input::Planes);
-            std::iter::once(best).chain(planes).map(move |input| Way { element, input })
+            std::iter::once(best).chain(planes).map(move |input| Way {
+                element,
+                input,
+                control: element.control(limit),
+            })
         });
         let way = ways.into_iter().find(|way| !self.failed.contains(&(way.element, way.imports())));
         shown.read_ahead(!way.as_ref().is_some_and(Way::imports));
@@ -139,13 +154,14 @@ impl Encoder {
             Some(running) => running,
             None => {
                 self.generation += 1;
-                let pipeline = Pipeline::new(way.element, &way.input, size)?;
+                let pipeline = Pipeline::new(way.element, &way.input, size, way.control)?;
                 tracing::debug!(element = way.element.name(), imports = way.imports(), %size,
                     generation = self.generation, "encoder starts");
                 Running { way: way.clone(), pipeline, check: StreamCheck::new(even(size)) }
             }
         };
         let running = self.running.insert(running);
+        running.pipeline.limit(self.limit);
         let encoded = if way.imports() {
             running.import(shown, size, self.version, key, picked_up)?
         } else {

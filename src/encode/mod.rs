@@ -25,7 +25,7 @@ pub use picture::{Picture, PictureError, Pixels}; // for tests/bench/parts.rs al
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::frame::{Region, Size};
+use crate::frame::{Region, Size, Tier};
 use crate::hub::Console;
 use worker::Worker;
 
@@ -41,6 +41,8 @@ pub enum Codec {
 pub struct Profile {
     /// How it is compressed.
     pub codec: Codec,
+    /// How much of a network it takes.
+    pub tier: Tier,
 }
 
 /// Why there is no video.
@@ -156,6 +158,17 @@ impl Stream {
     #[must_use]
     pub fn pause(&self) -> Option<Item> {
         self.worker.pause(self.viewer)
+    }
+
+    /// No frame for this viewer should have more bytes than this, nor for those who share its encoder.
+    pub fn limit(&self, frame_bytes: Option<u64>) {
+        self.worker.limit(self.viewer, frame_bytes);
+    }
+
+    /// How often this viewer missed what others were given because it did not call [`Stream::next`] in time.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.worker.losses(self.viewer)
     }
 
     /// This viewer lost data, or its decoder did: it gets nothing more until a key frame, soon.

@@ -1,10 +1,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How long a frame waits for viewers that are in step but have not fetched the last one: about a frame at 30 Hz.
-/// Those that are not back by then lose their step and need a key frame later.
-const GRACE: Duration = Duration::from_millis(33);
-
 /// Key frames for viewers that fell behind or ask for one come no closer than this: they cost all viewers bytes.
 const LOST_KEY_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -26,6 +22,8 @@ pub(super) struct Schedule<T> {
     shown: bool,
     /// The picture is newer than the last frame.
     stale: bool,
+    /// How long a frame waits for viewers that are in step but have not fetched the last one.
+    grace: Duration,
     /// Since when a frame could be encoded but for viewers that would lose their step.
     held_since: Option<Instant>,
     last_key: Option<Instant>,
@@ -37,6 +35,10 @@ struct Viewer<T> {
     /// Has asked, and got nothing yet. INVARIANT: then its slot is empty.
     waiting: bool,
     step: Step,
+    /// It does not ask because it has no use for video now.
+    paused: bool,
+    /// How often it lost its step though it has use for video.
+    losses: u64,
 }
 
 /// Whether the next frame means anything to a viewer.
@@ -64,9 +66,12 @@ pub(super) enum Turn {
     Wait,
 }
 
-impl<T> Default for Schedule<T> {
-    fn default() -> Self {
+impl<T: Clone> Schedule<T> {
+    /// One without viewers. A frame waits for so long for those that are in step but have not fetched the last one.
+    /// Those that are not back by then lose their step and need a key frame later.
+    pub(super) fn new(grace: Duration) -> Self {
         Self {
+            grace,
             viewers: BTreeMap::new(),
             next_id: 0,
             notice: None,
@@ -76,14 +81,15 @@ impl<T> Default for Schedule<T> {
             last_key: None,
         }
     }
-}
 
-impl<T: Clone> Schedule<T> {
     /// Another viewer: gives the number it goes by.
     pub(super) fn join(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        self.viewers.insert(id, Viewer { slot: self.notice.clone(), waiting: false, step: Step::Joined });
+        self.viewers.insert(id, {
+            let slot = self.notice.clone();
+            Viewer { slot, waiting: false, step: Step::Joined, paused: false, losses: 0 }
+        });
         id
     }
 
@@ -97,15 +103,20 @@ impl<T: Clone> Schedule<T> {
     pub(super) fn take(&mut self, id: u64) -> Option<T> {
         let viewer = self.viewers.get_mut(&id)?;
         let item = viewer.slot.take();
-        viewer.waiting = item.is_none();
+        (viewer.waiting, viewer.paused) = (item.is_none(), false);
         item
     }
 
     /// A viewer that may have asked is not ready any more: gives what it has got meanwhile.
     pub(super) fn pause(&mut self, id: u64) -> Option<T> {
         let viewer = self.viewers.get_mut(&id)?;
-        viewer.waiting = false;
+        (viewer.waiting, viewer.paused) = (false, true);
         viewer.slot.take()
+    }
+
+    /// How often a viewer missed what others were given because it was not ready in time.
+    pub(super) fn losses(&self, id: u64) -> u64 {
+        self.viewers.get(&id).map_or(0, |viewer| viewer.losses)
     }
 
     /// Whether any viewer waits for something.
@@ -173,7 +184,10 @@ impl<T: Clone> Schedule<T> {
         }
         for viewer in self.viewers.values_mut() {
             match viewer.step {
-                Step::In if viewer.slot.is_some() && !key => viewer.lose(),
+                Step::In if viewer.slot.is_some() && !key => {
+                    viewer.losses += u64::from(!viewer.paused);
+                    viewer.lose();
+                }
                 Step::Joined | Step::Lost if !key => {}
                 _ => {
                     (viewer.slot, viewer.step, viewer.waiting) = (Some(frame.clone()), Step::In, false);
@@ -201,7 +215,7 @@ impl<T: Clone> Schedule<T> {
             return None;
         }
         if in_step().any(|viewer| viewer.slot.is_some()) {
-            return Some(*self.held_since.get_or_insert(now) + GRACE);
+            return Some(*self.held_since.get_or_insert(now) + self.grace);
         }
         Some(now)
     }

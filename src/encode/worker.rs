@@ -1,6 +1,7 @@
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -9,8 +10,15 @@ use super::gst::Element;
 use super::schedule::{Schedule, Turn};
 use super::shown::Shown;
 use super::{EncodeError, EncodedFrame, Item, Profile, lock};
-use crate::frame::{Region, Size};
+use crate::frame::{Region, Size, Tier};
 use crate::hub::{Change, Console, Release, Subscription};
+
+/// How long a frame of the full tier waits for those who have not fetched the last one: about a frame at 30 Hz.
+const GRACE: Duration = Duration::from_millis(33);
+
+/// How long one of the others does: as long as a frame may take the slowest network, and a little more. So all of a
+/// tier go at the pace of its slowest.
+const SLOW_GRACE: Duration = Duration::from_millis(130);
 
 /// One console's picture, encoded once for all who want it in the same way.
 ///
@@ -39,6 +47,8 @@ struct State {
     /// For an encoder that reads the guest's buffer: the guest waits for that.
     /// INVARIANT: there is none while the encoding thread waits.
     release: Option<Release>,
+    /// The most bytes of a frame for each viewer that has a limit.
+    limits: BTreeMap<u64, u64>,
     stopped: bool,
 }
 
@@ -49,14 +59,17 @@ impl Worker {
         profile: Profile,
         elements: Vec<Element>,
     ) -> (Arc<Self>, u64) {
-        let mut schedule = Schedule::default();
+        let mut schedule = Schedule::new(if profile.tier == Tier::Full { GRACE } else { SLOW_GRACE });
         let first = schedule.join();
         let worker = Arc::new(Self {
             console: console.clone(),
             profile,
             elements,
             shown: Mutex::new(None),
-            state: Mutex::new(State { schedule, damage: Region::new(), release: None, stopped: false }),
+            state: Mutex::new({
+                let (damage, limits) = (Region::new(), BTreeMap::new());
+                State { schedule, damage, release: None, limits, stopped: false }
+            }),
             work: Condvar::new(),
             items: Notify::new(),
             changes: console.subscribe(),
@@ -81,6 +94,7 @@ impl Worker {
     /// A viewer is gone; with the last one the threads end.
     pub(super) fn leave(&self, viewer: u64) {
         let mut state = lock(&self.state);
+        state.limits.remove(&viewer);
         if state.schedule.leave(viewer) {
             state.stopped = true;
             self.changes.bell().close();
@@ -103,6 +117,20 @@ impl Worker {
     /// A viewer does not wait any longer; gives what is there already.
     pub(super) fn pause(&self, viewer: u64) -> Option<Item> {
         lock(&self.state).schedule.pause(viewer)
+    }
+
+    /// The most bytes of a frame for a viewer.
+    pub(super) fn limit(&self, viewer: u64, frame_bytes: Option<u64>) {
+        let mut state = lock(&self.state);
+        match frame_bytes {
+            Some(bytes) => _ = state.limits.insert(viewer, bytes),
+            None => _ = state.limits.remove(&viewer),
+        }
+    }
+
+    /// How often a viewer missed what others were given.
+    pub(super) fn losses(&self, viewer: u64) -> u64 {
+        lock(&self.state).schedule.losses(viewer)
     }
 
     /// A viewer cannot go on without a key frame.
@@ -246,6 +274,7 @@ impl Worker {
 
     fn encode_one(&self, encoder: &mut Encoder, key: bool) {
         let mut damage = Region::new();
+        encoder.limit(lock(&self.state).limits.values().min().copied());
         let encoded = encoder.encode(&self.shown, key, || {
             let mut state = lock(&self.state);
             state.schedule.pick_up();

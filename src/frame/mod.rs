@@ -10,6 +10,7 @@ mod gpu;
 mod reader;
 mod region;
 mod scanout;
+mod tier;
 
 pub use command::{GuestCommand, PointerButton};
 pub use cursor::{Cursor, CursorError, Pointer};
@@ -19,6 +20,7 @@ pub use gpu::{DmabufReads, ReadPath};
 pub use reader::ScanoutReader;
 pub use region::{Rect, Region, Size};
 pub use scanout::{MemoryKind, Scanout, ScanoutError, ScanoutInfo, SharedMemory};
+pub use tier::Tier;
 
 /// The number of a console, as in `/org/qemu/Display1/Console_N`: one display head of the guest.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -6,6 +6,7 @@ mod gpu;
 mod gst_memory;
 mod inherited;
 mod malloc;
+mod tcp;
 
 pub use dmabuf::{DmabufMap, ReadSpan, is_dmabuf};
 pub use file::{FileId, file_size, read_at};
@@ -13,3 +14,4 @@ pub use gpu::{Gpu, GpuError, GpuImage, GpuPlane, GpuWindow};
 pub use gst_memory::dmabuf_memory;
 pub use inherited::inherited_fd;
 pub use malloc::give_back_large_buffers;
+pub use tcp::{TcpState, tcp_state};

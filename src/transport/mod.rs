@@ -4,6 +4,7 @@ mod address;
 mod listener;
 mod stream;
 
+pub use crate::sys::TcpState;
 pub use address::{Address, AddressError};
 pub use listener::{BindError, Listener};
 pub use stream::{Peer, SendQueue, Stream};

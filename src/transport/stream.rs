@@ -13,6 +13,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::sys::{TcpState, tcp_state};
+
 /// Bytes that may wait in the kernel unsent before we count the socket as full. What waits there cannot be replaced
 /// by a newer frame; this is enough to keep 100 Mbit/s busy for 5 ms, longer than it takes us to come back.
 const UNSENT_LIMIT: u32 = 64 * 1024;
@@ -133,6 +135,15 @@ impl SendQueue {
 }
 
 impl SendQueue {
+    /// What the kernel knows of the way to the other host; `None` where there is no network.
+    #[must_use]
+    pub fn network(&self) -> Option<TcpState> {
+        match &self.0 {
+            Socket::Tcp(socket) => tcp_state(socket).ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+
     /// Sends file descriptors after the bytes written so far, all with one byte of their own. May be dropped and
     /// called again: either they were sent, or nothing of them.
     ///

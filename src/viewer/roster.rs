@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::frame::ConsoleId;
+use crate::frame::{ConsoleId, Tier};
 
 /// The longest name of a peer or reason kept, in bytes: peers name themselves.
 const MAX_TEXT: usize = 256;
@@ -35,6 +35,10 @@ pub struct ViewerInfo {
     pub delivery: String,
     /// Why so.
     pub reason: String,
+    /// Bits a second that it is sent at most; `None` if nothing limits it.
+    pub rate: Option<u64>,
+    /// The tier of its video; `None` if it has none.
+    pub tier: Option<Tier>,
     /// Pictures given to it.
     pub sent: u64,
     /// Pictures that were not given to it on their own because newer ones came first.
@@ -61,6 +65,8 @@ impl Roster {
             transport,
             delivery: String::new(),
             reason: String::new(),
+            rate: None,
+            tier: None,
             sent: 0,
             dropped: 0,
         };
@@ -87,6 +93,11 @@ impl Seat {
             viewer.delivery = short(delivery);
             viewer.reason = short(reason);
         });
+    }
+
+    /// How much it is sent from now on: bits a second at most, and which tier of video.
+    pub fn pace(&self, rate: Option<u64>, tier: Option<Tier>) {
+        self.change(|viewer| (viewer.rate, viewer.tier) = (rate, tier));
     }
 
     /// It was given a picture, which stands for `missed` earlier ones too.
@@ -126,9 +137,11 @@ mod tests {
         first.deliver("Images", "it has no decoder");
         first.sent(0);
         first.sent(3);
+        second.pace(Some(4_000_000), Some(Tier::Middle));
         let viewers = roster.snapshot();
         assert_eq!((viewers[0].delivery.as_str(), viewers[0].sent, viewers[0].dropped), ("Images", 2, 3));
         assert_eq!((viewers[1].console, viewers[1].delivery.as_str()), (ConsoleId(1), ""));
+        assert_eq!([viewers[0].rate, viewers[1].rate], [None, Some(4_000_000)]);
         assert_eq!(viewers[1].peer.len(), 256, "what a peer says of itself has a limit");
         drop(first);
         assert_eq!(roster.snapshot(), viewers[1..]);

@@ -23,6 +23,18 @@ const PIXELS_PER_SECOND: u64 = 1_000_000;
 /// The most pixels of one image when a picture is made exact: what it takes to send must not delay the next change.
 const BAND_PIXELS: u32 = 128 * 1024;
 
+/// What a pixel of an image is taken to need before any was sent: thousandths of a byte. Text has a quarter.
+const FIRST_COST: u64 = 1000;
+
+/// The time one image may take the network while a picture is made exact: the next change waits for it.
+const BAND_TIME_MS: u64 = 50;
+
+/// The time that changes which came together may take it as images. Those that take longer go as video.
+const CHANGE_TIME_MS: u64 = 100;
+
+/// The fewest pixels of an image when a picture is made exact: below that, messages cost more than pixels.
+const BAND_PIXELS_MIN: u64 = 4096;
+
 /// Decides for a viewer of video when it gets exact images instead: once the picture rests, and for small changes
 /// from then on, until something moves.
 ///
@@ -31,6 +43,10 @@ const BAND_PIXELS: u32 = 128 * 1024;
 pub struct Sharpen {
     state: State,
     calm: Calm,
+    /// What the network carries, in bits a second.
+    rate: Option<u64>,
+    /// What a pixel of an image needs, in thousandths of a byte.
+    cost: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +66,26 @@ enum State {
 }
 
 impl Sharpen {
+    /// No more than this many bits a second are to be sent from now on.
+    pub fn limit(&mut self, rate: Option<u64>) {
+        self.rate = rate;
+        if let (Some(change), Some(second)) = (self.pixels_in(CHANGE_TIME_MS), self.pixels_in(1000)) {
+            self.calm.most = change.min(CHANGE_PIXELS);
+            self.calm.per_second = second.min(PIXELS_PER_SECOND);
+        } else {
+            self.calm.most = CHANGE_PIXELS;
+            self.calm.per_second = PIXELS_PER_SECOND;
+        }
+    }
+
+    /// So many pixels took so many bytes as images.
+    pub fn cost(&mut self, pixels: u64, bytes: u64) {
+        if let Some(cost) = bytes.saturating_mul(1000).checked_div(pixels) {
+            self.cost = Some(self.cost.map_or(cost, |before| before.midpoint(cost)).max(1));
+            self.limit(self.rate);
+        }
+    }
+
     /// A frame of video was shown, with this change.
     pub fn shown(&mut self, damage: &Region, now: Instant) {
         let calm = self.calm.bears(damage, now);
@@ -84,11 +120,20 @@ impl Sharpen {
     }
 
     /// A part of a resting picture that is still to be made exact. From the top, as people read.
-    pub fn next_band(&mut self) -> Option<Rect> {
-        match &mut self.state {
-            State::Resting { left, .. } => left.pop(),
-            State::New | State::Moving(_) => None,
+    pub fn next_band(&mut self, now: Instant) -> Option<Rect> {
+        let most = self.pixels_in(BAND_TIME_MS);
+        let State::Resting { left, again } = &mut self.state else { return None };
+        let mut band = left.pop()?;
+        let rows = most.map_or(u64::MAX, |pixels| pixels.max(BAND_PIXELS_MIN) / u64::from(band.width.max(1)));
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX).max(1);
+        if rows < band.height {
+            left.push(Rect::new(band.x, band.y + rows, band.width, band.height - rows));
+            band.height = rows;
         }
+        if left.is_empty() && again.is_some() {
+            *again = Some(now + SECOND_COAT);
+        }
+        Some(band)
     }
 
     /// Whether a change of a resting picture may go as images. If not, it moves from now on.
@@ -104,28 +149,44 @@ impl Sharpen {
     pub fn stir(&mut self, now: Instant) {
         self.state = State::Moving(now + REST);
     }
+
+    /// How many pixels of images the network carries in this many milliseconds; `None` if it has no limit.
+    fn pixels_in(&self, ms: u64) -> Option<u64> {
+        let bytes = self.rate?.saturating_mul(ms) / 8000;
+        bytes.saturating_mul(1000).checked_div(self.cost.unwrap_or(FIRST_COST))
+    }
 }
 
 /// How much may change without that being motion.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Calm {
+    /// Pixels that may change together.
+    most: u64,
+    /// Pixels that may change in a second.
+    per_second: u64,
     /// Pixels that may change now.
     credit: u64,
     /// When the credit was counted; before the first time it is full.
     counted: Option<Instant>,
 }
 
+impl Default for Calm {
+    fn default() -> Self {
+        Self { most: CHANGE_PIXELS, per_second: PIXELS_PER_SECOND, credit: 0, counted: None }
+    }
+}
+
 impl Calm {
     /// Whether this change is none that matters. One that does leaves the credit as it is.
     fn bears(&mut self, damage: &Region, now: Instant) -> bool {
         let earned = match self.counted {
-            None => CHANGE_PIXELS,
+            None => self.most,
             Some(counted) => {
                 let elapsed = now.saturating_duration_since(counted).as_millis();
-                u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_mul(PIXELS_PER_SECOND / 1000)
+                u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_mul(self.per_second) / 1000
             }
         };
-        self.credit = self.credit.saturating_add(earned).min(CHANGE_PIXELS);
+        self.credit = self.credit.saturating_add(earned).min(self.most);
         self.counted = Some(now);
         let rest = self.credit.checked_sub(damage.area());
         self.credit = rest.unwrap_or(self.credit);
@@ -164,7 +225,7 @@ mod tests {
             assert_eq!(sharpen.rest_at(), coat);
             sharpen.rest(HD, now + FIRST_REST);
             let mut y = 0;
-            while let Some(band) = sharpen.next_band() {
+            while let Some(band) = sharpen.next_band(now + FIRST_REST) {
                 assert_eq!((band.x, band.y, band.width), (0, y, 1280));
                 assert!(band.area() <= u64::from(BAND_PIXELS));
                 y = band.bottom();
@@ -197,6 +258,26 @@ mod tests {
             assert!(sharpen.is_small(&Rect::new(0, 320, 1280, 20).into(), now));
         }
         assert!(sharpen.is_resting());
+    }
+
+    #[test]
+    fn a_slow_network_gets_small_images_and_soon_video_again() {
+        let now = Instant::now();
+        let mut sharpen = resting(now);
+        sharpen.limit(Some(2_000_000));
+        let mut bands = Vec::new();
+        while let Some(band) = sharpen.next_band(now) {
+            sharpen.cost(band.area(), band.area() / 2);
+            bands.push(band);
+        }
+        assert_eq!(bands.iter().map(|band| band.area()).sum::<u64>(), HD.rect().area(), "all of it, once");
+        assert!(bands.windows(2).all(|two| two[1].y == two[0].bottom()), "from the top");
+        let most = bands[1..].iter().map(|band| band.area() / 2).max().unwrap();
+        assert!(most <= 12_500, "{most} bytes take over 50 ms");
+        let line: Region = Rect::new(0, 320, 1280, 20).into();
+        assert!(sharpen.is_small(&line, now + SECOND_COAT), "a typed line goes exactly");
+        let menu: Region = Rect::new(0, 0, 300, 400).into();
+        assert!(!sharpen.is_small(&menu, now + SECOND_COAT * 2), "60 kB go as video");
     }
 
     #[test]

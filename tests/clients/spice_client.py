@@ -22,6 +22,8 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   button N [down|up|tap]      1 left 2 middle 3 right 4 wheel up 5 wheel down 6 side 7 extra
   cursor [FILE]               tells the pointer's shape, and writes it as a PNG
   stats                       what came in: events of channels, changes of the picture, bytes, milliseconds to the first picture
+  numbers X Y STEP            from now on, notes each number that four pixels, STEP apart, show in light and dark
+  noted                       … tells them: pairs of a number and the second of the machine's clock
   sleep MS                    goes on serving the connection
 """
 
@@ -63,6 +65,7 @@ class Client:
         self.monitor = None  # where in them the first monitor is: x, y, width, height
         self.marked = False
         self.on_change = lambda: None
+        self.numbers_seen = []  # (number, second)
         self.changes = 0
         self.changed_at = self.first_picture_at = None
         self.pointer = None  # the cursor's shape, None while hidden
@@ -272,6 +275,20 @@ class Client:
             Image.fromarray(self.pointer["pixels"]).save(path)
         told = {key: value for key, value in self.pointer.items() if key != "pixels"}
         return {"shape": told | {"opaque": int((self.pointer["pixels"][..., 3] > 0).sum())}}
+
+    def numbers(self, x, y, step):
+        def look():
+            bits = [self._at(int(x) + int(step) * bit, y) for bit in range(4)]
+            if any(found is None for found in bits):
+                return
+            number = sum((int(found[1]) > 128) << bit for bit, found in enumerate(bits))
+            if not self.numbers_seen or self.numbers_seen[-1][0] != number:
+                self.numbers_seen.append((number, time.monotonic()))
+        self.on_change = look
+        look()
+
+    def noted(self):
+        return {"numbers": self.numbers_seen}
 
     def stats(self):
         first = self.first_picture_at and round((self.first_picture_at - self.started) * 1000)

@@ -88,12 +88,12 @@ class Rig:
         self.own.append(server)
         return server
 
-    def client(self, server, images_only=False, password=None):
-        """A scripted spice-gtk client, connecting."""
+    def client(self, server, images_only=False, password=None, uri=None, inside=None):
+        """A scripted spice-gtk client, connecting; `inside` a network namespace, where one is named."""
         options = ["--images-only"] if images_only else []
         if password is not None:
             options += ["--password", password]
-        client = Client(server.uri, options, self.fresh("client", ".log"))
+        client = Client(uri or server.uri, options, self.fresh("client", ".log"), inside=inside)
         self.own.append(client)
         return client
 
@@ -253,11 +253,11 @@ class Peer:
 class Client:
     """A program of tests/clients in a process of its own. Call it with a command line."""
 
-    def __init__(self, uri, options, log_path, script="spice_client.py"):
+    def __init__(self, uri, options, log_path, script="spice_client.py", inside=None):
         self.log_path = log_path
         with open(log_path, "w") as log:
             self.process = subprocess.Popen(
-                ["/usr/bin/python3", ROOT / "tests/clients" / script, uri, *options],
+                [*(["ip", "netns", "exec", inside] if inside else []), "/usr/bin/python3", ROOT / "tests/clients" / script, uri, *options],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                 env={**os.environ, "SPICE_DEBUG": "1"})
 

@@ -8,6 +8,8 @@
 //   off                      switches the screen off, until the next `mode`
 //   animate FRAMES PERIOD    flips FRAMES moving frames, one each PERIOD ms (0: as fast as it goes), and
 //                            ends on the picture; answers at once, `stop` ends it earlier
+//   scroll FRAMES PERIOD ROWS  … of the picture, scrolling by ROWS, with a noisy film in it; four squares in the
+//                            top left corner are its number modulo 16, light for 1, the lowest bit first
 //   flips FRAMES             flips between two frames FRAMES times, as fast as it goes, and ends on the picture;
 //                            prints `stage: flips FRAMES MS`
 //   stop                     ends an animation, a blinking or a reacting patch
@@ -75,6 +77,8 @@ static long frames_left, frame, blinks_left, plays_left;
 static int film = -1;
 static unsigned film_number_shown;
 static uint32_t *reel;
+static unsigned scrolled_rows;
+static struct buffer page;
 static int period_ms;
 static int64_t due_ms;
 
@@ -353,6 +357,32 @@ static void draw_frame(struct buffer *on, long number) {
     draw_patch(on);
 }
 
+// Squares of all colours over the right half: what a film with much detail takes an encoder.
+static void draw_noise(struct buffer *on) {
+    uint32_t seed = 1;
+    for (unsigned y = 0; y + 4 <= on->height; y += 4)
+        for (unsigned x = even(on->width / 2); x + 4 <= on->width; x += 4) {
+            seed = seed * 1664525 + 1013904223;
+            rectangle(on, x, y, 4, 4, seed >> 8);
+        }
+}
+
+// The picture, moved up and around, with a film in it; it is drawn once.
+static void draw_scrolled(struct buffer *on, long number) {
+    if (page.width != on->width || page.height != on->height || page.stride != on->stride) {
+        free(page.pixels);
+        page = *on;
+        page.pixels = malloc((size_t)on->stride * on->height * 4);
+        draw_picture(&page);
+        draw_noise(&page);
+    }
+    size_t row = on->stride * 4, above = (size_t)(number * scrolled_rows % on->height) * row, all = row * on->height;
+    memcpy(on->pixels, (char *)page.pixels + above, all - above);
+    memcpy((char *)on->pixels + all - above, page.pixels, above);
+    for (unsigned bit = 0; bit < 4; bit++)
+        rectangle(on, PATCH * bit, 0, PATCH, PATCH, number >> bit & 1 ? 0xf0f0f0 : 0x101010);
+}
+
 static bool draw_cursor(const char *kind, unsigned hot) {
     if (!cursor.pixels && !create_buffer(&cursor, CURSOR, CURSOR, false))
         return false;
@@ -417,7 +447,7 @@ static void tick(void) {
         change_patch();
     } else if (frames_left > 1) {
         frames_left--;
-        draw_frame(&screens[1 - shown], frame++);
+        (scrolled_rows ? draw_scrolled : draw_frame)(&screens[1 - shown], frame++);
         flip();
     } else {
         frames_left = 0;
@@ -513,6 +543,8 @@ static bool run(const char *command) {
     if (strcmp(command, "off") == 0)
         return switch_off();
     if (sscanf(command, "animate %ld %d", &frames_left, &period_ms) == 2)
+        return scrolled_rows = 0, frame = 0, due_ms = now_ms(), true;
+    if (sscanf(command, "scroll %ld %d %u", &frames_left, &period_ms, &scrolled_rows) == 3)
         return frame = 0, due_ms = now_ms(), true;
     if (sscanf(command, "flips %ld", &count) == 1)
         return frames_left = blinks_left = 0, time_flips(count);

@@ -2,11 +2,11 @@ use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer::prelude::*;
 
-use super::PipelineError;
+use super::{Control, PipelineError};
 use crate::encode::picture::Pixels;
 
 /// The bytes a picture may need while it moves, in kbit/s. Far above a desktop's, so that it only bounds films.
-const MAX_KBITS: u32 = 20_000;
+pub(super) const MAX_KBITS: u32 = 20_000;
 
 /// x264's constant rate factor. A desktop's text and gradients have over 44 dB with it, in the first frame already;
 /// 4 less make a key frame a sixth larger, 4 more cost 3 dB.
@@ -14,7 +14,7 @@ const X264_RATE_FACTOR: u32 = 22;
 
 /// OpenH264's quantizers. It starts a picture with the worst and does not come back to what rests, so the worst must
 /// be good: 42 dB of the same desktop.
-const OPENH264_QUANTIZERS: [u32; 2] = [18, 24];
+pub(super) const OPENH264_QUANTIZERS: [u32; 2] = [18, 24];
 
 /// The quantizer of hardware encoders, for every frame: the first is as good as the last, and no idea of a frame rate
 /// that a screen does not have makes an encoder hold back bits or frames. What x264's rate factor comes to.
@@ -198,21 +198,32 @@ impl Element {
     }
 
     /// Makes one, set up to give each picture out before it takes the next, for a screen's content.
-    pub(super) fn make(self) -> Result<gst::Element, PipelineError> {
+    pub(super) fn make(self, control: Control) -> Result<gst::Element, PipelineError> {
         let failed = |reason: String| PipelineError { element: self.name(), reason };
         let element = gst::ElementFactory::make(self.name()).build().map_err(|e| failed(e.to_string()))?;
-        for (name, value) in self.settings() {
-            match set(&element, name, &value) {
-                // A device's encoder has what the device has, which changes from one GPU and version to the next.
-                // What matters of it shows in what comes out, which is checked.
-                Err(reason) if self.kind() == Kind::Hardware => {
-                    tracing::debug!(element = self.name(), reason, "setting left out");
-                }
-                Err(reason) => return Err(failed(reason)),
-                Ok(()) => {}
-            }
+        for (name, value) in self.settings().into_iter().chain(self.control_settings(control)) {
+            self.set(&element, name, &value).map_err(failed)?;
         }
         Ok(element)
+    }
+
+    /// Has it keep to so many bytes a frame, or to none, from now on.
+    pub(super) fn limit(self, element: &gst::Element, frame_bytes: Option<u64>) -> Result<(), PipelineError> {
+        let settings = self.limit_settings(frame_bytes);
+        let mut all = settings.iter().map(|(name, value)| self.set(element, name, value));
+        all.try_for_each(|done| done.map_err(|reason| PipelineError { element: self.name(), reason }))
+    }
+
+    fn set(self, element: &gst::Element, name: &str, values: &str) -> Result<(), String> {
+        match set(element, name, values) {
+            // A device's encoder has what the device has, which changes from one GPU and version to the next.
+            // What matters of it shows in what comes out, which is checked.
+            Err(reason) if self.kind() == Kind::Hardware => {
+                tracing::debug!(element = self.name(), reason, "setting left out");
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     fn row(self) -> Row {
@@ -308,14 +319,10 @@ impl Element {
             #[cfg(test)]
             Self::StandIn { .. } => x264(threads),
             Self::OpenH264 => {
-                let [best, worst] = OPENH264_QUANTIZERS;
                 vec![
                     ("usage-type", "camera".into()), // "screen" takes twice the time, for half the bytes of a scroll
                     ("complexity", "low".into()),
-                    ("rate-control", "quality".into()),
                     ("bitrate", (MAX_KBITS * 1000).to_string()),
-                    ("qp-min", best.to_string()),
-                    ("qp-max", worst.to_string()),
                     ("deblocking", "off".into()),
                     ("adaptive-quantization", "false".into()),
                     ("background-detection", "false".into()),
@@ -331,13 +338,14 @@ impl Element {
 }
 
 fn x264(threads: usize) -> Vec<(&'static str, String)> {
+    let [bitrate, buffer] = x264_quality();
     vec![
         ("tune", "zerolatency".into()),
         ("speed-preset", "ultrafast".into()),
         ("pass", "qual".into()),
         ("quantizer", X264_RATE_FACTOR.to_string()),
-        ("bitrate", MAX_KBITS.to_string()),
-        ("vbv-buf-capacity", "600".into()),
+        bitrate,
+        buffer,
         ("key-int-max", NEVER.to_string()),
         ("bframes", "0".into()),
         ("sliced-threads", "true".into()),
@@ -346,6 +354,11 @@ fn x264(threads: usize) -> Vec<(&'static str, String)> {
         ("aud", "false".into()),
         ("option-string", "scenecut=0".into()),
     ]
+}
+
+/// What bounds x264's frames where nothing else does.
+pub(super) fn x264_quality() -> [(&'static str, String); 2] {
+    [("bitrate", MAX_KBITS.to_string()), ("vbv-buf-capacity", "600".into())]
 }
 
 /// Sets a property to the first of these values that it can have.

@@ -1,11 +1,13 @@
 //! The encoders that GStreamer has, how a picture gets into each, and the pipeline around one.
 
+mod control;
 mod elements;
 mod import;
 mod input;
 mod pipeline;
 mod probe;
 
+pub(super) use control::Control;
 pub use elements::{Element, Kind};
 pub(super) use import::Lease;
 pub(super) use input::{Input, Version, input};

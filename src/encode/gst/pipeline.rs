@@ -10,7 +10,7 @@ use gstreamer_video::{UpstreamForceKeyUnitEvent, VideoFormat, VideoInfo};
 
 use super::elements::Import;
 use super::import::{Lease, import};
-use super::{Element, Input, Kind};
+use super::{Control, Element, Input, Kind};
 use crate::encode::picture::{Layout, Pixels};
 use crate::frame::{Dmabuf, Size};
 use crate::sys::is_dmabuf;
@@ -25,7 +25,7 @@ const SOFTWARE_DEADLINE: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(50);
 
 /// The rate the encoder is told. It bounds the bytes of a frame by the bytes of a second; pictures come as they come.
-const NOMINAL_RATE: i32 = 30;
+pub(super) const NOMINAL_RATE: i32 = 30;
 
 /// The value of `video-direction` that turns a picture over.
 const UPSIDE_DOWN: &str = "vert";
@@ -43,6 +43,8 @@ pub struct Pipeline {
     sink: AppSink,
     feed: Feed,
     frames: u64,
+    /// The most bytes of a frame, as the encoder was told.
+    limit: Option<u64>,
 }
 
 /// What goes in.
@@ -72,12 +74,18 @@ impl Pipeline {
     ///
     /// # Errors
     /// If GStreamer lacks a part, or the encoder does not take such pictures.
-    pub(crate) fn new(element: Element, input: &Input, size: Size) -> Result<Self, PipelineError> {
-        Self::build(element, input, size).map_err(|reason| PipelineError { element: element.name(), reason })
+    pub(crate) fn new(
+        element: Element,
+        input: &Input,
+        size: Size,
+        control: Control,
+    ) -> Result<Self, PipelineError> {
+        Self::build(element, input, size, control)
+            .map_err(|reason| PipelineError { element: element.name(), reason })
     }
 
-    fn build(element: Element, input: &Input, size: Size) -> Result<Self, String> {
-        let encoder = element.make().map_err(|error| error.reason)?;
+    fn build(element: Element, input: &Input, size: Size, control: Control) -> Result<Self, String> {
+        let encoder = element.make(control).map_err(|error| error.reason)?;
         let mut chain = Vec::new();
         let (caps, feed) = match input {
             Input::Planes => planes(element, size)?,
@@ -115,11 +123,21 @@ impl Pipeline {
         pipeline.add_many(&chain).map_err(told)?;
         gst::Element::link_many(&chain).map_err(told)?;
 
-        let this = Self { element, pipeline, encoder, source, sink, feed, frames: 0 };
+        let this = Self { element, pipeline, encoder, source, sink, feed, frames: 0, limit: None };
         this.pipeline
             .set_state(gst::State::Playing)
             .map_err(|error| this.failed(&error.to_string()).reason)?;
         Ok(this)
+    }
+
+    /// From the next one on, no frame should have more bytes than this. An encoder that cannot be told goes on as it is.
+    pub(crate) fn limit(&mut self, frame_bytes: Option<u64>) {
+        if self.limit != frame_bytes {
+            self.limit = frame_bytes;
+            if let Err(error) = self.element.limit(&self.encoder, frame_bytes) {
+                tracing::debug!(error = %error, "frames cannot be limited");
+            }
+        }
     }
 
     /// Encodes one picture: `fill` writes its planes, one after the other as the element's [`Pixels`] lie. Gives what

@@ -2,7 +2,7 @@ use std::fmt;
 
 use gstreamer as gst;
 
-use super::{Element, Input, Pipeline};
+use super::{Control, Element, Input, Pipeline};
 use crate::encode::EncodeError;
 use crate::frame::Size;
 
@@ -69,7 +69,7 @@ fn try_out(element: Element) -> Verdict {
             Verdict::NotInstalled
         };
     }
-    let encoded = Pipeline::new(element, &Input::Planes, TRIAL)
+    let encoded = Pipeline::new(element, &Input::Planes, TRIAL, Control::Quality)
         .and_then(|mut pipeline| pipeline.encode(true, |planes| planes.fill(128)));
     match encoded {
         Ok(_) => Verdict::Works,

@@ -9,6 +9,9 @@ enum Seen {
     Blank,
 }
 
+/// About a frame at 30 Hz.
+const GRACE: Duration = Duration::from_millis(33);
+
 /// And the number of the encode it comes from.
 type Numbered = (Seen, u32);
 
@@ -26,7 +29,7 @@ struct Sim {
 impl Sim {
     fn new(encode_ms: u64) -> Self {
         let encode = Duration::from_millis(encode_ms);
-        let (schedule, now) = (Schedule::default(), Instant::now());
+        let (schedule, now) = (Schedule::new(GRACE), Instant::now());
         let mut sim =
             Self { schedule, now, encode, picture: 0, encoding: None, encoded: 0, keys: Vec::new() };
         sim.schedule.show();
@@ -95,6 +98,21 @@ fn a_viewer_joining_an_idle_guest_has_a_key_frame_within_a_tenth_of_a_second() {
         assert_eq!(sim.fetch(late), Seen::Key(0));
         assert!(sim.now - start <= Duration::from_millis(100));
     }
+}
+
+#[test]
+fn only_who_wants_video_and_is_late_counts_as_losing_frames() {
+    let mut sim = Sim::new(5);
+    let [late, rests, quick] = [(); 3].map(|()| sim.schedule.join());
+    for viewer in [late, rests, quick] {
+        sim.fetch(viewer);
+    }
+    sim.schedule.pause(rests);
+    for _ in 0..10 {
+        sim.change();
+        sim.fetch(quick);
+    }
+    assert_eq!([late, rests, quick].map(|viewer| sim.schedule.losses(viewer)), [1, 0, 0]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::encode::gst::{Input, Pipeline};
+use crate::encode::gst::{Control, Input, Pipeline};
 use crate::encode::h264::StreamCheck;
 use crate::encode::picture::{Layout, Picture, Pixels};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -59,7 +59,7 @@ fn encoding_a_desktop_that_scrolls() {
     gst::init().unwrap();
     for element in working() {
         let Some(decoder) = Decoder::new() else { return };
-        let mut pipeline = Pipeline::new(element, &Input::Planes, SIZE).unwrap();
+        let mut pipeline = Pipeline::new(element, &Input::Planes, SIZE, Control::Quality).unwrap();
         let mut check = StreamCheck::new(SIZE);
         let mut picture = Picture::new(SIZE);
         let mut times = Vec::new();

@@ -1,6 +1,7 @@
 //! Real encoders, and a real decoder to see what a viewer sees.
 
 mod device;
+mod limits;
 mod measure;
 mod screen;
 mod sharing;
@@ -20,7 +21,7 @@ use crate::frame::{ConsoleId, Rect, Scanout};
 use crate::hub::Hub;
 use screen::Screen;
 
-const H264: Profile = Profile { codec: Codec::H264 };
+const H264: Profile = Profile { codec: Codec::H264, tier: Tier::Full };
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use super::ChannelEnd;
 use crate::spice::channel::Machine;
 use crate::spice::wire::Frame;
-use crate::transport::{SendQueue, Stream};
+use crate::transport::{SendQueue, Stream, TcpState};
 
 /// Messages taken out of the machine at a time, to leave in one system call.
 const BATCH: usize = 8;
@@ -62,6 +62,11 @@ impl<M: Machine> Connection<M> {
     /// Whether file descriptors can be sent to the client.
     pub(super) fn passes_fds(&self) -> bool {
         self.passes_fds
+    }
+
+    /// What the kernel knows of the way to the client; `None` where there is no network.
+    pub(super) fn network(&self) -> Option<TcpState> {
+        self.queue.network()
     }
 
     /// Reads and writes until there is something to do for the channel: the client did something or, where the

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::connection::{Connection, Turn};
+use super::connection::{Connection, Turn, sleep_until};
+use super::network::Network;
 use super::video::Video;
 use super::{ChannelEnd, Server};
-use crate::encode::{Codec, Item, Profile};
-use crate::frame::{Rect, ScanoutInfo};
+use crate::encode::Item;
+use crate::frame::{Rect, ScanoutInfo, Tier};
 use crate::hub::{Change, Console, Release, Subscription};
 use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video as EncodedPicture};
 use crate::spice::images::images;
@@ -38,20 +39,36 @@ pub(super) async fn run(
         pictures: Pictures::None,
         failed: None,
         drawn: None,
+        network: Network::new(server.max_bitrate),
+        paced: None,
     };
     let mut ready = false;
     loop {
+        let now = Instant::now();
+        let paced = viewer.network.is_ready(now);
         tokio::select! {
-            turn = connection.turn(|display| !ready && display.has_room()) => match turn? {
+            turn = connection.turn(|display| !ready && paced && display.has_room()) => match turn? {
                 Turn::Ready => ready = true,
                 Turn::Event(DisplayEvent::Drawn) => viewer.drawn = None,
-                Turn::Event(DisplayEvent::Ready | DisplayEvent::DecoderFailed) => {
+                Turn::Event(DisplayEvent::Answered(id)) => {
+                    viewer.network.answered(id, &connection);
+                    viewer.follow();
+                }
+                Turn::Event(event @ (DisplayEvent::Ready | DisplayEvent::DecoderFailed)) => {
+                    if event == DisplayEvent::Ready {
+                        viewer.network.send(&mut connection.machine); // to learn how far away it is
+                    }
                     viewer.choose(&connection.machine);
                 }
             },
+            () = sleep_until(viewer.network.wake_at(now)) => {
+                viewer.network.look(&connection);
+                viewer.follow();
+            }
             _ = info.changed() => viewer.choose(&connection.machine),
             picture = viewer.pictures.next(), if ready => {
                 ready = false;
+                viewer.network.look(&connection);
                 viewer.show(picture, &mut connection.machine).await;
             }
         }
@@ -70,6 +87,9 @@ struct Viewer<'a> {
     failed: Option<ScanoutInfo>,
     /// Held while the client draws from the guest's buffer.
     drawn: Option<Release>,
+    network: Network,
+    /// What was written down of that.
+    paced: Option<(Option<u64>, Option<Tier>)>,
 }
 
 /// Where the channel's pictures come from.
@@ -135,14 +155,60 @@ impl Viewer<'_> {
         self.pictures = match (chosen.0, &self.server.encoders) {
             (Delivery::Passthrough, _) => Pictures::Buffers(self.console.subscribe()),
             (Delivery::Encode, Some(encoders)) => {
-                let stream = encoders.join(&self.console, Profile { codec: Codec::H264 });
-                Pictures::Video(Video::new(stream, self.console.subscribe()))
+                Pictures::Video(Video::new(encoders, &self.console, self.network.tier()))
             }
             _ => Pictures::Images(self.console.subscribe()),
         };
+        self.follow();
+    }
+
+    /// Does what the network asks for.
+    fn follow(&mut self) {
+        if let Some(tier) = self.network.moves() {
+            self.join(tier);
+        }
+        let rate = self.network.rate();
+        let mut tier = None;
+        if let Pictures::Video(video) = &mut self.pictures {
+            video.limit(rate, self.network.frame_bytes());
+            tier = Some(self.network.tier());
+        }
+        if self.paced.replace((rate, tier)) != Some((rate, tier)) {
+            self.seat.pace(rate, tier);
+        }
+    }
+
+    fn join(&mut self, tier: Tier) {
+        if let (Pictures::Video(video), Some(encoders)) = (&mut self.pictures, &self.server.encoders) {
+            tracing::info!(console = %self.console.id(), %tier, rate = self.network.rate(), "another tier of video");
+            video.join(encoders, tier);
+        }
     }
 
     async fn show(&mut self, picture: Picture, display: &mut DisplayChannel) {
+        let key = matches!(&picture, Picture::Encoded(Item::Frame(frame)) if frame.key);
+        let flip = matches!(picture, Picture::Flip(_));
+        let pixels = match &picture {
+            Picture::TouchUp(change) => change.damage.area(),
+            _ => 0,
+        };
+        self.draw(picture, display).await;
+        if flip {
+            return; // a buffer is no bytes
+        }
+        let bytes = self.network.send(display);
+        let Pictures::Video(video) = &mut self.pictures else { return };
+        video.cost(pixels, bytes);
+        if key
+            && video.lost_its_step()
+            && let Some(tier) = self.network.lost()
+        {
+            self.join(tier);
+            self.follow();
+        }
+    }
+
+    async fn draw(&mut self, picture: Picture, display: &mut DisplayChannel) {
         match &picture {
             Picture::Flip(change) | Picture::Changed(change) => self.seat.sent(change.missed),
             Picture::Encoded(Item::Frame(_)) => self.seat.sent(0),

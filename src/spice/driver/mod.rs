@@ -8,6 +8,7 @@ mod inputs;
 mod keys;
 mod link;
 mod main_channel;
+mod network;
 mod video;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub struct Server {
     roster: Roster,
     encoders: Option<Encoders>,
     passthrough: bool,
+    max_bitrate: Option<u64>,
     password: Option<Password>,
     commands: mpsc::Sender<GuestCommand>,
     sessions: Arc<Sessions>,
@@ -54,6 +56,8 @@ pub struct Settings {
     pub encoders: Option<Encoders>,
     /// Whether local clients get the guest's own buffers.
     pub passthrough: bool,
+    /// Bits a second that no client is sent more of; without it, what its network carries.
+    pub max_bitrate: Option<u64>,
     /// Without a password everyone is let in.
     pub password: Option<Password>,
 }
@@ -87,7 +91,7 @@ impl Server {
         commands: mpsc::Sender<GuestCommand>,
         end: CancellationToken,
     ) -> Self {
-        let Settings { encoders, passthrough, password } = settings;
+        let Settings { encoders, passthrough, max_bitrate, password } = settings;
         let keys = Arc::new(Keys::default());
         keys.refill();
         Self {
@@ -95,6 +99,7 @@ impl Server {
             roster,
             encoders,
             passthrough,
+            max_bitrate,
             password,
             commands,
             sessions: Arc::default(),

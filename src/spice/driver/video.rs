@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use std::sync::Arc;
+
 use super::display::Picture;
-use crate::encode::{Item, Stream};
-use crate::frame::{Rect, Size};
-use crate::hub::{Change, Subscription};
+use crate::encode::{Codec, EncodedFrame, Encoders, Item, Profile, Stream};
+use crate::frame::{Rect, Size, Tier};
+use crate::hub::{Change, Console, Subscription};
 use crate::viewer::Sharpen;
 
 /// A console's video for one viewer, and what is needed to make it exact.
@@ -14,13 +16,41 @@ pub(super) struct Video {
     /// What changes. Heard only while the picture rests: the encoder has a subscription of its own.
     changes: Subscription,
     sharpen: Sharpen,
+    /// How often it had lost its step when that was last asked.
+    losses: u64,
+    shown: Shown,
     /// The size of what the viewer was shown.
     size: Option<Size>,
 }
 
 impl Video {
-    pub(super) fn new(stream: Stream, changes: Subscription) -> Self {
-        Self { stream, changes, sharpen: Sharpen::default(), size: None }
+    pub(super) fn new(encoders: &Encoders, console: &Arc<Console>, tier: Tier) -> Self {
+        let stream = encoders.join(console, Profile { codec: Codec::H264, tier });
+        let changes = console.subscribe();
+        Self { stream, changes, sharpen: Sharpen::default(), losses: 0, shown: Shown::default(), size: None }
+    }
+
+    /// Goes on in another tier, with a key frame.
+    pub(super) fn join(&mut self, encoders: &Encoders, tier: Tier) {
+        self.stream = encoders.join(self.changes.console(), Profile { codec: Codec::H264, tier });
+        (self.losses, self.shown.joined) = (0, true);
+    }
+
+    /// Sends no more than this from now on: bits a second of exact images, and bytes of a frame.
+    pub(super) fn limit(&mut self, rate: Option<u64>, frame_bytes: Option<u64>) {
+        self.sharpen.limit(rate);
+        self.stream.limit(frame_bytes);
+    }
+
+    /// What was sent last: so many pixels of exact images took so many bytes.
+    pub(super) fn cost(&mut self, pixels: u64, bytes: u64) {
+        self.sharpen.cost(pixels, bytes);
+    }
+
+    /// Whether it missed what others were given since this was last asked.
+    pub(super) fn lost_its_step(&mut self) -> bool {
+        let losses = self.stream.losses();
+        std::mem::replace(&mut self.losses, losses) != losses
     }
 
     /// The next picture to show. May be dropped and called again.
@@ -39,11 +69,15 @@ impl Video {
                     None => continue,
                 },
             };
-            if let Item::Frame(frame) = &item {
-                self.size = Some(frame.size);
-                self.sharpen.shown(&frame.damage, Instant::now());
-            }
-            return Picture::Encoded(item);
+            return Picture::Encoded(match item {
+                Item::Frame(mut frame) => {
+                    frame.generation = self.shown.generation(&frame);
+                    self.size = Some(frame.size);
+                    self.sharpen.shown(&frame.damage, Instant::now());
+                    Item::Frame(frame)
+                }
+                other => other,
+            });
         }
     }
 
@@ -74,7 +108,7 @@ impl Video {
                 self.sharpen.stir(Instant::now());
                 return None;
             }
-            if let Some(band) = self.sharpen.next_band() {
+            if let Some(band) = self.sharpen.next_band(Instant::now()) {
                 return self.exactly(band);
             }
             tokio::select! {
@@ -97,5 +131,61 @@ impl Video {
             release: None,
             missed: 0,
         })
+    }
+}
+
+/// What the viewer was shown last. Encoders of different tiers count their streams alike; a viewer that moves from one
+/// to the other goes on with the decoder it has, where that can show both.
+#[derive(Debug, Default)]
+struct Shown {
+    /// The last frame's: the encoder's number of its stream, the size in it, and the picture's.
+    last: Option<(u64, Size, Size)>,
+    /// What comes now is from another encoder.
+    joined: bool,
+    /// Our number of the stream.
+    generation: u64,
+}
+
+impl Shown {
+    /// Our number of the stream that this frame belongs to.
+    fn generation(&mut self, frame: &EncodedFrame) -> u64 {
+        let now = (frame.generation, frame.coded, frame.size);
+        let goes_on = match self.last {
+            Some((_, coded, size)) if self.joined => (coded, size) == (frame.coded, frame.size),
+            last => last == Some(now),
+        };
+        (self.last, self.joined) = (Some(now), false);
+        self.generation += u64::from(!goes_on);
+        self.generation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Region;
+
+    #[test]
+    fn a_viewer_that_moves_to_another_tier_keeps_its_decoder_if_it_can() {
+        let frame = |generation, width| {
+            let size = Size::new(width, 480);
+            EncodedFrame {
+                data: Arc::default(),
+                key: true,
+                size,
+                coded: size,
+                generation,
+                damage: Region::new(),
+            }
+        };
+        let mut shown = Shown::default();
+        let first = shown.generation(&frame(1, 640));
+        assert_eq!(shown.generation(&frame(1, 640)), first);
+        shown.joined = true;
+        assert_eq!(shown.generation(&frame(4, 640)), first, "the other encoder was there before");
+        let anew = shown.generation(&frame(5, 640));
+        assert_ne!(anew, first, "an encoder that starts anew");
+        shown.joined = true;
+        assert_ne!(shown.generation(&frame(5, 800)), anew, "another size");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{ChannelError, Flow, Machine};
 use crate::frame::{Dmabuf, Rect, Size};
+use crate::spice::wire::msg::base;
 use crate::spice::wire::msg::display::{
     DrawCopy, FromClient, FromServer, GlDraw, GlScanout, GlScanout2, Head, Image, ImageData, MonitorsConfig,
     StreamCreate, StreamData, SurfaceCreate, SurfaceFormat, VideoCodec,
@@ -55,6 +56,8 @@ pub enum DisplayEvent {
     DecoderFailed,
     /// It has drawn what it was told to draw of the guest's buffer.
     Drawn,
+    /// It has read all up to the question with this number.
+    Answered(u32),
 }
 
 /// One encoded picture of a console.
@@ -140,6 +143,19 @@ impl DisplayChannel {
     #[must_use]
     pub fn has_room(&self) -> bool {
         !self.drawing && self.out.is_empty() && self.flow.queued() == 0 && self.flow.may_send()
+    }
+
+    /// Bytes of messages that wait to be written.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        let bytes: usize = self.out.iter().map(Message::body_len).sum();
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// Asks the client to send this number back when it has read all that it was sent before:
+    /// [`DisplayEvent::Answered`].
+    pub fn ask(&mut self, id: u32) {
+        self.out.push_back(base::FromServer::Ping(base::Ping { id, timestamp: 0 }).encode());
     }
 
     /// Shows an encoded picture. `time` is the server's clock in milliseconds at which to show it.
@@ -349,7 +365,7 @@ impl Machine for DisplayChannel {
                 return Ok(Some(event));
             }
         }
-        Ok(None)
+        Ok(self.flow.next_answer().map(DisplayEvent::Answered))
     }
 
     fn poll_frame(&mut self, now: Instant) -> Option<Frame> {

@@ -171,3 +171,28 @@ proptest! {
         let _ = channel(Caps::from(u32::MAX)).recv(&mut bytes.as_slice(), Instant::now());
     }
 }
+
+#[test]
+fn what_was_asked_comes_back_when_all_before_it_is_read() {
+    use crate::spice::wire::msg::base;
+    let mut display = ready(GTK);
+    display.show_video(video(1, 1280, 720), 5);
+    let picture = display.waiting_bytes();
+    assert!(picture > 9);
+    display.ask(77);
+    let last = display.out.back().unwrap();
+    let ping = base::Ping { id: 77, timestamp: 0 };
+    assert_eq!(base::FromServer::decode(last.id(), &last.body()), Ok(base::FromServer::Ping(ping)));
+    let mut answers = Vec::new();
+    for _ in 0..100 {
+        let pong = base::FromClient::Pong(ping).encode();
+        answers.extend(pong.into_frame(HeaderForm::Mini, 1).slices().concat());
+    }
+    let mut input = answers.as_slice();
+    let mut events = 0;
+    while let Some(event) = display.recv(&mut input, Instant::now()).unwrap() {
+        assert_eq!(event, DisplayEvent::Answered(77));
+        events += 1;
+    }
+    assert!(input.is_empty() && (1..=100).contains(&events), "{events} answers are kept");
+}

@@ -14,7 +14,7 @@ use self::acks::AckWindow;
 use self::framing::Framing;
 use self::pings::Pings;
 use super::ChannelError;
-use crate::spice::wire::msg::base::{self, FromClient, FromServer};
+use crate::spice::wire::msg::base::{self, FromClient, FromServer, Ping};
 use crate::spice::wire::{Frame, HeaderForm, Message};
 
 /// Longest time from the first to the last byte of a client's message.
@@ -27,13 +27,16 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(30);
 /// does not read ends here.
 pub const QUEUED_FRAMES_MAX: usize = 512;
 
+/// Most answers that wait to be looked at.
+const ANSWERS_MAX: usize = 64;
+
 /// The first and only generation: the window never changes.
 const ACK_GENERATION: u32 = 1;
 
 /// The part of a channel's connection that all channels share.
 ///
 /// INVARIANT: it holds at most one incoming message, whose body is within the limit, and [`QUEUED_FRAMES_MAX`] outgoing
-/// ones, besides the few that open a channel and one ping.
+/// ones, besides the few that open a channel, and its pings.
 #[derive(Debug)]
 pub struct Flow {
     form: HeaderForm,
@@ -42,6 +45,8 @@ pub struct Flow {
     sent: u64,
     acks: Option<AckWindow>,
     pings: Pings,
+    /// Numbers of pings that came back, but for those of [`Flow::ping`].
+    answers: VecDeque<u32>,
 }
 
 impl Flow {
@@ -54,6 +59,7 @@ impl Flow {
             sent: 0,
             acks: None,
             pings: Pings::new(now),
+            answers: VecDeque::new(),
         }
     }
 
@@ -78,7 +84,7 @@ impl Flow {
             match FromClient::decode(message.id, &message.body)? {
                 FromClient::AckSync { generation } => self.ack_sync(generation),
                 FromClient::Ack => self.ack(now),
-                FromClient::Pong(pong) => self.pings.answered(pong, now),
+                FromClient::Pong(pong) => self.take_pong(pong, now),
                 FromClient::Disconnecting(_) => return Err(ChannelError::ClientLeft),
                 FromClient::Unknown { id } => tracing::debug!(id, "ignored a base message"),
             }
@@ -129,6 +135,11 @@ impl Flow {
         }
     }
 
+    /// The next number that came back: one that was asked for, if the client is honest.
+    pub fn next_answer(&mut self) -> Option<u32> {
+        self.answers.pop_front()
+    }
+
     /// How long the last answer to a ping took. It counts the time in our queue.
     pub fn rtt(&self) -> Option<Duration> {
         self.pings.rtt()
@@ -152,6 +163,14 @@ impl Flow {
         match self.timeouts().into_iter().flatten().find(|(at, _)| *at <= now) {
             Some((_, error)) => Err(error),
             None => Ok(()),
+        }
+    }
+
+    fn take_pong(&mut self, pong: Ping, now: Instant) {
+        if self.pings.waiting_since().is_some() {
+            self.pings.answered(pong, now);
+        } else if self.answers.len() < ANSWERS_MAX {
+            self.answers.push_back(pong.id);
         }
     }
 

@@ -1,0 +1,90 @@
+//! How each encoder is kept to the bytes that a frame may have.
+
+use super::Element;
+use super::elements::{MAX_KBITS, OPENH264_QUANTIZERS, x264_quality};
+use super::pipeline::NOMINAL_RATE;
+
+/// OpenH264's quantizers where bytes count.
+const OPENH264_LIMITED: [u32; 2] = [18, 51];
+
+/// x264 leaves a fifth of a buffer that holds one frame unused: in tenths, what it is told of.
+const X264_USE: u32 = 12;
+
+/// What decides how good a frame is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Control {
+    /// Each is as good as it gets; a limit can be set at any time.
+    Quality,
+    /// The bytes it may have; they can be changed at any time.
+    Bytes,
+}
+
+impl Element {
+    /// How it is to be set up for this limit of a frame's bytes. x264 takes a limit beside its quality; others are made
+    /// for one or the other.
+    pub(crate) fn control(self, limit: Option<u64>) -> Control {
+        match (self, limit) {
+            (Self::X264, _) | (_, None) => Control::Quality,
+            #[cfg(test)]
+            (Self::StandIn { .. }, _) => Control::Quality,
+            _ => Control::Bytes,
+        }
+    }
+
+    /// Properties that decide it when it is made.
+    pub(super) fn control_settings(self, control: Control) -> Vec<(&'static str, String)> {
+        let bytes = control == Control::Bytes;
+        match self {
+            Self::OpenH264 => {
+                let [best, worst] = if bytes { OPENH264_LIMITED } else { OPENH264_QUANTIZERS };
+                vec![
+                    ("rate-control", if bytes { "bitrate" } else { "quality" }.into()),
+                    ("qp-min", best.to_string()),
+                    ("qp-max", worst.to_string()),
+                ]
+            }
+            Self::Va | Self::VaLowPower if bytes => vec![("rate-control", "cbr|vbr".into())],
+            Self::Nv if bytes => vec![("rc-mode", "cbr".into())],
+            Self::Qsv | Self::Msdk if bytes => vec![("rate-control", "cbr".into())],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Properties that keep frames to this limit from now on. All can be set while it is at work.
+    ///
+    /// Encoders count in bits a second at a rate that a screen does not have. So they are told of as many bits for each
+    /// frame as it may have, and of a buffer that holds one frame: what one did not need is not given to the next.
+    pub(super) fn limit_settings(self, limit: Option<u64>) -> Vec<(&'static str, String)> {
+        let kbits = limit.map_or(MAX_KBITS, kbits);
+        match self {
+            Self::X264 => x264_limit(kbits, limit.is_some()),
+            #[cfg(test)]
+            Self::StandIn { .. } => x264_limit(kbits, limit.is_some()),
+            Self::OpenH264 => vec![("bitrate", (kbits * 1000).to_string())],
+            Self::Va | Self::VaLowPower | Self::Qsv | Self::Msdk => vec![("bitrate", kbits.to_string())],
+            Self::Nv if limit.is_some() => {
+                let frame = kbits / NOMINAL_RATE.unsigned_abs();
+                vec![("bitrate", kbits.to_string()), ("vbv-buffer-size", frame.max(1).to_string())]
+            }
+            Self::Nv => Vec::new(),
+            Self::V4l2 => vec![("extra-controls", format!("controls,video_bitrate={}", kbits * 1000))],
+        }
+    }
+}
+
+fn x264_limit(kbits: u32, one_frame: bool) -> Vec<(&'static str, String)> {
+    let [(_, bits), (_, buffer)] = x264_quality();
+    if one_frame {
+        let frame_ms = 1000 / NOMINAL_RATE.unsigned_abs() + 1;
+        vec![("bitrate", (kbits / 10 * X264_USE).to_string()), ("vbv-buf-capacity", frame_ms.to_string())]
+    } else {
+        vec![("bitrate", bits), ("vbv-buf-capacity", buffer)]
+    }
+}
+
+/// In small steps: encoders are not told of every change.
+fn kbits(frame_bytes: u64) -> u32 {
+    let kbits = frame_bytes.saturating_mul(8 * u64::from(NOMINAL_RATE.unsigned_abs())) / 1000;
+    let step = (kbits.checked_next_power_of_two().unwrap_or(1) / 64).max(1);
+    u32::try_from(kbits / step * step).unwrap_or(u32::MAX).clamp(100, 2_000_000)
+}

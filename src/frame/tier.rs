@@ -1,0 +1,22 @@
+use std::fmt;
+
+/// How much of a network the video of a viewer takes. Viewers of one tier share an encoder, and hold up no other.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Tier {
+    /// For slow networks.
+    Low,
+    /// For networks that do not carry every frame.
+    Middle,
+    /// Every frame as good as it gets.
+    Full,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Low => "low",
+            Self::Middle => "middle",
+            Self::Full => "full",
+        })
+    }
+}
