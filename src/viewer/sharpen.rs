@@ -42,6 +42,8 @@ const BAND_PIXELS_MIN: u64 = 4096;
 #[derive(Debug, Default)]
 pub struct Sharpen {
     state: State,
+    /// The size of the last frame.
+    size: Option<Size>,
     calm: Calm,
     /// What the network carries, in bits a second.
     rate: Option<u64>,
@@ -86,8 +88,9 @@ impl Sharpen {
         }
     }
 
-    /// A frame of video was shown, with this change.
-    pub fn shown(&mut self, damage: &Region, now: Instant) {
+    /// A frame of video of this size was shown, with this change.
+    pub fn shown(&mut self, size: Size, damage: &Region, now: Instant) {
+        self.size = Some(size);
         let calm = self.calm.bears(damage, now);
         match self.state {
             State::New => self.state = State::Moving(now + FIRST_REST),
@@ -97,13 +100,22 @@ impl Sharpen {
         }
     }
 
-    /// When to call [`Sharpen::rest`], if nothing moves until then.
+    /// When to call [`Sharpen::settle`] or [`Sharpen::rest`], if nothing moves until then.
     #[must_use]
     pub fn rest_at(&self) -> Option<Instant> {
         match self.state {
             State::Moving(rest) => Some(rest),
             State::New => None,
             State::Resting { again, .. } => again,
+        }
+    }
+
+    /// Nothing has moved for a while. The picture rests if it is the one that was shown: if another has come since, or
+    /// none, the video has to say so first.
+    pub fn settle(&mut self, picture: Option<Size>, now: Instant) {
+        match picture {
+            Some(size) if self.size == Some(size) => self.rest(size, now),
+            _ => self.stir(now),
         }
     }
 
@@ -210,7 +222,7 @@ mod tests {
 
     fn resting(now: Instant) -> Sharpen {
         let mut sharpen = Sharpen::default();
-        sharpen.shown(&HD.rect().into(), now);
+        sharpen.shown(HD, &HD.rect().into(), now);
         sharpen.rest(HD, now);
         sharpen
     }
@@ -220,7 +232,7 @@ mod tests {
         let now = Instant::now();
         let mut sharpen = Sharpen::default();
         assert_eq!(sharpen.rest_at(), None, "nothing to sharpen before the first frame");
-        sharpen.shown(&HD.rect().into(), now);
+        sharpen.shown(HD, &HD.rect().into(), now);
         for coat in [Some(now + FIRST_REST), Some(now + FIRST_REST + SECOND_COAT)] {
             assert_eq!(sharpen.rest_at(), coat);
             sharpen.rest(HD, now + FIRST_REST);
@@ -236,16 +248,30 @@ mod tests {
     }
 
     #[test]
+    fn a_size_that_was_not_shown_yet_is_no_rest() {
+        let now = Instant::now();
+        for picture in [Some(Size::new(800, 600)), None] {
+            let mut sharpen = Sharpen::default();
+            sharpen.shown(HD, &HD.rect().into(), now);
+            sharpen.settle(picture, now + FIRST_REST);
+            assert!(!sharpen.is_resting(), "{picture:?} would never be shown");
+            sharpen.shown(HD, &HD.rect().into(), now + FIRST_REST);
+            sharpen.settle(Some(HD), now + FIRST_REST * 2);
+            assert!(sharpen.is_resting());
+        }
+    }
+
+    #[test]
     fn a_blinking_caret_does_not_keep_a_picture_from_resting() {
         let start = Instant::now();
         let mut sharpen = Sharpen::default();
-        sharpen.shown(&HD.rect().into(), start);
+        sharpen.shown(HD, &HD.rect().into(), start);
         for blink in 1..10 {
             let now = start + Duration::from_millis(30 * blink);
-            sharpen.shown(&Rect::new(64, 64, 8, 16).into(), now);
+            sharpen.shown(HD, &Rect::new(64, 64, 8, 16).into(), now);
         }
         assert_eq!(sharpen.rest_at(), Some(start + FIRST_REST));
-        sharpen.shown(&HD.rect().into(), start + FIRST_REST);
+        sharpen.shown(HD, &HD.rect().into(), start + FIRST_REST);
         assert_eq!(sharpen.rest_at(), Some(start + FIRST_REST + REST), "a page that turns does");
     }
 

@@ -19,15 +19,13 @@ pub(super) struct Video {
     /// How often it had lost its step when that was last asked.
     losses: u64,
     shown: Shown,
-    /// The size of what the viewer was shown.
-    size: Option<Size>,
 }
 
 impl Video {
     pub(super) fn new(encoders: &Encoders, console: &Arc<Console>, tier: Tier) -> Self {
         let stream = encoders.join(console, Profile { codec: Codec::H264, tier });
         let changes = console.subscribe();
-        Self { stream, changes, sharpen: Sharpen::default(), losses: 0, shown: Shown::default(), size: None }
+        Self { stream, changes, sharpen: Sharpen::default(), losses: 0, shown: Shown::default() }
     }
 
     /// Goes on in another tier, with a key frame.
@@ -72,8 +70,7 @@ impl Video {
             return Picture::Encoded(match item {
                 Item::Frame(mut frame) => {
                     frame.generation = self.shown.generation(&frame);
-                    self.size = Some(frame.size);
-                    self.sharpen.shown(&frame.damage, Instant::now());
+                    self.sharpen.shown(frame.size, &frame.damage, Instant::now());
                     Item::Frame(frame)
                 }
                 other => other,
@@ -87,11 +84,7 @@ impl Video {
         if item.is_none() {
             // What changed until here is in the video, and will be in the exact picture.
             let _ = self.changes.take();
-            match self.changes.console().size() {
-                Some(size) if self.size == Some(size) => self.sharpen.rest(size, Instant::now()),
-                // Another picture has come, or none: the video has to say so first.
-                _ => self.sharpen.stir(Instant::now()),
-            }
+            self.sharpen.settle(self.changes.console().size(), Instant::now());
         }
         item
     }
