@@ -109,7 +109,31 @@ in another order. A ratio is made of the two values of a round. Times of a round
         ]
         alone = next((time / 1e6 for name, time in self.micro if name.startswith("encoder/floor")), None)
         floor = f" Of the time to the socket, the encoder alone takes {number(alone)} ms for a whole frame that pans." if alone else ""
-        return f"## The budget\n\nAll of 1280x720, encoded by x264 where it is encoded.{floor}\n\n" + self.table(["what", "target", "measured", ""], rows)
+        return f"""## The budget
+
+All of 1280x720, encoded by x264 where it is encoded.{floor}
+
+{self.table(["what", "target", "measured", ""], rows)}
+
+{self.in_the_way(rows)}"""
+
+    def in_the_way(self, rows):
+        """What profiles say of the lines that are not met."""
+        missed = {row[0] for row in rows if "not met" in row[3]}
+        known = {
+            "update to bytes at the client's socket, 30 frames a second":
+                "To the socket: nearly all of it is x264, which libspice-server uses with the same preset; see *the encoder alone* below.",
+            "guest buffers passed through":
+                "Passed through: `strace -f -c` counts 12 system calls a frame (four waits, three reads of QEMU's message, its answer, the message to the "
+                "viewer and its answer, one wake-up between threads, one look at the socket's queue). `perf record` finds no place that stands out: a "
+                "sixth is the scheduler, a third the kernel in all, the rest is spread thin over reading and writing D-Bus messages with cold caches.",
+            "resident memory, idle":
+                "Memory: `/proc/PID/smaps` has 10 MiB of libraries (GStreamer, GLib, x264) and 6 MiB of the program itself; most of the rest is x264's "
+                "frames and the picture that is kept for it, which stay as long as a viewer does.",
+            "flat out, update to decoded pixel":
+                "Flat out: decoding takes as much of the CPUs as encoding, so that the viewer, too, is always behind.",
+        }
+        return "\n".join(f"- {text}" for what, text in known.items() if what in missed)
 
     def path(self):
         names = [("release_ms", "guest waits, ms"), ("socket_ms", "to the socket, ms"), ("pixel_ms", "to the pixel, ms"), ("pixel_90_ms", "9 of 10 under, ms"),
