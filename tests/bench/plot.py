@@ -100,7 +100,8 @@ def lines(path, title, unit, groups, names, values, below):
         for x, value in points:
             plot.whisker(x, value)
             plot.parts.append(f'<circle cx="{x:.1f}" cy="{plot.y(value["median"]):.1f}" r="4" fill="{COLOURS[index]}"/>')
-            plot.text(x + 8, plot.y(value["median"]) - 8, number(value["median"]), size=11)
+            # Names of lines that begin together would be written over each other.
+            plot.text(x + 8, plot.y(value["median"]) + (16 if index == 0 else -8), number(value["median"]), size=11)
     for place, group in enumerate(groups):
         plot.text(LEFT + 40 + step * place, HEIGHT - BOTTOM + 20, group, anchor="middle")
     plot.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, below, anchor="middle", size=12, colour="#555555")
