@@ -315,7 +315,22 @@ fn a_client_that_is_slow_now_and_then_does_not_spoil_the_picture() {
 }
 
 fn sample(acked: u64, outstanding: u64, min_rtt: Duration) -> KernelSample {
-    KernelSample { acked, outstanding, refused: Duration::ZERO, min_rtt }
+    KernelSample { acked, outstanding, packet: PACKET, refused: Duration::ZERO, min_rtt }
+}
+
+/// On a machine's own network all of a frame is in one packet, which a client that is busy acknowledges late.
+#[test]
+fn one_packet_that_is_acknowledged_late_says_nothing() {
+    let (mut rate, start) = (Rate::new(None), Instant::now());
+    let big = |acked, outstanding| KernelSample { packet: 65_483, ..sample(acked, outstanding, MS) };
+    for n in 0..300_u32 {
+        let (now, acked) = (start + MS * n * 50, u64::from(n) * 20_000);
+        rate.measured(big(acked, 0), now);
+        rate.sent(20_000, now);
+        rate.measured(big(acked, 20_000), now + MS * 25);
+        rate.measured(big(acked + 20_000, 0), now + MS * 41);
+    }
+    assert_eq!(rate.bits_per_second(), None);
 }
 
 #[test]
