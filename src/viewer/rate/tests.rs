@@ -352,6 +352,20 @@ fn a_client_that_does_not_read_is_no_slow_network() {
 }
 
 #[test]
+fn a_large_picture_delays_the_next_one_until_it_is_read_and_no_longer() {
+    let mut run = Run::new(Way::new(300_000, 10, 0), None);
+    film(&mut run, 8000);
+    run.go(1000, 0, 0);
+    assert!(run.rate.bits_per_second().unwrap() < 400_000);
+    // The network is better than it was, and nobody has noticed yet.
+    let now = run.start + MS * run.now as u32;
+    let id = run.rate.sent(3_000_000, now).unwrap();
+    assert!(run.rate.ready_at(now).is_none_or(|at| at > now + MS * 500));
+    run.rate.answered(id, now + MS * 500);
+    assert!(run.rate.ready_at(now + MS * 500).unwrap() <= now + MS * 500);
+}
+
+#[test]
 fn a_client_that_never_answers_is_served() {
     let (mut rate, start) = (Rate::new(None), Instant::now());
     rate.sent(0, start);
