@@ -18,6 +18,8 @@ pub struct TcpState {
     pub acked: u64,
     /// Bytes that were written and are not acknowledged.
     pub outstanding: u64,
+    /// The most bytes of a packet.
+    pub packet: u64,
     /// How long the other host has taken nothing more, all together: its program does not read.
     pub refused: Duration,
     /// The shortest time there and back that was seen; zero if none was.
@@ -35,6 +37,7 @@ pub fn tcp_state(socket: impl AsFd) -> io::Result<TcpState> {
     Ok(TcpState {
         acked: info.tcpi_bytes_acked,
         outstanding: u64::try_from(outstanding).unwrap_or(0),
+        packet: u64::from(info.tcpi_snd_mss),
         refused: Duration::from_micros(info.tcpi_rwnd_limited),
         // All ones until there was an answer.
         min_rtt: Duration::from_micros(u64::from(
@@ -88,6 +91,7 @@ mod tests {
         }));
         let after = tcp_state(&ours).unwrap();
         assert_eq!(after.acked - before.acked, 10_000);
+        assert!((500..=65_536).contains(&after.packet), "{after:?}");
         assert!(after.min_rtt > Duration::ZERO && after.min_rtt < Duration::from_secs(1));
         ours.set_nonblocking(true).unwrap();
         while ours.write(&[7; 10_000]).is_ok() {}

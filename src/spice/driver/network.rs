@@ -35,8 +35,8 @@ impl Network {
     /// Asks the kernel what has become of what was sent.
     pub(super) fn look(&mut self, connection: &Connection<DisplayChannel>) {
         if let Some(state) = connection.network() {
-            let TcpState { acked, outstanding, refused, min_rtt } = state;
-            let sample = KernelSample { acked, outstanding, refused, min_rtt };
+            let TcpState { acked, outstanding, packet, refused, min_rtt } = state;
+            let sample = KernelSample { acked, outstanding, packet, refused, min_rtt };
             self.rate.measured(sample, Instant::now());
         }
     }

@@ -1,8 +1,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Bytes that a host may leave unacknowledged for a while though it has them: two packets.
-const STRAGGLERS: u64 = 3 * 1024;
+/// Packets that a host may leave unacknowledged for a while though it has them, if its program does not read at once.
+/// On a machine's own network a packet may have 64 KiB.
+const STRAGGLERS: u64 = 2;
 
 /// The most pictures that are followed one by one.
 const MAX_FLIGHTS: usize = 64;
@@ -20,6 +21,8 @@ pub struct KernelSample {
     pub acked: u64,
     /// Bytes that we have written and it has not acknowledged.
     pub outstanding: u64,
+    /// The most bytes of a packet.
+    pub packet: u64,
     /// How long that host has taken nothing more, all together: its program does not read.
     pub refused: Duration,
     /// The shortest time there and back that has been seen.
@@ -75,7 +78,7 @@ impl Flights {
         let refused = sample.refused > before.refused;
         let mut landed = None;
         while let Some(&(_, end)) = self.flights.front()
-            && end <= sample.acked.saturating_add(STRAGGLERS)
+            && end <= sample.acked.saturating_add(sample.packet.saturating_mul(STRAGGLERS))
         {
             self.flights.pop_front();
             landed = Some(end);

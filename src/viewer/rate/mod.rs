@@ -44,6 +44,9 @@ const FRAME_TIME: Duration = Duration::from_millis(100);
 /// Of what the network carries, the part that is used: the rest empties queues.
 const USED_PERCENT: u64 = 90;
 
+/// The longest that a picture delays the next one unless its client says that it still reads.
+const PACE_MAX: Duration = Duration::from_secs(2);
+
 /// How long before the network is done with a picture the next one is begun: it has to be encoded first.
 const LEAD: Duration = Duration::from_millis(10);
 
@@ -85,6 +88,8 @@ pub struct Rate {
     window: u64,
     /// When the last picture has left, at the rate it was sent at.
     paced: Option<Instant>,
+    /// When it has, at the user's limit.
+    allowed: Option<Instant>,
 }
 
 /// The end of a picture.
@@ -111,6 +116,7 @@ impl Rate {
             round_trip: None,
             window: 0,
             paced: None,
+            allowed: None,
         }
     }
 
@@ -131,9 +137,10 @@ impl Rate {
     /// asked, as it has not answered for long.
     pub fn sent(&mut self, bytes: u64, now: Instant) -> Option<u32> {
         self.flights.sent(bytes, now);
-        if let Some(rate) = self.bits_per_second() {
-            self.paced = Some(self.paced.map_or(now, |paced| paced.max(now)) + time_for(bytes, rate));
-        }
+        let after =
+            |paced: Option<Instant>, rate| paced.map_or(now, |at| at.max(now)) + time_for(bytes, rate);
+        self.paced = self.bits_per_second().map(|rate| after(self.paced, rate).min(now + PACE_MAX));
+        self.allowed = self.max.map(|max| after(self.allowed, max));
         if bytes > 0 {
             self.started.get_or_insert(now);
         }
@@ -177,6 +184,9 @@ impl Rate {
             self.window = self.window.saturating_add(bytes);
         }
         self.answered_at = Some(now);
+        if self.marks.is_empty() {
+            self.paced = None; // whatever was thought of the network, it has nothing to do now
+        }
     }
 
     /// What the kernel says now. Best asked just before a picture is sent, when the client said something, and at
@@ -194,7 +204,8 @@ impl Rate {
     /// client's answer.
     #[must_use]
     pub fn ready_at(&self, now: Instant) -> Option<Instant> {
-        let paced = self.paced.map_or(now, |paced| paced.checked_sub(LEAD).unwrap_or(paced));
+        let paced = self.paced.into_iter().chain(self.allowed).max();
+        let paced = paced.map_or(now, |paced| paced.checked_sub(LEAD).unwrap_or(paced));
         let Some(round_trip) = self.round_trip() else {
             let first = self.marks.iter().find(|mark| mark.bytes > 0);
             return Some(first.map_or(paced, |mark| paced.max(mark.sent + FIRST_ANSWER)));

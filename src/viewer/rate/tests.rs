@@ -315,7 +315,22 @@ fn a_client_that_is_slow_now_and_then_does_not_spoil_the_picture() {
 }
 
 fn sample(acked: u64, outstanding: u64, min_rtt: Duration) -> KernelSample {
-    KernelSample { acked, outstanding, refused: Duration::ZERO, min_rtt }
+    KernelSample { acked, outstanding, packet: PACKET, refused: Duration::ZERO, min_rtt }
+}
+
+/// On a machine's own network all of a frame is in one packet, which a client that is busy acknowledges late.
+#[test]
+fn one_packet_that_is_acknowledged_late_says_nothing() {
+    let (mut rate, start) = (Rate::new(None), Instant::now());
+    let big = |acked, outstanding| KernelSample { packet: 65_483, ..sample(acked, outstanding, MS) };
+    for n in 0..300_u32 {
+        let (now, acked) = (start + MS * n * 50, u64::from(n) * 20_000);
+        rate.measured(big(acked, 0), now);
+        rate.sent(20_000, now);
+        rate.measured(big(acked, 20_000), now + MS * 25);
+        rate.measured(big(acked + 20_000, 0), now + MS * 41);
+    }
+    assert_eq!(rate.bits_per_second(), None);
 }
 
 #[test]
@@ -334,6 +349,20 @@ fn a_client_that_does_not_read_is_no_slow_network() {
         }
         assert_eq!(rate.bits_per_second().is_some(), reads);
     }
+}
+
+#[test]
+fn a_large_picture_delays_the_next_one_until_it_is_read_and_no_longer() {
+    let mut run = Run::new(Way::new(300_000, 10, 0), None);
+    film(&mut run, 8000);
+    run.go(1000, 0, 0);
+    assert!(run.rate.bits_per_second().unwrap() < 400_000);
+    // The network is better than it was, and nobody has noticed yet.
+    let now = run.start + MS * run.now as u32;
+    let id = run.rate.sent(3_000_000, now).unwrap();
+    assert!(run.rate.ready_at(now).is_none_or(|at| at > now + MS * 500));
+    run.rate.answered(id, now + MS * 500);
+    assert!(run.rate.ready_at(now + MS * 500).unwrap() <= now + MS * 500);
 }
 
 #[test]
