@@ -84,6 +84,7 @@ impl Video {
         if item.is_none() {
             // What changed until here is in the video, and will be in the exact picture.
             let _ = self.changes.take();
+            self.changes.leave();
             self.sharpen.settle(self.changes.console().size(), Instant::now());
         }
         item
@@ -102,6 +103,8 @@ impl Video {
                 return None;
             }
             if let Some(band) = self.sharpen.next_band(Instant::now()) {
+                // INVARIANT: the guest does not wait for a viewer that may be slow to take this.
+                self.changes.leave();
                 return self.exactly(band);
             }
             tokio::select! {
@@ -155,8 +158,36 @@ impl Shown {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::frame::Region;
+    use crate::encode::Element;
+    use crate::frame::{ConsoleId, Region, Scanout};
+    use crate::hub::{Hub, ReleaseQueue};
+
+    /// Far longer than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn the_guest_waits_for_no_viewer_that_is_busy_with_a_picture_at_rest() {
+        let encoders = match Encoders::probe(&[Element::X264]) {
+            Ok(encoders) => encoders,
+            Err(error) => return println!("skipped: {error}"),
+        };
+        let console = Hub::default().console(ConsoleId(0)).unwrap();
+        let pixels = vec![99; 640 * 480 * 4];
+        console.show(Some(Scanout::owned(640, 480, 640 * 4, 0x2002_0888, &pixels).unwrap()));
+        let mut video = Video::new(&encoders, &console, Tier::Full);
+        let resting = async { while !matches!(video.next().await, Picture::TouchUp(_)) {} };
+        tokio::time::timeout(PATIENCE, resting).await.expect("it never rests");
+        // The viewer has a part of the exact picture to read, and does not come for more.
+        let releases = ReleaseQueue::default();
+        for frame in 0..3 {
+            console.damage((0, 0, 640, 480), Some(releases.release(frame)));
+            let released = tokio::time::timeout(PATIENCE, releases.returned()).await;
+            assert_eq!(released.expect("the guest waits"), frame);
+        }
+    }
 
     #[test]
     fn a_viewer_that_moves_to_another_tier_keeps_its_decoder_if_it_can() {
