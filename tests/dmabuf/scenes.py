@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 
 STREAMED = 30.0  # dB: how like the guest's picture a decoded one has to be; upside down it is below 10
-FLIPS = 60  # per measurement
+FLIPS = 120  # per measurement: more than the guest has room for in its queue
 MIN_ROUNDS, MAX_ROUNDS = 3, 6
 REPLAYS = 16  # how often QEMU 10.0 can be asked to show a console again: it keeps a socket for each
 STUCK_AT_LEAST = 0.95  # of the flip rate without a viewer

@@ -277,7 +277,7 @@ class Client:
     def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(how)
-            self.process.wait(10)
+            self.process.wait(60)
         self.process.stdin.close()
         self.process.stdout.close()
 
