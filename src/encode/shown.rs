@@ -42,8 +42,8 @@ impl Shown {
     /// have been read: if not, they should stay as they are until the encoder has had them.
     ///
     /// # Errors
-    /// If they cannot be read. What cannot be read stays as it was: its memory may be gone because another scanout
-    /// is on its way.
+    /// If they cannot be read. What cannot be read stays as it was and is read the next time: its memory may be gone
+    /// because another scanout is on its way.
     pub(super) fn change(&mut self, scanout: Arc<Scanout>, damage: &Region) -> Result<bool, PictureError> {
         self.scanout = scanout;
         self.unread.add_region(damage);
@@ -64,8 +64,13 @@ impl Shown {
         }
         let size = self.size();
         let picture = self.picture.get_or_insert_with(|| Picture::new(size));
-        let mut reader = self.scanout.reader()?;
-        unread.rects().iter().try_for_each(|&rect| picture.refresh(&mut reader, rect))
+        let read = self.scanout.reader().map_err(PictureError::from).and_then(|mut reader| {
+            unread.rects().iter().try_for_each(|&rect| picture.refresh(&mut reader, rect))
+        });
+        if read.is_err() {
+            self.unread.add_region(&unread);
+        }
+        read
     }
 
     /// Writes the planes as they were last read; `out` has the length of their layout.

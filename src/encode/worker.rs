@@ -20,6 +20,10 @@ const GRACE: Duration = Duration::from_millis(33);
 /// tier go at the pace of its slowest.
 const SLOW_GRACE: Duration = Duration::from_millis(130);
 
+/// How often a picture is tried to be read: a GPU that is asked for the first time may need longer than it gets, and an
+/// idle guest shows nothing else.
+const READ_TRIES: usize = 3;
+
 /// One console's picture, encoded once for all who want it in the same way.
 ///
 /// Two threads: one keeps what is [`Shown`] up to date and lets the guest go on at once, the other encodes it when a
@@ -228,7 +232,13 @@ impl Worker {
         if ahead {
             shown.read_ahead(true);
         }
-        let read = shown.change(scanout, &change.damage).unwrap_or_else(|error| {
+        let mut read = shown.change(scanout, &change.damage);
+        for _ in 1..READ_TRIES {
+            if read.is_err() {
+                read = shown.read().map(|()| true);
+            }
+        }
+        let read = read.unwrap_or_else(|error| {
             tracing::debug!(console = %self.console.id(), error = %error, "picture cannot be read");
             true
         });

@@ -18,7 +18,6 @@ from vm import Vm  # noqa: E402
 
 TCP, UNIX = "127.0.0.1:5930", "unix:/run/spice.sock"
 # Emulated inside of emulated: everything takes its time. Seconds:
-READY_LIMIT = 90
 CLIENT_LIMIT = 90
 BOOT_LIMIT = 240
 STAGE_LIMIT = 90
@@ -58,7 +57,7 @@ class Stand:
         self.bus = rig_of_stand.bus()
         self.server = rig_of_stand.start("--qmp", self.vm.qmp_path, "--spice-addr", TCP, "--spice-addr", UNIX,
                                          "--relay-bus", self.bus.address)
-        self.server.ready(READY_LIMIT)
+        self.server.ready(scenes.READY_LIMIT)
         self.far = rig_of_stand.client(self.server.uris[0])
         self.near = rig_of_stand.client(self.server.uris[1], "--dmabufs")
         self.beside = rig_of_stand.dbus_viewer(self.bus)

@@ -14,8 +14,10 @@ import subprocess
 from pathlib import Path
 
 STREAMED = 30.0  # dB: how like the guest's picture a decoded one has to be; upside down it is below 10
-FLIPS = 120  # per measurement: more than the guest has room for in its queue
+FLIPS = 60  # per measurement
+TOO_FAST = 200.0  # flips a second that no emulated guest shows: its queue took them all, or its clock jumped
 MIN_ROUNDS, MAX_ROUNDS = 3, 6
+READY_LIMIT = 90  # seconds
 REPLAYS = 16  # how often QEMU 10.0 can be asked to show a console again: it keeps a socket for each
 STUCK_AT_LEAST = 0.95  # of the flip rate without a viewer
 
@@ -117,19 +119,21 @@ def flip_rate(rig, stand):
     rates = {name: [] for name in ("none", *(f"{how} {place}" for how in ("one", "stuck") for place in viewers))}
 
     def measure(name):
-        rates[name].append(flips_per_second(stand.vm))
+        rate = flips_per_second(stand.vm)
+        if rate < TOO_FAST:
+            rates[name].append(rate)
 
-    def median(name):
-        return statistics.median(rates[name])
+    def best(name):
+        return max(rates[name], default=0.0)
     # A stopped process is stuck as no other: it reads nothing, answers nothing, and takes no processor time from the guest.
     stand.signal_viewers(signal.SIGSTOP)
     for place, (viewer, _) in viewers.items():
         viewer.process.send_signal(signal.SIGCONT)
-        for _ in range(3):
+        for _ in range(2):
             measure(f"one {place}")
         viewer.process.send_signal(signal.SIGSTOP)
     stand.signal_viewers(signal.SIGKILL)
-    # Medians of several rounds, in turn: this machine has other things to do, and the guest's clock is emulated.
+    # The best of several rounds in turn: whatever else this machine does can only make the guest slower.
     for number in range(MAX_ROUNDS):
         measure("none")
         for place, (_, another) in viewers.items():
@@ -139,18 +143,30 @@ def flip_rate(rig, stand):
             flips_per_second(stand.vm)  # what the way to the viewer takes before it is full
             measure(f"stuck {place}")
             viewer.stop(signal.SIGKILL)
-        ratios = [median(f"stuck {place}") / median("none") for place in viewers]
+        ratios = [best(f"stuck {place}") / max(best("none"), 1.0) for place in viewers]
         if number + 1 >= MIN_ROUNDS and min(ratios) >= STUCK_AT_LEAST:
             break
-    told = "flips per second by viewer: " + ", ".join(f"{name} {median(name):.1f}" for name in rates)
+    told = "flips per second by viewer: " + ", ".join(f"{name} {best(name):.1f}" for name in rates)
+    told += "\nmedians: " + ", ".join(f"{name} {statistics.median(found):.1f}" for name, found in rates.items() if found)
     told += "\nstuck/none: " + ", ".join(f"{place} {ratio:.2f}" for place, ratio in zip(viewers, ratios))
     assert min(ratios) >= STUCK_AT_LEAST, told
     return told
 
 
-# The last one ends the viewers.
+def read_by_the_gpu(rig, stand):
+    """a program that may not read buffers with the CPU has the GPU do it"""
+    stand.server.stop()
+    server = rig.start("--qmp", stand.vm.qmp_path, "--spice-addr", "127.0.0.1:5931", "--read-dmabuf", "gpu")
+    server.ready(READY_LIMIT)
+    client = rig.client(server.uris[0])
+    rig.same_picture(stand.vm, client, at_least=math.inf)
+    stand.vm.stage("animate 10 50")
+    rig.same_picture(stand.vm, client, at_least=math.inf)
+
+
+# The last but one ends the viewers, the last the program.
 ALL = [over_tcp, over_a_unix_socket, over_dbus, three_at_once, as_images, flips, resolutions, the_text_console, switched_off,
-       nothing_is_kept, flip_rate]
+       nothing_is_kept, flip_rate, read_by_the_gpu]
 
 
 # In the lines of those that tell whether it works at all.
