@@ -277,6 +277,7 @@ class Client:
     def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(how)
+            self.process.send_signal(signal.SIGCONT)  # one that a test has stopped does not end
             self.process.wait(60)
         self.process.stdin.close()
         self.process.stdout.close()
