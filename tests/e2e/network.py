@@ -20,12 +20,12 @@ def slow_and_quick(rig):
     scene = _Scene(rig, rate=3_000_000, delay=20, lost=10)
     ages, frames = scene.watch(10)
     # Two encoders and two decoders at work: a busy machine has no time for every frame.
-    assert frames["quick"] > 0.4 * frames["guest"], f"the client beside it saw {frames['quick']} of {frames['guest']} frames"
+    assert frames["quick"] > 0.6 * frames["guest"], f"the client beside it saw {frames['quick']} of {frames['guest']} frames"
     moved = [line for line in scene.server.errors().splitlines() if "another tier" in line and "peer=127.0.0.1" in line]
     assert not moved, f"the client beside it was moved: {moved[0]}"
-    assert frames["slow"] > 20, f"{frames['slow']} frames in 10 s over the slow link"
-    assert _part(ages, 50) < 0.8, f"frames are {_part(ages, 50):.3f} s old"
-    assert _part(ages, 90) < 1.5, f"one in ten frames is over {_part(ages, 90):.3f} s old"
+    assert frames["slow"] > 40, f"{frames['slow']} frames in 10 s over the slow link"
+    assert _part(ages, 50) < 0.3, f"frames are {_part(ages, 50):.3f} s old"
+    assert _part(ages, 90) < 0.6, f"one in ten frames is over {_part(ages, 90):.3f} s old"
     scene.rests()
 
 
@@ -39,10 +39,10 @@ def narrower_and_wider(rig):
     scene.link.set(20_000_000, 10, 0)
     scene.sleep(2)
     again, frames_again = scene.watch(6)
-    assert _part(narrow, 90) < 1.5, f"narrow: one in ten frames is over {_part(narrow, 90):.3f} s old"
-    assert frames_narrow["slow"] > 12, f"narrow: {frames_narrow['slow']} frames in 6 s"
-    assert _part(again, 90) < 1.0, f"wide again: one in ten frames is over {_part(again, 90):.3f} s old"
-    assert frames_again["slow"] > 0.4 * frames_again["guest"], f"wide again: {frames_again['slow']} of {frames_again['guest']} frames"
+    assert _part(narrow, 90) < 0.5, f"narrow: one in ten frames is over {_part(narrow, 90):.3f} s old"
+    assert frames_narrow["slow"] > 25, f"narrow: {frames_narrow['slow']} frames in 6 s"
+    assert _part(again, 90) < 0.4, f"wide again: one in ten frames is over {_part(again, 90):.3f} s old"
+    assert frames_again["slow"] > 0.7 * frames_again["guest"], f"wide again: {frames_again['slow']} of {frames_again['guest']} frames"
     scene.rests()
 
 
@@ -51,8 +51,8 @@ def through_a_tunnel(rig):
     scene = _Scene(rig, tunnel=True, rate=3_000_000, delay=20, lost=0)
     scene.sleep(2)
     ages, frames = scene.watch(8)
-    assert frames["slow"] > 15, f"{frames['slow']} frames in 8 s"
-    assert _part(ages, 90) < 1.5, f"one in ten frames is over {_part(ages, 90):.3f} s old"
+    assert frames["slow"] > 30, f"{frames['slow']} frames in 8 s"
+    assert _part(ages, 90) < 0.7, f"one in ten frames is over {_part(ages, 90):.3f} s old"
     scene.rests()
 
 
