@@ -6,8 +6,9 @@ const SUSPICIOUS: u32 = 8;
 /// After so many looks in a row at which something had changed it is a moving picture: for a while nobody looks.
 const MOVING: u32 = 3;
 
-/// The largest part that is looked at, in pixels: a copy of it is kept.
-const MAX_AREA: u64 = 1920 * 1200;
+/// The largest part that is looked at, in pixels: two copies of it are kept, and who looks is in the way of what QEMU says
+/// next. A VGA's text has 720x400.
+const MAX_AREA: u64 = 800 * 600;
 
 /// Finds out what really changed in updates of shared memory: QEMU's VGA sends one of the whole screen every 30 ms in text
 /// mode, where no more than a cursor blinks.
