@@ -58,6 +58,8 @@ pub struct Vm {
     pub old: bool,
     /// It answers `RegisterListener` only when the script has drawn for this long.
     pub answers_late: Option<Duration>,
+    /// It takes so long until it comes to the socket of a listener that is not the first.
+    pub shows_again_late: Option<Duration>,
     /// It refuses QMP's `add_client`.
     pub refuses_qmp: bool,
 }
@@ -70,6 +72,7 @@ impl Default for Vm {
             absolute: true,
             old: false,
             answers_late: None,
+            shows_again_late: None,
             refuses_qmp: false,
         }
     }
@@ -103,6 +106,7 @@ struct Shared {
     screens: mpsc::UnboundedSender<Screen>,
     input: mpsc::UnboundedSender<Input>,
     control: Mutex<Option<Connection>>,
+    listeners: AtomicU32,
 }
 
 impl ScriptedQemu {
@@ -110,7 +114,7 @@ impl ScriptedQemu {
     pub fn start(vm: Vm) -> Self {
         let (screens, new_screens) = mpsc::unbounded_channel();
         let (input, new_input) = mpsc::unbounded_channel();
-        let shared = Shared { vm, screens, input, control: Mutex::default() };
+        let shared = Shared { vm, screens, input, control: Mutex::default(), listeners: AtomicU32::new(0) };
         Self {
             shared: Arc::new(shared),
             screens: new_screens,
@@ -476,7 +480,11 @@ impl ConsoleObject {
     /// As QEMU: answers first, then is the server on the new socket, and asks for the listener's interfaces.
     async fn register_listener(&self, socket: zvariant::OwnedFd) {
         let (shared, console) = (self.shared.clone(), self.console);
+        let again = self.shared.listeners.fetch_add(1, Ordering::Relaxed) > 0;
         tokio::spawn(async move {
+            if let Some(late) = shared.vm.shows_again_late.filter(|_| again) {
+                tokio::time::sleep(late).await;
+            }
             let stream = std::os::unix::net::UnixStream::from(OwnedFd::from(socket));
             stream.set_nonblocking(true).unwrap();
             let stream = UnixStream::from_std(stream).unwrap();

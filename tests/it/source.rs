@@ -152,7 +152,8 @@ async fn a_disable_after_the_new_scanout_is_absorbed_and_one_alone_is_not() {
         screen.post(listener, "UpdateDMABUF", &(0i32, 0i32, 2i32, 2i32), false).await;
         screen.mouse_set(flip, 0, true).await.unwrap();
     }
-    tokio::time::sleep(Duration::from_millis(900)).await;
+    // Longer than a Disable stands that follows a flip.
+    tokio::time::sleep(Duration::from_millis(3300)).await;
     assert_eq!(shown(&console).unwrap(), [2; 12], "an absorbed Disable came back");
     let said = Instant::now();
     screen.disable().await.unwrap();
@@ -285,6 +286,25 @@ async fn a_lost_flip_to_a_buffer_that_nobody_knows_is_asked_for() {
     assert_eq!(shown(&console).unwrap(), [2; 48]);
     drop(again);
     eventually(|| shown(&console).is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guest_goes_on_while_qemu_is_slow_to_show_a_console_again() {
+    let vm = Vm { shows_again_late: Some(Duration::from_secs(2)), ..Vm::default() };
+    let (mut qemu, screen, attached) = start(vm).await;
+    let (old, new) = (memfd(&grey(1, 4)), memfd(&grey(2, 16)));
+    screen.scanout_dmabuf(&old, 2, 2, 8, XR24, false).await.unwrap();
+    lose_a_flip(&screen).await;
+    // By now QEMU was asked, and has not come to it.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(qemu.more_screens(), 0);
+    let began = Instant::now();
+    screen.update_dmabuf((0, 0, 2, 2)).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "the guest waits for QEMU's other connection");
+    assert_eq!(qemu.more_screens(), 0, "the answer came only with the new connection");
+    let again = qemu.screen(0).await;
+    again.scanout_dmabuf(&new, 4, 4, 16, XR24, false).await.unwrap();
+    assert_eq!(shown(&attached.console()).unwrap(), [2; 48]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

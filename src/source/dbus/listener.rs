@@ -81,14 +81,24 @@ struct Listener {
 #[derive(Debug, Default)]
 struct Serials {
     last: Option<u32>,
+    /// It numbers what it sends to others in the same row, as other programs do: what is missing says nothing.
+    not_ours_alone: bool,
 }
 
 impl Serials {
-    /// Whether messages are missing before this one.
+    /// Whether messages before this one were discarded. Only what replaces a picture discards what is before it.
     fn are_missing_before(&mut self, message: &Message) -> bool {
-        let serial = message.primary_header().serial_num().get();
+        let header = message.header();
+        let member = header.member().map_or("", |member| member.as_str());
+        let replaces = member == "Disable" || member.starts_with("Scanout");
+        self.see(message.primary_header().serial_num().get(), replaces)
+    }
+
+    fn see(&mut self, serial: u32, replaces: bool) -> bool {
         let last = self.last.replace(serial);
-        last.is_some_and(|last| serial != last.wrapping_add(1))
+        let missing = last.is_some_and(|last| serial != last.wrapping_add(1));
+        self.not_ours_alone |= missing && !replaces;
+        missing && !self.not_ours_alone
     }
 }
 
@@ -174,7 +184,7 @@ impl Listener {
         if self.replays.try_send((self.id, theirs.into_std()?.into())).is_err() {
             return Ok(()); // nobody can ask QEMU any more
         }
-        match connect(ours).await {
+        match self.answering(stream, connect(ours)).await {
             Ok(new) => {
                 debug!(console = %self.id, "a flip was lost: QEMU shows the console again");
                 self.connection = Connection::from(&new);
@@ -182,10 +192,31 @@ impl Listener {
                 self.replaced.spawn(answer_all(std::mem::replace(stream, new)));
             }
             Err(error) => {
-                debug!(console = %self.id, %error, "a flip was lost, and QEMU does not show it again")
+                debug!(console = %self.id, %error, "a flip was lost, and QEMU does not show it again");
+                self.screen.stay_in_doubt(Instant::now());
             }
         }
         Ok(())
+    }
+
+    /// Waits for a new connection, and answers at once what QEMU says on the old one until then: it may have more to do
+    /// before it comes to us. What it says is shown again on the new one.
+    async fn answering(
+        &self,
+        old: &mut MessageStream,
+        connecting: impl Future<Output = zbus::Result<MessageStream>>,
+    ) -> zbus::Result<MessageStream> {
+        tokio::pin!(connecting);
+        loop {
+            tokio::select! {
+                connected = &mut connecting => return connected,
+                Some(Ok(message)) = old.next() => {
+                    if message.message_type() == Type::MethodCall {
+                        self.reply(&message, Ok(Answer::Nothing)).await?;
+                    }
+                }
+            }
+        }
     }
 
     /// Answers a call, if QEMU wants to know.
@@ -227,4 +258,26 @@ fn wants_reply(call: &Message) -> bool {
 fn is_end(error: &zbus::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(error, zbus::Error::InputOutput(error) if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_qemu_discards_is_missed() {
+        let mut serials = Serials::default();
+        let seen = [(7, false), (8, true), (10, true), (11, false), (14, true)];
+        assert_eq!(
+            seen.map(|(serial, replaces)| serials.see(serial, replaces)),
+            [false, false, true, false, true]
+        );
+    }
+
+    #[test]
+    fn a_program_that_counts_for_all_its_connections_loses_nothing() {
+        let mut serials = Serials::default();
+        let seen = [(7, false), (9, false), (12, true), (13, false), (20, true)];
+        assert!(seen.iter().all(|&(serial, replaces)| !serials.see(serial, replaces)));
+    }
 }

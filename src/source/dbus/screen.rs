@@ -115,6 +115,11 @@ impl Screen {
         }
     }
 
+    /// QEMU was asked in vain to show again what the console shows.
+    pub(super) fn stay_in_doubt(&mut self, now: Instant) {
+        self.replay.blind(now);
+    }
+
     /// Does what time alone makes due. Whether QEMU is to be asked to show again what the console shows.
     #[must_use]
     pub(super) fn tick(&mut self, now: Instant) -> bool {
