@@ -17,6 +17,7 @@ import scenes  # noqa: E402
 from vm import Vm  # noqa: E402
 
 TCP, UNIX = "127.0.0.1:5930", "unix:/run/spice.sock"
+LOG = "info,qemu_spice::source::dbus::listener=debug"
 # Emulated inside of emulated: everything takes its time. Seconds:
 CLIENT_LIMIT = 90
 BOOT_LIMIT = 240
@@ -56,7 +57,7 @@ class Stand:
         rig_of_stand.begin(f"{qemu}-{gpu}")
         self.bus = rig_of_stand.bus()
         self.server = rig_of_stand.start("--qmp", self.vm.qmp_path, "--spice-addr", TCP, "--spice-addr", UNIX,
-                                         "--relay-bus", self.bus.address)
+                                         "--relay-bus", self.bus.address, env={"RUST_LOG": LOG})
         self.server.ready(scenes.READY_LIMIT)
         self.far = rig_of_stand.client(self.server.uris[0])
         self.near = rig_of_stand.client(self.server.uris[1], "--dmabufs")

@@ -16,7 +16,7 @@ BUFFER = 256 * 1024  # bytes in the slow link: most of a second
 
 
 def slow_and_quick(rig):
-    """over 3 Mbit/s, 40 ms and 1 % loss motion is seen in time and the rest exactly; a client beside it loses nothing"""
+    """over 3 Mbit/s, 40 ms and 1 % loss motion is seen in time and the rest exactly; a client beside it keeps its tier"""
     scene = _Scene(rig, rate=3_000_000, delay=20, lost=10)
     ages, frames = scene.watch(10)
     # Two encoders and two decoders at work: a busy machine has no time for every frame.
