@@ -112,6 +112,7 @@ impl Listener {
                     self.subscription.leave();
                 }
             }
+            let looks = work.is_none() && self.viewer.wants_change();
             let done = async {
                 match &mut work {
                     Some(work) => work.await,
@@ -127,8 +128,8 @@ impl Listener {
                     Some(Err(error)) => return Err(error.into()),
                     None => return Ok(()),
                 },
-                // Whatever rang is looked at when there is nothing else to do.
-                rung = self.subscription.bell().recv() => {
+                // Left to ring while the listener is not to be told: a stuck one costs the guest no wake-ups.
+                rung = self.subscription.bell().recv(), if looks => {
                     if rung.is_err() {
                         return Ok(()); // the console rings as long as the subscription lives
                     }

@@ -2,6 +2,7 @@
 """The part of run.py that runs inside scripts/dmabuf-vm."""
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -37,6 +38,9 @@ class GlVm(Vm):
                    "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"]
         super().__init__(folder, guest, qemu=qemu, display=f"dbus,gl=on,rendernode={node},p2p=yes",
                          gpu=scenes.GPUS[gpu], machine=machine, boot_limit=BOOT_LIMIT)
+        # A processor that moves between emulated ones sees its clock jump, and sometimes starts anew.
+        for processor in self.qmp("query-cpus-fast"):
+            os.sched_setaffinity(processor["thread-id"], {0})
 
     def stage(self, command, limit=STAGE_LIMIT):
         return super().stage(command, limit)
