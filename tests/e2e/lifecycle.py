@@ -95,7 +95,7 @@ def guest_reboots(rig):
     client("wait-picture")
     vm.qmp("system_reset")
     vm.stage_text = b""
-    vm._until(rb"stage: ready", 120)
+    vm.until(rb"stage: ready", 120)
     rig.same_picture(vm, client)
     assert client("stats")["events"]["main"] == ["opened"]
 

@@ -85,7 +85,7 @@ class Vm:
         try:
             self.qmp = Qmp(self.folder / "rig.sock", boot_limit)
             self.serial = connect(self.folder / "serial.sock")
-            self._until(rb"stage: ready", boot_limit)
+            self.until(rb"stage: ready", boot_limit)
         except BaseException as error:
             self.stop()
             text = (self.folder / "qemu.log").read_text().strip()
@@ -93,13 +93,24 @@ class Vm:
 
     def stage(self, command, limit=STAGE_LIMIT):
         """Has the guest's stage carry out `command`; returns the lines it printed before its answer."""
-        self.stage_text = b""
-        self.serial.sendall(command.encode() + b"\n")
-        text = self._until(rb"stage: (ok|error[^\n]*)\n", limit)
+        self.begin(command)
+        text = self.until(rb"stage: (ok|error[^\n]*)\n", limit)
         lines = text.decode(errors="replace").splitlines()
         if lines[-1] != "stage: ok":
             raise RuntimeError(f"in the guest: {lines[-1]}")
         return [line.removeprefix("stage: ") for line in lines[:-1]]
+
+    def begin(self, command):
+        """Has the guest's stage carry out `command`, without waiting."""
+        self.stage_text = b""
+        self.serial.sendall(command.encode() + b"\n")
+
+    def until(self, pattern, limit=STAGE_LIMIT):
+        """Waits until what the stage printed since its last command has `pattern`; returns all up to there."""
+        deadline = time.monotonic() + limit
+        while not (found := re.search(pattern, self.stage_text.replace(b"\r\n", b"\n"))):
+            self._read(deadline)
+        return self.stage_text.replace(b"\r\n", b"\n")[: found.end()]
 
     def reset(self):
         """The state in which each test finds a shared VM."""
@@ -145,12 +156,6 @@ class Vm:
             self.process.send_signal(how)
             self.process.wait(10)
         self.log.close()
-
-    def _until(self, pattern, limit):
-        deadline = time.monotonic() + limit
-        while not (found := re.search(pattern, self.stage_text.replace(b"\r\n", b"\n"))):
-            self._read(deadline)
-        return self.stage_text.replace(b"\r\n", b"\n")[: found.end()]
 
     def _read(self, deadline):
         self.serial.settimeout(min(0.5, max(0.01, deadline - time.monotonic())))
