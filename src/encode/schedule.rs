@@ -22,6 +22,8 @@ pub(super) struct Schedule<T> {
     shown: bool,
     /// The picture is newer than the last frame.
     stale: bool,
+    /// A frame is being made.
+    encoding: bool,
     /// How long a frame waits for viewers that are in step but have not fetched the last one.
     grace: Duration,
     /// Since when a frame could be encoded but for viewers that would lose their step.
@@ -77,6 +79,7 @@ impl<T: Clone> Schedule<T> {
             notice: None,
             shown: false,
             stale: false,
+            encoding: false,
             held_since: None,
             last_key: None,
         }
@@ -119,9 +122,10 @@ impl<T: Clone> Schedule<T> {
         self.viewers.get(&id).map_or(0, |viewer| viewer.losses)
     }
 
-    /// Whether any viewer waits for something.
+    /// Whether a change of the picture is of use now: a viewer waits, and the encoder does, too. One that comes while a
+    /// frame is being made would be made up for by the next.
     pub(super) fn is_wanted(&self) -> bool {
-        self.viewers.values().any(|viewer| viewer.waiting)
+        !self.encoding && self.viewers.values().any(|viewer| viewer.waiting)
     }
 
     /// A viewer cannot decode what it has.
@@ -153,7 +157,8 @@ impl<T: Clone> Schedule<T> {
         self.notice = Some(notice);
     }
 
-    /// What to do now. [`Turn::Encode`] is followed by [`Schedule::pick_up`] and [`Schedule::deliver`].
+    /// What to do now. [`Turn::Encode`] is followed by [`Schedule::pick_up`], [`Schedule::deliver`] and
+    /// [`Schedule::rest`].
     pub(super) fn turn(&mut self, now: Instant) -> Turn {
         if !self.shown {
             return Turn::Wait;
@@ -171,7 +176,12 @@ impl<T: Clone> Schedule<T> {
 
     /// The encoder has the picture: only what changes from here on is new.
     pub(super) fn pick_up(&mut self) {
-        (self.stale, self.held_since) = (false, None);
+        (self.stale, self.encoding, self.held_since) = (false, true, None);
+    }
+
+    /// The encoder is done with it, be there a frame or none.
+    pub(super) fn rest(&mut self) {
+        self.encoding = false;
     }
 
     /// Puts a frame into the slots of all to whom it means something.

@@ -293,8 +293,11 @@ impl Worker {
         });
         let encoded = match encoded {
             Ok(Some(encoded)) => encoded,
-            Ok(None) => return,
-            Err((size, error)) => return self.fail(Some(size), error),
+            Ok(None) => return self.go_on(),
+            Err((size, error)) => {
+                self.go_on();
+                return self.fail(Some(size), error);
+            }
         };
         let key = encoded.unit.key;
         let frame = Item::Frame(EncodedFrame {
@@ -307,6 +310,18 @@ impl Worker {
         });
         lock(&self.state).schedule.deliver(&frame, key, Instant::now());
         self.items.notify_waiters();
+        self.go_on();
+    }
+
+    /// A frame is made, or none: whoever still waits gets what changed meanwhile.
+    fn go_on(&self) {
+        let mut state = lock(&self.state);
+        state.schedule.rest();
+        let wanted = state.schedule.is_wanted();
+        drop(state);
+        if wanted {
+            self.changes.remind();
+        }
     }
 }
 

@@ -54,6 +54,7 @@ impl Sim {
                 self.encoded += 1;
                 let key = matches!(frame, Seen::Key(_));
                 self.schedule.deliver(&(frame, self.encoded), key, self.now);
+                self.schedule.rest();
             }
             match self.schedule.turn(self.now) {
                 Turn::Encode { key } => {
@@ -137,6 +138,23 @@ fn nothing_is_encoded_while_nobody_is_ready() {
     }
     assert_eq!(sim.encoded, 1);
     assert_eq!(sim.fetch(viewer), Seen::Other(100), "not the newest picture, or a key frame for nothing");
+}
+
+#[test]
+fn a_guest_that_is_faster_than_the_encoder_is_read_once_a_frame() {
+    let mut sim = Sim::new(5);
+    let viewer = sim.schedule.join();
+    sim.fetch(viewer);
+    let (mut read, start) = (0, sim.encoded);
+    for _ in 0..200 {
+        if sim.schedule.take(viewer).is_none() && sim.schedule.is_wanted() {
+            read += 1;
+            sim.change();
+        }
+        sim.run(1);
+    }
+    let frames = sim.encoded - start;
+    assert!(frames >= 33 && read <= frames + 1, "{read} changes were read for {frames} frames");
 }
 
 #[test]
