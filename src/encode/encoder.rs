@@ -93,7 +93,7 @@ impl Encoder {
     ) -> Result<Option<Encoded>, (Size, EncodeError)> {
         let mut last_error = None;
         loop {
-            let Some((size, way)) = lock(shown).as_mut().map(|shown| self.choose(shown)) else {
+            let Some((size, way)) = lock(shown).as_mut().map(|shown| self.choose(shown, key)) else {
                 return Ok(None);
             };
             let Some(way) = way else {
@@ -117,22 +117,26 @@ impl Encoder {
     }
 
     /// The picture's size, and the best way to encode it that has not failed.
-    fn choose(&mut self, shown: &mut Shown) -> (Size, Option<Way>) {
+    ///
+    /// An encoder that counts bytes goes on doing so until a key frame is due anyway: another one begins with it.
+    fn choose(&mut self, shown: &mut Shown, key: bool) -> (Size, Option<Way>) {
         let size = shown.size();
         if self.size != Some(size) {
             (self.size, self.running) = (Some(size), None);
             self.failed.clear();
         }
-        let limit = self.limit;
+        let counting = |running: &&Running| !key && running.way.control == Control::Bytes;
+        let counts = self.running.as_ref().filter(counting).map(|running| running.way.element);
+        let control = |element: Element| match counts {
+            Some(running) if running == element => Control::Bytes,
+            _ => element.control(size, self.limit),
+        };
         let elements = self.elements.iter().copied().filter(|&element| fits(element, size));
         let ways = elements.flat_map(|element| {
             let best = input(element, shown.dmabuf(), self.version);
             let planes = (best != Input::Planes).then_some(Input::Planes);
-            std::iter::once(best).chain(planes).map(move |input| Way {
-                element,
-                input,
-                control: element.control(limit),
-            })
+            let control = control(element);
+            std::iter::once(best).chain(planes).map(move |input| Way { element, input, control })
         });
         let way = ways.into_iter().find(|way| !self.failed.contains(&(way.element, way.imports())));
         shown.read_ahead(!way.as_ref().is_some_and(Way::imports));

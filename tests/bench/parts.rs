@@ -67,7 +67,7 @@ fn encoder(c: &mut Criterion) {
     gst::init().unwrap();
     let pipeline = gst::parse::launch(&format!(
         "appsrc name=source format=time caps=video/x-raw,format=I420,width={},height={},framerate=60/1 \
-         ! x264enc tune=zerolatency speed-preset=ultrafast pass=qual quantizer=22 bitrate=20000 vbv-buf-capacity=600 \
+         ! x264enc tune=zerolatency speed-preset=ultrafast pass=quant quantizer=24 option-string=scenecut=0 \
            sliced-threads=true threads=2 bframes=0 key-int-max=1073741824 byte-stream=true aud=false \
          ! appsink name=sink sync=false async=false",
         SIZE.width, SIZE.height

@@ -1,8 +1,9 @@
 //! How each encoder is kept to the bytes that a frame may have.
 
 use super::Element;
-use super::elements::{MAX_KBITS, OPENH264_QUANTIZERS, x264_quality};
+use super::elements::{MAX_KBITS, OPENH264_QUANTIZERS, x264_bytes, x264_control};
 use super::pipeline::NOMINAL_RATE;
+use crate::frame::Size;
 
 /// OpenH264's quantizers where bytes count.
 const OPENH264_LIMITED: [u32; 2] = [18, 51];
@@ -10,25 +11,24 @@ const OPENH264_LIMITED: [u32; 2] = [18, 51];
 /// x264 leaves a fifth of a buffer that holds one frame unused: in tenths, what it is told of.
 const X264_USE: u32 = 12;
 
+/// The most pixels of a picture whose bytes are nobody's business: a film of more needs more than a home's network has.
+const X264_MAX_FREE: u64 = 1920 * 1200;
+
 /// What decides how good a frame is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Control {
-    /// Each is as good as it gets; a limit can be set at any time.
+    /// Each is as good as it gets.
     Quality,
-    /// The bytes it may have; they can be changed at any time.
+    /// The bytes it may have; they can be changed at any time, or bounded by nothing but what is usual.
     Bytes,
 }
 
 impl Element {
-    /// How it is to be set up for this limit of a frame's bytes. x264 takes a limit beside its quality; others are made
-    /// for one or the other.
-    pub(crate) fn control(self, limit: Option<u64>) -> Control {
-        match (self, limit) {
-            (Self::X264, _) | (_, None) => Control::Quality,
-            #[cfg(test)]
-            (Self::StandIn { .. }, _) => Control::Quality,
-            _ => Control::Bytes,
-        }
+    /// How it is to be set up for pictures of this size, and this limit of a frame's bytes. It is made for one or the
+    /// other.
+    pub(crate) fn control(self, size: Size, limit: Option<u64>) -> Control {
+        let large = self == Self::X264 && size.area() > X264_MAX_FREE;
+        if large || limit.is_some() { Control::Bytes } else { Control::Quality }
     }
 
     /// Properties that decide it when it is made.
@@ -43,6 +43,9 @@ impl Element {
                     ("qp-max", worst.to_string()),
                 ]
             }
+            Self::X264 => x264_control(control),
+            #[cfg(test)]
+            Self::StandIn { .. } => x264_control(control),
             Self::Va | Self::VaLowPower if bytes => vec![("rate-control", "cbr|vbr".into())],
             Self::Nv if bytes => vec![("rc-mode", "cbr".into())],
             Self::Qsv | Self::Msdk if bytes => vec![("rate-control", "cbr".into())],
@@ -73,7 +76,7 @@ impl Element {
 }
 
 fn x264_limit(kbits: u32, one_frame: bool) -> Vec<(&'static str, String)> {
-    let [(_, bits), (_, buffer)] = x264_quality();
+    let [(_, bits), (_, buffer)] = x264_bytes();
     if one_frame {
         let frame_ms = 1000 / NOMINAL_RATE.unsigned_abs() + 1;
         vec![("bitrate", (kbits / 10 * X264_USE).to_string()), ("vbv-buf-capacity", frame_ms.to_string())]

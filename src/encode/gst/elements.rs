@@ -8,8 +8,12 @@ use crate::encode::picture::Pixels;
 /// The bytes a picture may need while it moves, in kbit/s. Far above a desktop's, so that it only bounds films.
 pub(super) const MAX_KBITS: u32 = 20_000;
 
-/// x264's constant rate factor. A desktop's text and gradients have over 44 dB with it, in the first frame already;
-/// 4 less make a key frame a sixth larger, 4 more cost 3 dB.
+/// x264's quantizer where bytes do not count. Text that scrolls has 46 dB with it, and a film as much as with a rate
+/// factor of [`X264_RATE_FACTOR`].
+const X264_QUANTIZER: u32 = 24;
+
+/// x264's constant rate factor where bytes count. A desktop's text and gradients have over 44 dB with it, in the first
+/// frame already; 4 less make a key frame a sixth larger, 4 more cost 3 dB.
 const X264_RATE_FACTOR: u32 = 22;
 
 /// OpenH264's quantizers. It starts a picture with the worst and does not come back to what rests, so the worst must
@@ -338,14 +342,9 @@ impl Element {
 }
 
 fn x264(threads: usize) -> Vec<(&'static str, String)> {
-    let [bitrate, buffer] = x264_quality();
     vec![
         ("tune", "zerolatency".into()),
         ("speed-preset", "ultrafast".into()),
-        ("pass", "qual".into()),
-        ("quantizer", X264_RATE_FACTOR.to_string()),
-        bitrate,
-        buffer,
         ("key-int-max", NEVER.to_string()),
         ("bframes", "0".into()),
         ("sliced-threads", "true".into()),
@@ -356,8 +355,20 @@ fn x264(threads: usize) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What bounds x264's frames where nothing else does.
-pub(super) fn x264_quality() -> [(&'static str, String); 2] {
+/// What decides how good x264's frames are. To weigh bytes it looks at each picture twice, which takes it nearly as
+/// long as encoding it: so only where bytes count.
+pub(super) fn x264_control(control: Control) -> Vec<(&'static str, String)> {
+    match control {
+        Control::Quality => vec![("pass", "quant".into()), ("quantizer", X264_QUANTIZER.to_string())],
+        Control::Bytes => {
+            let quality = [("pass", "qual".into()), ("quantizer", X264_RATE_FACTOR.to_string())];
+            quality.into_iter().chain(x264_bytes()).collect()
+        }
+    }
+}
+
+/// What bounds x264's frames where they have no limit but are large.
+pub(super) fn x264_bytes() -> [(&'static str, String); 2] {
     [("bitrate", MAX_KBITS.to_string()), ("vbv-buf-capacity", "600".into())]
 }
 
