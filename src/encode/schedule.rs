@@ -7,6 +7,9 @@ const LOST_KEY_INTERVAL: Duration = Duration::from_millis(250);
 /// Key frames for viewers that have just come are closer, but not as close as a stranger likes.
 const JOIN_KEY_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How soon a viewer that is quick asks for the next frame.
+const RETURN: Duration = Duration::from_millis(1);
+
 /// When to encode, and who gets what: one encoder, any number of viewers, each with room for one item.
 ///
 /// A pure state machine: it is told what happens and what time it is. `T` is what viewers get.
@@ -24,6 +27,8 @@ pub(super) struct Schedule<T> {
     stale: bool,
     /// A frame is being made.
     encoding: bool,
+    /// When the last one was done.
+    rested: Option<Instant>,
     /// How long a frame waits for viewers that are in step but have not fetched the last one.
     grace: Duration,
     /// Since when a frame could be encoded but for viewers that would lose their step.
@@ -80,6 +85,7 @@ impl<T: Clone> Schedule<T> {
             shown: false,
             stale: false,
             encoding: false,
+            rested: None,
             held_since: None,
             last_key: None,
         }
@@ -126,6 +132,11 @@ impl<T: Clone> Schedule<T> {
     /// frame is being made would be made up for by the next.
     pub(super) fn is_wanted(&self) -> bool {
         !self.encoding && self.viewers.values().any(|viewer| viewer.waiting)
+    }
+
+    /// Until when a change may come to be of use soon, before `limit`: a frame is being made, or viewers have just got one.
+    pub(super) fn busy_until(&self, limit: Instant) -> Option<Instant> {
+        if self.encoding { Some(limit) } else { self.rested.map(|at| limit.min(at + RETURN)) }
     }
 
     /// A viewer cannot decode what it has.
@@ -180,8 +191,8 @@ impl<T: Clone> Schedule<T> {
     }
 
     /// The encoder is done with it, be there a frame or none.
-    pub(super) fn rest(&mut self) {
-        self.encoding = false;
+    pub(super) fn rest(&mut self, now: Instant) {
+        (self.encoding, self.rested) = (false, Some(now));
     }
 
     /// Puts a frame into the slots of all to whom it means something.

@@ -20,6 +20,10 @@ const GRACE: Duration = Duration::from_millis(33);
 /// tier go at the pace of its slowest.
 const SLOW_GRACE: Duration = Duration::from_millis(130);
 
+/// How long a change waits for the encoder to be done with the last one. A guest that flips without end is slowed down
+/// to what can be shown, and no guest at 60 Hz by a frame.
+const HOLD: Duration = Duration::from_millis(4);
+
 /// How often a picture is tried to be read: a GPU that is asked for the first time may need longer than it gets, and an
 /// idle guest shows nothing else.
 const READ_TRIES: usize = 3;
@@ -38,6 +42,8 @@ pub(super) struct Worker {
     state: Mutex<State>,
     /// For the encoding thread: the schedule has changed.
     work: Condvar,
+    /// For the picture thread: the encoder is done, or a viewer asks.
+    free: Condvar,
     /// For viewers: there may be an item.
     items: Notify,
     /// What changes on the console. Closing its bell ends the picture thread.
@@ -75,6 +81,7 @@ impl Worker {
                 State { schedule, damage, release: None, limits, stopped: false }
             }),
             work: Condvar::new(),
+            free: Condvar::new(),
             items: Notify::new(),
             changes: console.subscribe(),
         });
@@ -148,7 +155,8 @@ impl Worker {
         if item.is_none() {
             // It is ready now.
             self.work.notify_one();
-            self.changes.remind();
+            self.changes.come_back();
+            self.free.notify_one();
         }
         item
     }
@@ -194,12 +202,11 @@ impl Worker {
             self.tell(&mut lock(&self.shown), Item::Blank);
         }
         loop {
-            while self.is_wanted() {
-                let Some(change) = self.changes.take() else { break };
-                size = self.take_change(change, size);
-            }
             if !self.is_wanted() {
                 self.changes.leave();
+            } else if let Some(change) = self.changes.take() {
+                size = self.take_change(change, size);
+                self.changes.come_back();
             }
             if self.changes.bell().recv_blocking().is_err() {
                 return;
@@ -207,8 +214,20 @@ impl Worker {
         }
     }
 
+    /// Whether a change is of use, waiting a little for the encoder. No viewer is waited for that is not quick.
     fn is_wanted(&self) -> bool {
-        lock(&self.state).schedule.is_wanted()
+        let limit = Instant::now() + HOLD;
+        let mut state = lock(&self.state);
+        loop {
+            if state.schedule.is_wanted() {
+                return true;
+            }
+            let left =
+                state.schedule.busy_until(limit).map(|at| at.saturating_duration_since(Instant::now()));
+            let Some(left) = left.filter(|left| !left.is_zero() && !state.stopped) else { return false };
+            let waited = self.free.wait_timeout(state, left);
+            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
     }
 
     /// Brings the picture up to date. The console's size was `before`; gives what it is now.
@@ -316,12 +335,13 @@ impl Worker {
     /// A frame is made, or none: whoever still waits gets what changed meanwhile.
     fn go_on(&self) {
         let mut state = lock(&self.state);
-        state.schedule.rest();
+        state.schedule.rest(Instant::now());
         let wanted = state.schedule.is_wanted();
         drop(state);
         if wanted {
-            self.changes.remind();
+            self.changes.come_back();
         }
+        self.free.notify_one();
     }
 }
 

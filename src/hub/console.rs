@@ -139,9 +139,11 @@ impl Console {
 }
 
 impl Reader {
-    /// One ring is enough for a reader that has not come yet.
+    /// One ring is enough for a reader that has not come yet, and none for one that left.
     fn ring(&self) {
-        let _ = self.bell.try_send(());
+        if !self.mailbox.is_left() {
+            let _ = self.bell.try_send(());
+        }
     }
 }
 
@@ -170,17 +172,18 @@ impl Subscription {
         Some(Change { scanout, replaced, damage, release, missed })
     }
 
-    /// Says that the reader does not take what is there now: the guest does not wait for it.
+    /// Says that the reader does not take what is there now: the guest does not wait for it, and the bell does not ring
+    /// for it, until it takes something or comes back.
     pub fn leave(&self) {
         if let Some(reader) = lock(&self.console.screen).readers.get_mut(&self.id) {
             reader.mailbox.leave();
         }
     }
 
-    /// Rings the bell if there is something to take: for a reader that left and may come back.
-    pub fn remind(&self) {
-        if let Some(reader) = lock(&self.console.screen).readers.get(&self.id)
-            && !reader.mailbox.is_empty()
+    /// Says that a reader that left listens to its bell again: it rings if there is something to take.
+    pub fn come_back(&self) {
+        if let Some(reader) = lock(&self.console.screen).readers.get_mut(&self.id)
+            && reader.mailbox.come_back()
         {
             reader.ring();
         }

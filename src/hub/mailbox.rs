@@ -8,6 +8,7 @@ pub(super) struct Mailbox {
     damage: Region,
     release: Option<Release>,
     waiting: bool,
+    left: bool,
     missed: u64,
 }
 
@@ -43,8 +44,20 @@ impl Mailbox {
 
     /// The reader does not come for what is there: nothing is held for it until it has come again.
     pub(super) fn leave(&mut self) {
-        self.waiting = false;
+        (self.waiting, self.left) = (false, true);
         self.release = None;
+    }
+
+    /// Whether the reader does not come.
+    pub(super) fn is_left(&self) -> bool {
+        self.left
+    }
+
+    /// The reader will come for what is there, which this tells, or waits from now on.
+    pub(super) fn come_back(&mut self) -> bool {
+        self.left = false;
+        self.waiting |= self.is_empty();
+        !self.is_empty()
     }
 
     /// Whether there is something to take.
@@ -54,6 +67,7 @@ impl Mailbox {
 
     /// Takes what is there. With nothing there, the reader counts as waiting from now on.
     pub(super) fn take(&mut self) -> Option<Mail> {
+        self.left = false;
         if self.is_empty() {
             self.waiting = true;
             return None;
@@ -119,7 +133,12 @@ mod tests {
         assert_eq!(ready(queue.returned()), Some(1));
         mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(2)));
         assert_eq!(ready(queue.returned()), Some(2), "it has not come back yet");
+        assert!(mailbox.is_left() && mailbox.come_back() && !mailbox.is_left());
         assert!(mailbox.take().is_some(), "what changed is still there");
+        mailbox.leave();
+        assert!(!mailbox.come_back(), "there is nothing to come back for");
+        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(3)));
+        assert_eq!(ready(queue.returned()), None, "it waited");
     }
 
     #[test]

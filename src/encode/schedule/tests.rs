@@ -54,7 +54,7 @@ impl Sim {
                 self.encoded += 1;
                 let key = matches!(frame, Seen::Key(_));
                 self.schedule.deliver(&(frame, self.encoded), key, self.now);
-                self.schedule.rest();
+                self.schedule.rest(self.now);
             }
             match self.schedule.turn(self.now) {
                 Turn::Encode { key } => {
