@@ -69,7 +69,7 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
         return say(&capabilities().to_string());
     }
     crate::sys::give_back_large_buffers();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(serve(cli.serve));
     runtime.shutdown_timeout(FAREWELL);
     done
