@@ -7,6 +7,7 @@ mod gst_memory;
 mod inherited;
 mod malloc;
 mod tcp;
+mod wait;
 
 pub use dmabuf::{DmabufMap, ReadSpan, is_dmabuf};
 pub use file::{FileId, file_size, read_at};
@@ -15,3 +16,4 @@ pub use gst_memory::dmabuf_memory;
 pub use inherited::inherited_fd;
 pub use malloc::give_back_large_buffers;
 pub use tcp::{TcpState, tcp_state};
+pub use wait::wait_on;

@@ -4,11 +4,11 @@
 //! server would run each in a task of its own, and a `Disable` could overtake the scanout it came before.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
@@ -21,6 +21,7 @@ use super::connect::DEADLINE;
 use super::object::{self, Answer};
 use super::refusal::Refusal;
 use super::screen::Screen;
+use super::socket::QuietSocket;
 use super::warnings::Warnings;
 use crate::frame::{ConsoleId, DmabufReads};
 use crate::hub::{Console, Ledger, ReleaseQueue};
@@ -58,7 +59,8 @@ pub(super) async fn run(
 
 /// The stream is there before the first message, which QEMU sends at once and waits for, VM and all.
 async fn connect(socket: UnixStream) -> zbus::Result<MessageStream> {
-    let connecting = Builder::unix_stream(socket).p2p().max_queued(QUEUE).build_message_stream();
+    let socket = QuietSocket::new(socket)?;
+    let connecting = Builder::socket(socket).p2p().max_queued(QUEUE).build_message_stream();
     let connected = tokio::time::timeout(DEADLINE, connecting).await;
     connected.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
 }
@@ -181,7 +183,7 @@ impl Listener {
             self.reply(&call, Ok(Answer::Nothing)).await?;
         }
         let (ours, theirs) = UnixStream::pair()?;
-        if self.replays.try_send((self.id, theirs.into_std()?.into())).is_err() {
+        if self.replays.try_send((self.id, theirs.into())).is_err() {
             return Ok(()); // nobody can ask QEMU any more
         }
         match self.answering(stream, connect(ours)).await {

@@ -14,6 +14,7 @@ mod object;
 mod refusal;
 mod replay;
 mod screen;
+mod socket;
 mod still;
 mod warnings;
 
@@ -21,10 +22,10 @@ pub(super) use connect::{Bus, Qemu};
 
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -140,8 +141,8 @@ async fn register(
     listeners: &mut Listeners,
 ) -> Result<(), SourceError> {
     let id = console.id();
-    let pair = UnixStream::pair().and_then(|(ours, theirs)| Ok((ours, theirs.into_std()?)));
-    let (ours, theirs) = pair.map_err(|error| SourceError::Register { console: id, error: error.into() })?;
+    let (ours, theirs) =
+        UnixStream::pair().map_err(|error| SourceError::Register { console: id, error: error.into() })?;
     let (reads, replays) = (reads.clone(), replays.clone());
     listeners.spawn(async move { (id, listener::run(ours, console, reads, replays).await) });
     consoles::register(qemu, id, theirs.into()).await

@@ -1,0 +1,174 @@
+//! QEMU's end of a listener's connection, without wake-ups that say nothing.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
+
+use crate::sys::wait_on;
+
+/// The most file descriptors of one message. `ScanoutDMABUF2` has four at most.
+const MAX_FDS: usize = 16;
+
+/// A unix socket that is waited on for something to read, and for room to write only when there is none. tokio's own
+/// waits for both all the time; QEMU makes room each time it reads an answer, which wakes us once a frame for nothing.
+#[derive(Debug)]
+pub(super) struct QuietSocket(Arc<AsyncFd<UnixStream>>);
+
+impl QuietSocket {
+    /// Takes over a connected socket.
+    ///
+    /// # Errors
+    /// If the system cannot wait on it.
+    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
+        Ok(Self(Arc::new(wait_on(stream, Interest::READABLE)?)))
+    }
+}
+
+impl Socket for QuietSocket {
+    type ReadHalf = Reading;
+    type WriteHalf = Writing;
+
+    fn split(self) -> Split<Reading, Writing> {
+        Split::new(Reading(self.0.clone()), Writing(self.0))
+    }
+}
+
+/// What QEMU says.
+#[derive(Debug)]
+pub(super) struct Reading(Arc<AsyncFd<UnixStream>>);
+
+impl ReadHalf for Reading {
+    fn recvmsg<'a, 'b, 'f>(
+        &'a mut self,
+        buffer: &'b mut [u8],
+    ) -> BoxFuture<'f, io::Result<(usize, Vec<OwnedFd>)>>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        Box::pin(self.0.async_io(Interest::READABLE, move |stream| receive(stream, buffer)))
+    }
+
+    fn can_pass_unix_fd(&self) -> bool {
+        true
+    }
+}
+
+/// What is said to QEMU.
+#[derive(Debug)]
+pub(super) struct Writing(Arc<AsyncFd<UnixStream>>);
+
+impl WriteHalf for Writing {
+    fn sendmsg<'a, 'b, 'c, 'd, 'f>(
+        &'a mut self,
+        bytes: &'b [u8],
+        fds: &'c [BorrowedFd<'d>],
+    ) -> BoxFuture<'f, io::Result<usize>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move {
+            loop {
+                match send(self.0.get_ref(), bytes, fds) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        let again = self.0.get_ref().try_clone()?;
+                        let _ = wait_on(again, Interest::WRITABLE)?.writable().await?;
+                    }
+                    done => return done,
+                }
+            }
+        })
+    }
+
+    fn close<'a, 'f>(&'a mut self) -> BoxFuture<'f, io::Result<()>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move { self.0.get_ref().shutdown(Shutdown::Both) })
+    }
+
+    fn can_pass_unix_fd(&self) -> bool {
+        true
+    }
+}
+
+fn receive(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received =
+        rustix::net::recvmsg(stream, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let rights = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    Ok((received.bytes, rights.flatten().collect()))
+}
+
+fn send(stream: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(rustix::net::sendmsg(stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_and_fds_arrive_and_a_full_socket_is_waited_for() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (mut read, mut write) = QuietSocket::new(ours).unwrap().split().take();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        send(&theirs, b"hello", &[file.as_fd()]).unwrap();
+        let mut buffer = [0; 64];
+        let (length, fds) = read.recvmsg(&mut buffer).await.unwrap();
+        assert_eq!((&buffer[..length], fds.len()), (&b"hello"[..], 1));
+
+        let block = vec![7; 1 << 20];
+        let mut sent = 0;
+        while let Ok(done) = tokio::time::timeout(Duration::from_millis(50), write.sendmsg(&block, &[])).await
+        {
+            sent += done.unwrap();
+        }
+        let reading = std::thread::spawn(move || {
+            let mut all = vec![0; sent + 4];
+            theirs.read_exact(&mut all).unwrap();
+            theirs.write_all(b"done").unwrap();
+            theirs
+        });
+        let more = tokio::time::timeout(Duration::from_secs(20), write.sendmsg(b"more", &[])).await;
+        assert_eq!(more.expect("room is not noticed").unwrap(), 4);
+        assert_eq!(read.recvmsg(&mut buffer).await.unwrap().0, 4);
+        drop(reading.join().unwrap());
+        let end = read.recvmsg(&mut buffer).await.unwrap_err();
+        assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
