@@ -272,7 +272,7 @@ fn planes(element: Element, size: Size) -> Result<(gst::Caps, Feed), String> {
     let bytes = u32::try_from(layout.len()).map_err(|_| "picture too large")?;
     let pool = gst::BufferPool::new();
     let mut config = pool.config();
-    config.set_params(Some(&caps), bytes, 2, 0);
+    config.set_params(Some(&caps), bytes, 1, 0);
     pool.set_config(config).map_err(told)?;
     pool.set_active(true).map_err(told)?;
     Ok((caps, Feed::Planes(pool)))
