@@ -38,7 +38,7 @@ class GlVm(Vm):
                    "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"]
         super().__init__(folder, guest, qemu=qemu, display=f"dbus,gl=on,rendernode={node},p2p=yes",
                          gpu=scenes.GPUS[gpu], machine=machine, boot_limit=BOOT_LIMIT)
-        # A processor that moves between emulated ones sees its clock jump, and sometimes starts anew.
+        # A processor that moves between emulated ones is slower, and its clock jumps.
         for processor in self.qmp("query-cpus-fast"):
             os.sched_setaffinity(processor["thread-id"], {0})
 
