@@ -205,8 +205,9 @@ impl Worker {
             if !self.is_wanted() {
                 self.changes.leave();
             } else if let Some(change) = self.changes.take() {
-                size = self.take_change(change, size);
+                // What comes while this is being read waits for its turn.
                 self.changes.come_back();
+                size = self.take_change(change, size);
             }
             if self.changes.bell().recv_blocking().is_err() {
                 return;
