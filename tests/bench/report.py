@@ -129,9 +129,9 @@ All of 1280x720, encoded by x264 where it is encoded.{floor}
             "flat out":
                 "Flat out: x264 and the viewer's decoder want all of both CPUs, and the guest's drawing the rest.",
             "guest buffers passed through":
-                "Passed through: `strace -f -c` counts 10 system calls a frame (three waits, three reads of QEMU's message, its answer, the message to the "
-                "viewer and its answer, one look at the socket's queue) and up to two more for the timer of the answer. Each of the three times that the process wakes up, it "
-                "finds caches and translations cold: flat out, the same work takes a quarter of the time.",
+                "Passed through: `strace -f -c` counts 10 system calls a frame (two waits, three reads of QEMU's message, its answer, the message to the "
+                "viewer and its answer, one look at the socket's queue, one for the answer's timer). Each time that the process wakes up, it finds "
+                "caches and translations cold: flat out, the same work takes a quarter of the time.",
             "resident memory, idle":
                 "Memory: `/proc/PID/smaps` has 10 MiB of libraries (GStreamer, GLib, x264) and 5 MiB of the program itself; most of the rest is x264's "
                 "frames and the picture that is kept for it, which stay as long as a viewer does.",
