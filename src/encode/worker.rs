@@ -204,6 +204,10 @@ impl Worker {
         loop {
             if !self.is_wanted() {
                 self.changes.leave();
+                // A viewer that asked in between rang for somebody who had not left yet.
+                if lock(&self.state).schedule.is_wanted() {
+                    self.changes.come_back();
+                }
             } else if let Some(change) = self.changes.take() {
                 // What comes while this is being read waits for its turn.
                 self.changes.come_back();

@@ -117,3 +117,30 @@ async fn the_threads_end_with_the_last_viewer_and_start_again() {
         }
     }
 }
+
+#[tokio::test]
+async fn no_viewer_of_a_guest_that_never_stops_is_left_waiting() {
+    let Some(encoders) = encoders(&[Element::X264]) else { return };
+    let (console, mut screen) = shown();
+    let stream = encoders.join(&console, H264);
+    frame(&stream).await;
+    let stopped = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let guest = std::thread::spawn({
+        let stopped = stopped.clone();
+        move || {
+            let mut n = 0_u8;
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                change(&console, &mut screen, n);
+                n = n.wrapping_add(1);
+                std::thread::sleep(Duration::from_micros(u64::from(n) * 41 % 1700));
+            }
+        }
+    });
+    for n in 0..300 {
+        frame(&stream).await;
+        // Viewers come back at any moment of what the others do.
+        std::thread::sleep(Duration::from_micros(n * 53 % 2300));
+    }
+    stopped.store(true, std::sync::atomic::Ordering::Relaxed);
+    guest.join().unwrap();
+}
