@@ -8,8 +8,8 @@ use crate::encode::picture::Pixels;
 /// The bytes a picture may need while it moves, in kbit/s. Far above a desktop's, so that it only bounds films.
 pub(super) const MAX_KBITS: u32 = 20_000;
 
-/// x264's quantizer where bytes do not count. Text that scrolls has 46 dB with it, and a film as much as with a rate
-/// factor of [`X264_RATE_FACTOR`].
+/// x264's quantizer where bytes do not count. Text that scrolls has over 45 dB with it, and a film no less than with
+/// a rate factor of [`X264_RATE_FACTOR`].
 const X264_QUANTIZER: u32 = 24;
 
 /// x264's constant rate factor where bytes count. A desktop's text and gradients have over 44 dB with it, in the first
