@@ -47,13 +47,13 @@ class Vm:
     """A running QEMU with the guest in it.
 
     `display` is QEMU's `-display` argument, `gpu` the device it shows, `machine` what runs it; `extra` are
-    more arguments. `folder` holds the sockets
-    and logs: `qmp.sock` is left free for the program under test, the rig has its own.
+    more arguments. Its processors run on `processor` of this machine alone, if one is named. `folder` holds the
+    sockets and logs: `qmp.sock` is left free for the program under test, the rig has its own.
     """
 
     def __init__(self, folder, guest, qemu="qemu-system-x86_64", display="dbus,p2p=yes", tablet=True,
                  extra=(), stage="picture", size=(1280, 720), env=None, gpu="virtio-gpu-pci", machine=EMULATED,
-                 boot_limit=BOOT_LIMIT):
+                 boot_limit=BOOT_LIMIT, processor=None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.qmp_path = self.folder / "qmp.sock"
@@ -74,7 +74,7 @@ class Vm:
             "-serial", "chardev:serial",
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
             "-qmp", f"unix:{self.folder}/rig.sock,server=on,wait=off",
-            "-display", display, *extra,
+            "-display", display, "-S", *extra,
         ]
         for name in ("qmp.sock", "rig.sock", "serial.sock"):
             (self.folder / name).unlink(missing_ok=True)
@@ -84,6 +84,9 @@ class Vm:
                                         env={**os.environ, **(env or {})})
         try:
             self.qmp = Qmp(self.folder / "rig.sock", boot_limit)
+            for thread in self.qmp("query-cpus-fast") if processor is not None else ():
+                os.sched_setaffinity(thread["thread-id"], {processor})
+            self.qmp("cont")
             self.serial = connect(self.folder / "serial.sock")
             self.until(rb"stage: ready", boot_limit)
         except BaseException as error:
