@@ -18,6 +18,8 @@ where it failed. Waits end after `--limit` seconds.
   position X Y                moves the pointer to a place
   stats                       how often each method was called
   sleep MS                    goes on serving the connection
+  leave                       unregisters the listener
+  come-back                   … and registers it again
 """
 
 import argparse
@@ -62,6 +64,10 @@ class Viewer:
         flags = Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT
         self.bus = Gio.DBusConnection.new_for_address_sync(
             address, flags | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
+        self.come_back()
+
+    def come_back(self):
+        self.ended = False
         ours, theirs = socket.socketpair()
         fds = Gio.UnixFDList.new()
         fds.append(theirs.fileno())
@@ -69,13 +75,17 @@ class Viewer:
         theirs.close()
         stream = Gio.Socket.new_from_fd(ours.detach()).connection_factory_create_connection()
         self.connection = Gio.DBusConnection.new_sync(
-            stream, None, flags | Gio.DBusConnectionFlags.DELAY_MESSAGE_PROCESSING, None, None)
+            stream, None, Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.DELAY_MESSAGE_PROCESSING, None, None)
         self.connection.connect("closed", self._closed)
         with open(INTERFACES) as xml:
             node = Gio.DBusNodeInfo.new_for_xml(xml.read())
         for interface in node.interfaces:
             self.connection.register_object(ROOT + "/Listener", interface, self._called, self._property, None)
         self.connection.start_message_processing()
+
+    def leave(self):
+        self.connection.close_sync(None)
+        self._show(None, [], None)
 
     def call(self, interface, method, arguments, fds=None):
         self.bus.call_with_unix_fd_list_sync(

@@ -25,6 +25,8 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   numbers X Y STEP            from now on, notes each number that four pixels, STEP apart, show in light and dark
   noted                       … tells them: pairs of a number and the second of the machine's clock
   sleep MS                    goes on serving the connection
+  leave                       ends the session
+  come-back                   … and begins another
 """
 
 import argparse
@@ -289,6 +291,15 @@ class Client:
 
     def noted(self):
         return {"numbers": self.numbers_seen}
+
+    def leave(self):
+        channels = list(self.channels.values())
+        Spice.Session.disconnect(self.session)
+        self.wait(lambda: all(channel.props.socket is None for channel in channels), "the channels' ends")
+        self.events, self.channels, self.pixels, self.monitor, self.first_picture_at = {}, {}, None, None, None
+
+    def come_back(self):
+        Spice.Session.connect(self.session)
 
     def stats(self):
         first = self.first_picture_at and round((self.first_picture_at - self.started) * 1000)
