@@ -79,12 +79,15 @@ class Viewer:
         self.connection.connect("closed", self._closed)
         with open(INTERFACES) as xml:
             node = Gio.DBusNodeInfo.new_for_xml(xml.read())
-        for interface in node.interfaces:
-            self.connection.register_object(ROOT + "/Listener", interface, self._called, self._property, None)
+        self.objects = [self.connection.register_object(ROOT + "/Listener", interface, self._called, self._property, None)
+                        for interface in node.interfaces]
         self.connection.start_message_processing()
 
     def leave(self):
-        self.connection.close_sync(None)
+        for number in self.objects:
+            self.connection.unregister_object(number)
+        if not self.connection.is_closed():
+            self.connection.close_sync(None)
         self._show(None, [], None)
 
     def call(self, interface, method, arguments, fds=None):
