@@ -32,19 +32,28 @@ const UPSIDE_DOWN: &str = "vert";
 
 /// One encoder at work on pictures of one size. Ends when dropped.
 ///
-/// `appsrc ! encoder ! appsink`: its threads are GStreamer's, what goes in and out is ours. Where the encoder reads the
-/// guest's buffer, what imports and converts it stands before it.
+/// `source ! encoder ! appsink`: what goes in and out is ours. Where the encoder reads the guest's buffer, what imports
+/// and converts it stands before it.
 #[derive(Debug)]
 pub struct Pipeline {
     element: Element,
     pipeline: gst::Pipeline,
     encoder: gst::Element,
-    source: AppSrc,
+    source: Source,
     sink: AppSink,
     feed: Feed,
     frames: u64,
     /// The most bytes of a frame, as the encoder was told.
     limit: Option<u64>,
+}
+
+/// Where it goes in.
+#[derive(Debug)]
+enum Source {
+    /// The thread that brings a picture encodes it: no other has to wake up for it, and none again for what comes out.
+    Pad(gst::Pad),
+    /// A thread of GStreamer's does: a device that hangs does not hold ours.
+    App(AppSrc),
 }
 
 /// What goes in.
@@ -114,20 +123,47 @@ impl Pipeline {
         }
         chain.push(encoder.clone());
 
-        let source = AppSrc::builder().caps(&caps).format(gst::Format::Time).max_buffers(1).build();
         let out = parse_caps("video/x-h264,stream-format=byte-stream,alignment=au")?;
         let sink = AppSink::builder().caps(&out).sync(false).async_(false).enable_last_sample(false).build();
-        chain.insert(0, source.clone().upcast());
         chain.push(sink.clone().upcast());
+        let source = if *input == Input::Planes && element.kind() == Kind::Software {
+            Source::Pad(gst::Pad::new(gst::PadDirection::Src))
+        } else {
+            let source = AppSrc::builder().caps(&caps).format(gst::Format::Time).max_buffers(1).build();
+            chain.insert(0, source.clone().upcast());
+            Source::App(source)
+        };
         let pipeline = gst::Pipeline::new();
         pipeline.add_many(&chain).map_err(told)?;
         gst::Element::link_many(&chain).map_err(told)?;
 
         let this = Self { element, pipeline, encoder, source, sink, feed, frames: 0, limit: None };
-        this.pipeline
-            .set_state(gst::State::Playing)
-            .map_err(|error| this.failed(&error.to_string()).reason)?;
+        let first = chain.first().and_then(|first| first.static_pad("sink"));
+        this.start(&caps, first).map_err(|reason| this.failed(&reason).reason)?;
         Ok(this)
+    }
+
+    /// Has it run. `first` is where a pad leads.
+    fn start(&self, caps: &gst::Caps, first: Option<gst::Pad>) -> Result<(), String> {
+        if let Source::Pad(pad) = &self.source {
+            pad.link(&first.ok_or("has no way in")?).map_err(|error| error.to_string())?;
+        }
+        self.pipeline.set_state(gst::State::Playing).map_err(|error| error.to_string())?;
+        if let Source::Pad(pad) = &self.source {
+            pad.set_active(true).map_err(told)?;
+            let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+            let begins: [gst::Event; 3] = [
+                gst::event::StreamStart::new("picture"),
+                gst::event::Caps::new(caps),
+                gst::event::Segment::new(&segment),
+            ];
+            begins
+                .into_iter()
+                .all(|event| pad.push_event(event))
+                .then_some(())
+                .ok_or("takes no such pictures")?;
+        }
+        Ok(())
     }
 
     /// From the next one on, no frame should have more bytes than this. An encoder that cannot be told goes on as it is.
@@ -203,7 +239,7 @@ impl Pipeline {
                 return Err(self.failed("takes no request for a key frame"));
             }
         }
-        self.source.push_buffer(buffer).map_err(|error| self.failed(&error.to_string()))?;
+        self.source.push(buffer).map_err(|error| self.failed(&error.to_string()))?;
         let sample = self.pull()?;
         let encoded = sample.buffer().ok_or_else(|| self.failed("gives a frame without data"))?;
         let encoded = encoded.map_readable().map_err(|error| self.failed(&error.to_string()))?;
@@ -255,10 +291,22 @@ impl Pipeline {
     }
 }
 
+impl Source {
+    fn push(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        match self {
+            Self::Pad(pad) => pad.push(buffer),
+            Self::App(source) => source.push_buffer(buffer),
+        }
+    }
+}
+
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        // Both can only fail by being stopped already.
+        // All of these can only fail by being stopped already.
         let _ = self.pipeline.set_state(gst::State::Null);
+        if let Source::Pad(pad) = &self.source {
+            let _ = pad.set_active(false);
+        }
         if let Feed::Planes(pool) = &self.feed {
             let _ = pool.set_active(false);
         }
