@@ -16,4 +16,4 @@ pub use gst_memory::dmabuf_memory;
 pub use inherited::inherited_fd;
 pub use malloc::give_back_large_buffers;
 pub use tcp::{TcpState, tcp_state};
-pub use wait::wait_on;
+pub use wait::{QuietSocket, Room};

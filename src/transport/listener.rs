@@ -89,7 +89,7 @@ impl Listener {
                 let (socket, peer) = listener.accept().await?;
                 Stream::tcp(socket, peer.to_string())
             }
-            Socket::Unix(listener) => Ok(Stream::unix(listener.accept().await?.0)),
+            Socket::Unix(listener) => Stream::unix(listener.accept().await?.0),
         }
     }
 

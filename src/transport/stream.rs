@@ -1,10 +1,11 @@
 use std::fmt;
-use std::io;
+use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,7 +14,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::sys::{TcpState, tcp_state};
+use crate::sys::{QuietSocket, Room, TcpState, tcp_state};
 
 /// Bytes that may wait in the kernel unsent before we count the socket as full. What waits there cannot be replaced
 /// by a newer frame; this is enough to keep 100 Mbit/s busy for 5 ms, longer than it takes us to come back.
@@ -41,7 +42,8 @@ pub enum Peer {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpStream),
-    Unix(UnixStream),
+    /// With what waits for room, while there is none.
+    Unix(QuietSocket, Option<Room>),
 }
 
 impl Stream {
@@ -53,8 +55,9 @@ impl Stream {
         Ok(Self { socket: Socket::Tcp(socket), peer: Peer::Network(peer) })
     }
 
-    pub(super) fn unix(socket: UnixStream) -> Self {
-        Self { socket: Socket::Unix(socket), peer: Peer::Local }
+    pub(super) fn unix(socket: UnixStream) -> io::Result<Self> {
+        let socket = QuietSocket::new(socket.into_std()?)?;
+        Ok(Self { socket: Socket::Unix(socket, None), peer: Peer::Local })
     }
 
     /// Who is at the other end.
@@ -66,7 +69,7 @@ impl Stream {
     /// Whether file descriptors can be sent over it.
     #[must_use]
     pub fn passes_fds(&self) -> bool {
-        matches!(self.socket, Socket::Unix(_))
+        matches!(self.socket, Socket::Unix(..))
     }
 
     /// A watch on how much the kernel still has to send.
@@ -78,9 +81,7 @@ impl Stream {
             Socket::Tcp(socket) => {
                 Socket::Tcp(TcpStream::from_std(socket.as_fd().try_clone_to_owned()?.into())?)
             }
-            Socket::Unix(socket) => {
-                Socket::Unix(UnixStream::from_std(socket.as_fd().try_clone_to_owned()?.into())?)
-            }
+            Socket::Unix(socket, _) => Socket::Unix(socket.clone(), None),
         }))
     }
 }
@@ -121,14 +122,14 @@ impl SendQueue {
                     socket.writable().await?;
                     socket.try_io(Interest::WRITABLE, || has_room(socket))
                 }
-                Socket::Unix(socket) => {
-                    socket.writable().await?;
-                    socket.try_io(Interest::WRITABLE, || has_room(socket))
-                }
+                Socket::Unix(socket, _) => has_room(socket.stream()),
             };
-            match room {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return done,
+            match (room, &self.0) {
+                (Err(error), Socket::Tcp(_)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                (Err(error), Socket::Unix(socket, _)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    socket.room()?.made().await?;
+                }
+                (done, _) => return done,
             }
         }
     }
@@ -140,7 +141,7 @@ impl SendQueue {
     pub fn network(&self) -> Option<TcpState> {
         match &self.0 {
             Socket::Tcp(socket) => tcp_state(socket).ok(),
-            Socket::Unix(_) => None,
+            Socket::Unix(..) => None,
         }
     }
 
@@ -150,11 +151,10 @@ impl SendQueue {
     /// # Errors
     /// If the socket is broken, or is not one that passes file descriptors.
     pub async fn send_fds(&self, fds: &[Arc<OwnedFd>]) -> io::Result<()> {
-        let Socket::Unix(socket) = &self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
+        let Socket::Unix(socket, _) = &self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
         loop {
-            socket.writable().await?;
-            match socket.try_io(Interest::WRITABLE, || send_fds(socket, fds)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            match send_fds(socket.stream(), fds) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.room()?.made().await?,
                 done => return done,
             }
         }
@@ -167,7 +167,7 @@ const MAX_FDS: usize = 4;
 /// The byte that file descriptors travel with; libspice-server sends the same.
 const FD_BYTE: &[u8] = b"@";
 
-fn send_fds(socket: &UnixStream, fds: &[Arc<OwnedFd>]) -> io::Result<()> {
+fn send_fds(socket: impl AsFd, fds: &[Arc<OwnedFd>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
@@ -191,6 +191,25 @@ fn has_room(fd: impl AsFd) -> io::Result<()> {
     }
 }
 
+/// Writes, and waits for room only if there is none.
+fn write_quietly(
+    socket: &QuietSocket,
+    room: &mut Option<Room>,
+    context: &mut Context<'_>,
+    slices: &[io::IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    loop {
+        if let Some(waiting) = room {
+            ready!(waiting.poll_made(context))?;
+            *room = None;
+        }
+        match socket.stream().write_vectored(slices) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => *room = Some(socket.room()?),
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -199,7 +218,13 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
-            Socket::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
+            Socket::Unix(socket, _) => {
+                let read = ready!(
+                    socket.poll_read(context, |mut socket| socket.read(buffer.initialize_unfilled()))
+                )?;
+                buffer.advance(read);
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }
@@ -208,7 +233,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
-            Socket::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
+            Socket::Unix(socket, room) => write_quietly(socket, room, context, &[io::IoSlice::new(bytes)]),
         }
     }
 
@@ -219,7 +244,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, slices),
-            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            Socket::Unix(socket, room) => write_quietly(socket, room, context, slices),
         }
     }
 
@@ -234,7 +259,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
-            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(context),
+            Socket::Unix(socket, _) => Poll::Ready(socket.stream().shutdown(Shutdown::Write)),
         }
     }
 }
@@ -249,8 +274,16 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (ours, theirs) =
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        let mut stream = Stream::tcp(ours.unwrap(), "test".into()).unwrap();
-        let mut peer = theirs.unwrap().0;
+        let over_tcp = Stream::tcp(ours.unwrap(), "test".into()).unwrap();
+        is_drained_when_its_peer_has_read(over_tcp, theirs.unwrap().0).await;
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        is_drained_when_its_peer_has_read(Stream::unix(ours).unwrap(), theirs).await;
+    }
+
+    async fn is_drained_when_its_peer_has_read(
+        mut stream: Stream,
+        mut peer: impl AsyncRead + AsyncWrite + Unpin,
+    ) {
         let queue = stream.send_queue().unwrap();
         queue.drained().await.unwrap();
         let chunk = vec![0; 1 << 20];
@@ -265,5 +298,12 @@ mod tests {
         let mut read = vec![0; sent];
         peer.read_exact(&mut read).await.unwrap();
         tokio::time::timeout(Duration::from_secs(10), queue.drained()).await.unwrap().unwrap();
+        stream.write_all(b"more").await.unwrap();
+        peer.read_exact(&mut read[..4]).await.unwrap();
+        peer.write_all(b"back").await.unwrap();
+        let mut back = [0; 16];
+        assert_eq!(stream.read(&mut back).await.unwrap(), 4);
+        drop(peer);
+        assert_eq!(stream.read(&mut back).await.unwrap(), 0, "the end is not noticed");
     }
 }

@@ -21,7 +21,7 @@ use super::connect::DEADLINE;
 use super::object::{self, Answer};
 use super::refusal::Refusal;
 use super::screen::Screen;
-use super::socket::QuietSocket;
+use super::socket::QemuSocket;
 use super::warnings::Warnings;
 use crate::frame::{ConsoleId, DmabufReads};
 use crate::hub::{Console, Ledger, ReleaseQueue};
@@ -59,7 +59,7 @@ pub(super) async fn run(
 
 /// The stream is there before the first message, which QEMU sends at once and waits for, VM and all.
 async fn connect(socket: UnixStream) -> zbus::Result<MessageStream> {
-    let socket = QuietSocket::new(socket)?;
+    let socket = QemuSocket::new(socket)?;
     let connecting = Builder::socket(socket).p2p().max_queued(QUEUE).build_message_stream();
     let connected = tokio::time::timeout(DEADLINE, connecting).await;
     connected.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?

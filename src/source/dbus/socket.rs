@@ -1,42 +1,38 @@
-//! QEMU's end of a listener's connection, without wake-ups that say nothing.
+//! A listener's connection to QEMU, without wake-ups that say nothing.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
 };
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
 
-use crate::sys::wait_on;
+use crate::sys::QuietSocket;
 
 /// The most file descriptors of one message. `ScanoutDMABUF2` has four at most.
 const MAX_FDS: usize = 16;
 
-/// A unix socket that is waited on for something to read, and for room to write only when there is none. tokio's own
-/// waits for both all the time; QEMU makes room each time it reads an answer, which wakes us once a frame for nothing.
+/// QEMU's end, as zbus wants it.
 #[derive(Debug)]
-pub(super) struct QuietSocket(Arc<AsyncFd<UnixStream>>);
+pub(super) struct QemuSocket(QuietSocket);
 
-impl QuietSocket {
+impl QemuSocket {
     /// Takes over a connected socket.
     ///
     /// # Errors
     /// If the system cannot wait on it.
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
-        Ok(Self(Arc::new(wait_on(stream, Interest::READABLE)?)))
+        QuietSocket::new(stream).map(Self)
     }
 }
 
-impl Socket for QuietSocket {
+impl Socket for QemuSocket {
     type ReadHalf = Reading;
     type WriteHalf = Writing;
 
@@ -47,7 +43,7 @@ impl Socket for QuietSocket {
 
 /// What QEMU says.
 #[derive(Debug)]
-pub(super) struct Reading(Arc<AsyncFd<UnixStream>>);
+pub(super) struct Reading(QuietSocket);
 
 impl ReadHalf for Reading {
     fn recvmsg<'a, 'b, 'f>(
@@ -59,7 +55,7 @@ impl ReadHalf for Reading {
         'b: 'f,
         Self: 'f,
     {
-        Box::pin(self.0.async_io(Interest::READABLE, move |stream| receive(stream, buffer)))
+        Box::pin(self.0.read(move |stream| receive(stream, buffer)))
     }
 
     fn can_pass_unix_fd(&self) -> bool {
@@ -69,7 +65,7 @@ impl ReadHalf for Reading {
 
 /// What is said to QEMU.
 #[derive(Debug)]
-pub(super) struct Writing(Arc<AsyncFd<UnixStream>>);
+pub(super) struct Writing(QuietSocket);
 
 impl WriteHalf for Writing {
     fn sendmsg<'a, 'b, 'c, 'd, 'f>(
@@ -86,11 +82,8 @@ impl WriteHalf for Writing {
     {
         Box::pin(async move {
             loop {
-                match send(self.0.get_ref(), bytes, fds) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        let again = self.0.get_ref().try_clone()?;
-                        let _ = wait_on(again, Interest::WRITABLE)?.writable().await?;
-                    }
+                match send(self.0.stream(), bytes, fds) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.0.room()?.made().await?,
                     done => return done,
                 }
             }
@@ -102,7 +95,7 @@ impl WriteHalf for Writing {
         'a: 'f,
         Self: 'f,
     {
-        Box::pin(async move { self.0.get_ref().shutdown(Shutdown::Both) })
+        Box::pin(async move { self.0.stream().shutdown(Shutdown::Both) })
     }
 
     fn can_pass_unix_fd(&self) -> bool {
@@ -145,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_and_fds_arrive_and_a_full_socket_is_waited_for() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let (mut read, mut write) = QuietSocket::new(ours).unwrap().split().take();
+        let (mut read, mut write) = QemuSocket::new(ours).unwrap().split().take();
         let file = std::fs::File::open("/dev/null").unwrap();
         send(&theirs, b"hello", &[file.as_fd()]).unwrap();
         let mut buffer = [0; 64];
