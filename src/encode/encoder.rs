@@ -64,6 +64,16 @@ impl Encoder {
         self.limit = frame_bytes;
     }
 
+    /// Whether it keeps a stream going.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Ends the stream: the next frame begins another.
+    pub(super) fn stop(&mut self) {
+        self.running = None;
+    }
+
     /// Whether a picture of this size can be encoded by any of these.
     pub(super) fn check_size(elements: &[Element], size: Size) -> Result<(), EncodeError> {
         if elements.iter().any(|&element| fits(element, size)) {

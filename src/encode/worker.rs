@@ -24,6 +24,10 @@ const SLOW_GRACE: Duration = Duration::from_millis(130);
 /// to what can be shown, and no guest at 60 Hz by a frame.
 const HOLD: Duration = Duration::from_millis(4);
 
+/// How long a picture rests until the encoder's memory, a third of the program's, is given back. The next frame is a key
+/// frame then, which costs a slow network more than it is worth: only the full tier does so.
+const LONG_REST: Duration = Duration::from_secs(20);
+
 /// How often a picture is tried to be read: a GPU that is asked for the first time may need longer than it gets, and an
 /// idle guest shows nothing else.
 const READ_TRIES: usize = 3;
@@ -287,6 +291,15 @@ impl Worker {
         while !state.stopped {
             let now = Instant::now();
             state = match state.schedule.turn(now) {
+                Turn::Wait if self.profile.tier == Tier::Full && encoder.is_running() => {
+                    state.release = None;
+                    let waited = self.work.wait_timeout(state, LONG_REST);
+                    let (state, waited) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+                    if waited.timed_out() {
+                        encoder.stop();
+                    }
+                    state
+                }
                 Turn::Wait => {
                     state.release = None;
                     self.work.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner)
