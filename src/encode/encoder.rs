@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use super::gst::{Control, Element, Input, Lease, Pipeline, Version, input};
 use super::h264::{AccessUnit, StreamCheck};
-use super::picture::even;
+use super::picture::{Picture, even};
 use super::shown::Shown;
 use super::{EncodeError, lock};
 use crate::frame::{Scanout, Size};
@@ -209,19 +209,16 @@ impl Running {
         key: bool,
         picked_up: &mut impl FnMut() -> Option<Release>,
     ) -> Result<Option<Vec<u8>>, EncodeError> {
-        let mut filled = false;
-        let pixels = self.way.element.pixels();
-        let encoded = self.pipeline.encode(key, |planes| {
-            if let Some(shown) = lock(shown).as_mut().filter(|shown| shown.size() == size) {
-                if let Err(error) = shown.read() {
-                    tracing::debug!(error = %error, "picture cannot be read");
-                }
-                shown.copy_to(pixels, planes);
-                drop(picked_up());
-                filled = true;
+        let planes = {
+            let mut shown = lock(shown);
+            let Some(shown) = shown.as_mut().filter(|shown| shown.size() == size) else { return Ok(None) };
+            if let Err(error) = shown.read() {
+                tracing::debug!(error = %error, "picture cannot be read");
             }
-        })?;
-        Ok(filled.then_some(encoded))
+            drop(picked_up());
+            shown.planes().unwrap_or_else(|| Picture::new(size).planes())
+        };
+        Ok(Some(self.pipeline.encode(key, planes)?))
     }
 
     /// Encodes the guest's own buffer; `None` if it shows another that this way is not for.

@@ -21,7 +21,7 @@ mod worker;
 pub use gst::{Element, Finding, Kind, PipelineError, Verdict};
 pub use h264::StreamError;
 #[doc(hidden)]
-pub use picture::{Picture, PictureError, Pixels}; // for tests/bench/parts.rs alone
+pub use picture::{Picture, PictureError, Pixels, Planes}; // for tests/bench/parts.rs alone
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use yuv::{
     BufferStoreMut, YuvConversionMode, YuvError, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
     bgra_to_yuv420,
@@ -14,11 +16,18 @@ const BAND_BYTES: u32 = 64 << 10;
 /// Odd sizes are rounded up to even ones, and the pixels beyond the edge repeat the last.
 pub struct Picture {
     size: Size,
-    layout: Layout,
-    y: Vec<u8>,
-    u: Vec<u8>,
-    v: Vec<u8>,
+    planes: Planes,
     band: Vec<u8>,
+}
+
+/// The planes of a picture as they were at one time. An encoder reads them where they are: as long as it has them, a
+/// picture that changes goes on with others of its own.
+#[derive(Clone)]
+pub struct Planes {
+    layout: Layout,
+    /// Y, U and V. INVARIANT: each has a row more than is shown: the converter takes whole rows, also where they start in
+    /// the middle of one.
+    bytes: Arc<Vec<u8>>,
 }
 
 /// The order of bytes in which an encoder takes a picture.
@@ -89,33 +98,16 @@ impl Picture {
     /// A black picture of this size.
     pub fn new(size: Size) -> Self {
         let layout = Layout::of(size, Pixels::I420);
-        // A row more than is shown: the converter takes whole rows, also where they start in the middle of one.
-        let y = vec![16; layout.y_len + layout.y_stride];
-        let u = vec![128; layout.c_len + layout.c_stride];
-        Self { size, layout, v: u.clone(), y, u, band: Vec::new() }
+        let [u, ..] = Planes::chroma(&layout);
+        let mut bytes = vec![16; u];
+        bytes.resize(u + 2 * (layout.c_len + layout.c_stride), 128);
+        Self { size, planes: Planes { layout, bytes: Arc::new(bytes) }, band: Vec::new() }
     }
 
-    /// Writes the planes one after the other, as `pixels` says; `out` has the length of that layout.
-    pub fn copy_to(&self, pixels: Pixels, out: &mut [u8]) {
-        let Some((y, chroma)) = out.split_at_mut_checked(self.layout.y_len) else { return };
-        copy(y, &self.y);
-        match pixels {
-            Pixels::I420 => {
-                let Some((u, v)) = chroma.split_at_mut_checked(self.layout.c_len) else { return };
-                copy(u, &self.u);
-                copy(v, &self.v);
-            }
-            Pixels::Nv12 => {
-                let from = self.u.chunks_exact(self.layout.c_stride);
-                let from = from.zip(self.v.chunks_exact(self.layout.c_stride));
-                // A row of pairs has the stride of Y.
-                for (to, (u, v)) in chroma.chunks_exact_mut(self.layout.y_stride).zip(from) {
-                    for (pair, (u, v)) in to.as_chunks_mut().0.iter_mut().zip(u.iter().zip(v)) {
-                        *pair = [*u, *v];
-                    }
-                }
-            }
-        }
+    /// The planes as they are now.
+    #[must_use]
+    pub fn planes(&self) -> Planes {
+        self.planes.clone()
     }
 
     /// Reads a part of the scanout again. `scanout` has the picture's size.
@@ -141,7 +133,7 @@ impl Picture {
 
     /// Converts what is in `band`: the pixels of `part`, whose corner is even.
     fn convert(&mut self, part: Rect, row_bytes: u32) -> Result<(), PictureError> {
-        let Layout { y_stride, c_stride, .. } = self.layout;
+        let Layout { y_stride, c_stride, .. } = self.planes.layout;
         let (x, y) = (index(part.x), index(part.y));
         // Exactly the rows of the part: the converter goes by the length of what it gets.
         let y_at = y * y_stride + x;
@@ -150,12 +142,13 @@ impl Picture {
         let c_len = index(part.height.div_ceil(2)) * c_stride;
         let band = part_of(&mut self.band, 0, index(part.height) * index(row_bytes));
         let rows = |plane, at, len| BufferStoreMut::Borrowed(part_of(plane, at, len));
+        let [y, u, v] = self.planes.own();
         let mut image = YuvPlanarImageMut {
-            y_plane: rows(&mut self.y, y_at, y_len),
+            y_plane: rows(y, y_at, y_len),
             y_stride: u32::try_from(y_stride).unwrap_or(0),
-            u_plane: rows(&mut self.u, c_at, c_len),
+            u_plane: rows(u, c_at, c_len),
             u_stride: u32::try_from(c_stride).unwrap_or(0),
-            v_plane: rows(&mut self.v, c_at, c_len),
+            v_plane: rows(v, c_at, c_len),
             v_stride: u32::try_from(c_stride).unwrap_or(0),
             width: part.width,
             height: part.height,
@@ -174,8 +167,13 @@ impl Picture {
     /// Repeats the last column and row of Y where the picture's size is odd. U and V have no pixel of their own there.
     fn pad(&mut self, rect: Rect) {
         let (width, height) = (index(self.size.width), index(self.size.height));
+        if width % 2 == 0 && height % 2 == 0 {
+            return;
+        }
+        let stride = self.planes.layout.y_stride;
+        let [y, ..] = self.planes.own();
         if width % 2 == 1 && rect.right() == self.size.width {
-            let rows = self.y.chunks_exact_mut(self.layout.y_stride).take(height);
+            let rows = y.chunks_exact_mut(stride).take(height);
             for row in rows.skip(index(rect.y)) {
                 if let Some([last, beyond]) = row.get_mut(width - 1..=width) {
                     *beyond = *last;
@@ -183,8 +181,64 @@ impl Picture {
             }
         }
         if height % 2 == 1 && rect.bottom() == self.size.height {
-            let stride = self.layout.y_stride;
-            self.y.copy_within((height - 1) * stride..height * stride, height * stride);
+            y.copy_within((height - 1) * stride..height * stride, height * stride);
+        }
+    }
+}
+
+impl Planes {
+    /// All of their bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How the planes lie in rows.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Where in the bytes Y, U and V begin.
+    pub(super) fn offsets(&self) -> [usize; 3] {
+        let [u, v] = Self::chroma(&self.layout);
+        [0, u, v]
+    }
+
+    fn chroma(layout: &Layout) -> [usize; 2] {
+        let u = layout.y_len + layout.y_stride;
+        [u, u + layout.c_len + layout.c_stride]
+    }
+
+    /// Y, U and V to be changed; nobody else has these.
+    fn own(&mut self) -> [&mut [u8]; 3] {
+        let [_, u, v] = self.offsets();
+        let bytes = Arc::make_mut(&mut self.bytes);
+        let (y_and_u, v) = bytes.split_at_mut_checked(v).unwrap_or_default();
+        let (y, u) = y_and_u.split_at_mut_checked(u).unwrap_or_default();
+        [y, u, v]
+    }
+
+    /// Writes the planes one after the other, without anything between them, as `pixels` says; `out` has the length of
+    /// that layout.
+    pub fn write(&self, pixels: Pixels, out: &mut [u8]) {
+        let Layout { y_len, c_len, y_stride, c_stride, .. } = self.layout;
+        let [y, u, v] = self.offsets().map(|at| self.bytes.get(at..).unwrap_or_default());
+        let Some((luma, chroma)) = out.split_at_mut_checked(y_len) else { return };
+        copy(luma, y);
+        match pixels {
+            Pixels::I420 => {
+                let Some((to_u, to_v)) = chroma.split_at_mut_checked(c_len) else { return };
+                copy(to_u, u);
+                copy(to_v, v);
+            }
+            Pixels::Nv12 => {
+                let from = u.chunks_exact(c_stride).zip(v.chunks_exact(c_stride));
+                // A row of pairs has the stride of Y.
+                for (to, (u, v)) in chroma.chunks_exact_mut(y_stride).zip(from) {
+                    for (pair, (u, v)) in to.as_chunks_mut().0.iter_mut().zip(u.iter().zip(v)) {
+                        *pair = [*u, *v];
+                    }
+                }
+            }
         }
     }
 }
@@ -224,6 +278,24 @@ mod tests {
         (Scanout::owned(size.width, size.height, size.width * 4, 0x2002_0888, &bgrx).unwrap(), bgrx)
     }
 
+    #[test]
+    fn what_an_encoder_has_does_not_change_and_what_it_is_done_with_is_used_again() {
+        let size = Size::new(64, 64);
+        let mut picture = Picture::new(size);
+        let mut show = |seed| {
+            picture.refresh(&mut scanout(size, seed).0.reader().unwrap(), size.rect()).unwrap();
+            picture.planes()
+        };
+        let first = show(1);
+        let (seen, at) = (first.bytes().to_vec(), first.bytes().as_ptr());
+        drop(first);
+        let second = show(1);
+        assert_eq!(second.bytes().as_ptr(), at, "nobody had them");
+        let third = show(2);
+        assert_eq!(second.bytes(), seen);
+        assert_ne!(third.bytes(), seen);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
@@ -241,12 +313,12 @@ mod tests {
             for part in parts.into_iter().filter(|part| part.area() > 0) {
                 picture.refresh(&mut scanout.reader().unwrap(), part).unwrap();
             }
-            let layout = picture.layout;
+            let layout = picture.planes.layout;
             let mut planes = vec![0; layout.len()];
-            picture.copy_to(Pixels::I420, &mut planes);
+            picture.planes().write(Pixels::I420, &mut planes);
             let nv12 = Layout::of(size, Pixels::Nv12);
             let mut pairs = vec![0; nv12.len()];
-            picture.copy_to(Pixels::Nv12, &mut pairs);
+            picture.planes().write(Pixels::Nv12, &mut pairs);
             prop_assert_eq!(&planes[..layout.y_len], &pairs[..nv12.y_len]);
             let pixel = |x: u32, y: u32| {
                 let at = (y.min(height - 1) * width + x.min(width - 1)) as usize * 4;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::picture::{Picture, PictureError, Pixels};
+use super::picture::{Picture, PictureError, Planes};
 use crate::frame::{Dmabuf, Region, Scanout, Size};
 
 /// What a console shows, for the encoder to take: as the guest's own buffer, or as planes that the CPU writes.
@@ -73,10 +73,8 @@ impl Shown {
         read
     }
 
-    /// Writes the planes as they were last read; `out` has the length of their layout.
-    pub(super) fn copy_to(&self, pixels: Pixels, out: &mut [u8]) {
-        if let Some(picture) = &self.picture {
-            picture.copy_to(pixels, out);
-        }
+    /// The planes as they were last read, if they ever were.
+    pub(super) fn planes(&self) -> Option<Planes> {
+        self.picture.as_ref().map(Picture::planes)
     }
 }

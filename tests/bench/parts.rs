@@ -54,7 +54,7 @@ fn converter(c: &mut Criterion) {
     });
     let mut planes = vec![0; I420_BYTES];
     group.bench_function("copying the planes for the encoder", |b| {
-        b.iter(|| picture.copy_to(Pixels::I420, black_box(&mut planes)))
+        b.iter(|| picture.planes().write(Pixels::I420, black_box(&mut planes)))
     });
     drop(group);
     c.bench_function("converter/reading and converting 200x40", |b| {
@@ -146,7 +146,7 @@ fn planes(shift: u32) -> Vec<u8> {
     let mut picture = Picture::new(SIZE);
     picture.refresh(&mut scanout.reader().unwrap(), SIZE.rect()).unwrap();
     let mut planes = vec![0; I420_BYTES];
-    picture.copy_to(Pixels::I420, &mut planes);
+    picture.planes().write(Pixels::I420, &mut planes);
     planes
 }
 

@@ -6,12 +6,12 @@ use gstreamer::glib;
 use gstreamer::prelude::*;
 use gstreamer_allocators::DmaBufAllocator;
 use gstreamer_app::{AppSink, AppSrc};
-use gstreamer_video::{UpstreamForceKeyUnitEvent, VideoFormat, VideoInfo};
+use gstreamer_video::{UpstreamForceKeyUnitEvent, VideoFormat, VideoFrameFlags, VideoInfo, VideoMeta};
 
 use super::elements::Import;
 use super::import::{Lease, import};
 use super::{Control, Element, Input, Kind};
-use crate::encode::picture::{Layout, Pixels};
+use crate::encode::picture::{Layout, Pixels, Planes};
 use crate::frame::{Dmabuf, Size};
 use crate::sys::is_dmabuf;
 
@@ -59,7 +59,10 @@ enum Source {
 /// What goes in.
 #[derive(Debug)]
 enum Feed {
-    Planes(gst::BufferPool),
+    /// Planes of the picture, where they are.
+    Shared,
+    /// Planes that are written in another order.
+    Copied(gst::BufferPool),
     Dmabuf {
         allocator: DmaBufAllocator,
         how: Import,
@@ -176,21 +179,17 @@ impl Pipeline {
         }
     }
 
-    /// Encodes one picture: `fill` writes its planes, one after the other as the element's [`Pixels`] lie. Gives what
-    /// the encoder made of it.
+    /// Encodes one picture. Gives what the encoder made of it.
     ///
     /// # Errors
     /// If the encoder fails, or takes too long. It is of no use afterwards.
-    pub(crate) fn encode(
-        &mut self,
-        key: bool,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<Vec<u8>, PipelineError> {
-        let Feed::Planes(pool) = &self.feed else { return Err(self.failed("takes no planes")) };
-        let mut buffer = pool.acquire_buffer(None).map_err(|error| self.failed(&error.to_string()))?;
-        let writable = buffer.get_mut().ok_or_else(|| self.failed("its buffer is not ours"))?;
-        fill(&mut writable.map_writable().map_err(|error| self.failed(&error.to_string()))?);
-        self.encode_buffer(key, buffer)
+    pub(crate) fn encode(&mut self, key: bool, planes: Planes) -> Result<Vec<u8>, PipelineError> {
+        let buffer = match &self.feed {
+            Feed::Shared => share(planes),
+            Feed::Copied(pool) => copied(pool, self.element.pixels(), &planes),
+            Feed::Dmabuf { .. } => Err("takes no planes".to_owned()),
+        };
+        self.encode_buffer(key, buffer.map_err(|reason| self.failed(&reason))?)
     }
 
     /// Encodes one picture out of the guest's own buffer, which is read until the lease ends.
@@ -307,23 +306,54 @@ impl Drop for Pipeline {
         if let Source::Pad(pad) = &self.source {
             let _ = pad.set_active(false);
         }
-        if let Feed::Planes(pool) = &self.feed {
+        if let Feed::Copied(pool) = &self.feed {
             let _ = pool.set_active(false);
         }
     }
 }
 
-/// Memory for planes, and how GStreamer describes them.
+/// How planes go in, and how GStreamer describes them.
 fn planes(element: Element, size: Size) -> Result<(gst::Caps, Feed), String> {
     let layout = Layout::of(size, element.pixels());
     let caps = video_info(&layout)?.to_caps().map_err(told)?;
+    if layout.pixels == Pixels::I420 {
+        return Ok((caps, Feed::Shared));
+    }
     let bytes = u32::try_from(layout.len()).map_err(|_| "picture too large")?;
     let pool = gst::BufferPool::new();
     let mut config = pool.config();
     config.set_params(Some(&caps), bytes, 1, 0);
     pool.set_config(config).map_err(told)?;
     pool.set_active(true).map_err(told)?;
-    Ok((caps, Feed::Planes(pool)))
+    Ok((caps, Feed::Copied(pool)))
+}
+
+/// A buffer whose memory the planes are.
+fn share(planes: Planes) -> Result<gst::Buffer, String> {
+    let Layout { coded, y_stride, c_stride, .. } = *planes.layout();
+    let offsets = planes.offsets();
+    let strides = [y_stride, c_stride, c_stride].map(|stride| i32::try_from(stride).unwrap_or(-1));
+    let mut buffer = gst::Buffer::from_slice(Bytes(planes));
+    let writable = buffer.get_mut().ok_or("its buffer is not ours")?;
+    let (flags, format) = (VideoFrameFlags::empty(), VideoFormat::I420);
+    VideoMeta::add_full(writable, flags, format, coded.width, coded.height, &offsets, &strides)
+        .map_err(told)?;
+    Ok(buffer)
+}
+
+struct Bytes(Planes);
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+fn copied(pool: &gst::BufferPool, pixels: Pixels, planes: &Planes) -> Result<gst::Buffer, String> {
+    let mut buffer = pool.acquire_buffer(None).map_err(|error| error.to_string())?;
+    let writable = buffer.get_mut().ok_or("its buffer is not ours")?;
+    planes.write(pixels, &mut writable.map_writable().map_err(told)?);
+    Ok(buffer)
 }
 
 /// GStreamer's description of the pictures, checked to lie as ours do.

@@ -3,7 +3,7 @@ use std::fmt;
 use gstreamer as gst;
 
 use super::{Control, Element, Input, Pipeline};
-use crate::encode::EncodeError;
+use crate::encode::{EncodeError, Picture};
 use crate::frame::Size;
 
 /// The picture that is encoded to see whether an encoder works: some devices take none of less than 145 pixels.
@@ -70,7 +70,7 @@ fn try_out(element: Element) -> Verdict {
         };
     }
     let encoded = Pipeline::new(element, &Input::Planes, TRIAL, Control::Quality)
-        .and_then(|mut pipeline| pipeline.encode(true, |planes| planes.fill(128)));
+        .and_then(|mut pipeline| pipeline.encode(true, Picture::new(TRIAL).planes()));
     match encoded {
         Ok(_) => Verdict::Works,
         Err(error) => Verdict::Failed(error.reason),

@@ -48,7 +48,7 @@ fn reading_and_converting() {
     }
     for pixels in [Pixels::I420, Pixels::Nv12] {
         let mut planes = vec![0; Layout::of(SIZE, pixels).len()];
-        let copy = median_ms(200, || picture.copy_to(pixels, std::hint::black_box(&mut planes)));
+        let copy = median_ms(200, || picture.planes().write(pixels, std::hint::black_box(&mut planes)));
         println!("copying the planes as {pixels:?} {copy:.3} ms");
     }
 }
@@ -71,8 +71,7 @@ fn encoding_a_desktop_that_scrolls() {
                 Scanout::owned(SIZE.width, SIZE.height, SIZE.width * 4, 0x2002_0888, &screen.bgrx).unwrap();
             picture.refresh(&mut scanout.reader().unwrap(), SIZE.rect()).unwrap();
             let start = Instant::now();
-            let encoded =
-                pipeline.encode(n == 0, |planes| picture.copy_to(element.pixels(), planes)).unwrap();
+            let encoded = pipeline.encode(n == 0, picture.planes()).unwrap();
             let ms = start.elapsed().as_secs_f64() * 1000.0;
             let unit = check.access_unit(&encoded).unwrap();
             let checked = start.elapsed().as_secs_f64() * 1000.0 - ms;
