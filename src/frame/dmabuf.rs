@@ -3,7 +3,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 use super::{Rect, Size};
-use crate::sys::{DmabufMap, FileId, ReadSpan, file_size, is_dmabuf};
+use crate::sys::{DmabufMap, FileId, ReadSpan, file_size, is_dmabuf, is_sealed};
 
 /// `DRM_FORMAT_MOD_LINEAR`: rows of pixels, one after the other.
 pub const MODIFIER_LINEAR: u64 = 0;
@@ -81,13 +81,17 @@ impl Buffer {
         self.size
     }
 
-    /// Starts reading its mapped memory; `None` if it is no dmabuf, and must not be mapped because it can be cut short.
+    /// Starts reading its mapped memory; `None` if it is no dmabuf and can be cut short, so that it must not be mapped.
     ///
     /// # Errors
     /// If its exporter does not let the CPU read it.
     pub(super) fn begin_read(&self) -> io::Result<Option<ReadSpan<'_>>> {
-        let map =
-            || if is_dmabuf(&self.fd)? { DmabufMap::new(&self.fd, self.size).map(Some) } else { Ok(None) };
+        let map = || {
+            let is_dmabuf = is_dmabuf(&self.fd)?;
+            // What is sealed has kept the size that it has now, which need not be the one that it came with.
+            let keeps_size = is_dmabuf || (is_sealed(&self.fd) && file_size(&self.fd)? >= self.size);
+            keeps_size.then(|| DmabufMap::new(&self.fd, self.size, is_dmabuf)).transpose()
+        };
         match self.map.get_or_init(map) {
             Ok(map) => map.as_ref().map(DmabufMap::begin_read).transpose(),
             Err(error) => Err(error.kind().into()),

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use rustix::fs::SealFlags;
 use rustix::ioctl::{Setter, ioctl, opcode};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -24,10 +25,16 @@ pub fn is_dmabuf(fd: impl AsFd) -> io::Result<bool> {
     Ok(u64::try_from(rustix::fs::fstatfs(fd)?.f_type).ok() == Some(DMA_BUF_MAGIC))
 }
 
+/// Whether an fd is shared memory that nobody can cut short any more (`F_SEAL_SHRINK`). What it has now can be mapped.
+pub fn is_sealed(fd: impl AsFd) -> bool {
+    rustix::fs::fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))
+}
+
 /// A dma-buf's memory, mapped to be read.
 #[derive(Debug)]
 pub struct DmabufMap {
-    fd: Arc<OwnedFd>,
+    /// Of a dma-buf; shared memory needs no synchronizing.
+    fd: Option<Arc<OwnedFd>>,
     start: NonNull<c_void>,
     len: usize,
 }
@@ -38,16 +45,17 @@ unsafe impl Send for DmabufMap {}
 unsafe impl Sync for DmabufMap {}
 
 impl DmabufMap {
-    /// Maps all `size` bytes of a dma-buf. Its size cannot change: dma-bufs have none to cut.
+    /// Maps all `size` bytes of a dma-buf, or of sealed memory (`is_dmabuf` false). Its size cannot change: dma-bufs have
+    /// none to cut.
     ///
     /// # Errors
     /// If its exporter does not let the CPU read it.
-    pub fn new(fd: &Arc<OwnedFd>, size: u64) -> io::Result<Self> {
+    pub fn new(fd: &Arc<OwnedFd>, size: u64, is_dmabuf: bool) -> io::Result<Self> {
         let len = usize::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
         let start = unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ, MapFlags::SHARED, fd, 0)? };
         let start = NonNull::new(start).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { fd: fd.clone(), start, len })
+        Ok(Self { fd: is_dmabuf.then(|| fd.clone()), start, len })
     }
 
     /// Waits until the device has written what it was told to, and keeps its caches in step until the span ends.
@@ -55,7 +63,7 @@ impl DmabufMap {
     /// # Errors
     /// If the device refuses.
     pub fn begin_read(&self) -> io::Result<ReadSpan<'_>> {
-        sync(self.fd.as_fd(), SYNC_READ)?;
+        self.fd.as_ref().map(|fd| sync(fd.as_fd(), SYNC_READ)).transpose()?;
         Ok(ReadSpan { map: self })
     }
 }
@@ -100,7 +108,7 @@ impl ReadSpan<'_> {
 impl Drop for ReadSpan<'_> {
     fn drop(&mut self) {
         // What was read stays read; an end that fails has no consequence here.
-        let _ = sync(self.map.fd.as_fd(), SYNC_READ | SYNC_END);
+        let _ = self.map.fd.as_ref().map(|fd| sync(fd.as_fd(), SYNC_READ | SYNC_END));
     }
 }
 
@@ -113,5 +121,25 @@ fn sync(fd: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
             done => return Ok(done?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{MemfdFlags, fcntl_add_seals, memfd_create};
+
+    #[test]
+    fn memory_that_keeps_its_size_is_mapped_and_read() {
+        let fd = memfd_create("pixels", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        rustix::io::write(&fd, b"abcdef").unwrap();
+        assert!(!is_sealed(&fd));
+        fcntl_add_seals(&fd, SealFlags::SHRINK).unwrap();
+        assert!(is_sealed(&fd) && !is_dmabuf(&fd).unwrap());
+        let map = DmabufMap::new(&Arc::new(fd), 6, false).unwrap();
+        let mut out = [0; 4];
+        map.begin_read().unwrap().copy_to(2, &mut out).unwrap();
+        assert_eq!(&out, b"cdef");
+        assert!(map.begin_read().unwrap().copy_to(3, &mut out).is_err());
     }
 }

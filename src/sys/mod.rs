@@ -9,7 +9,7 @@ mod malloc;
 mod tcp;
 mod wait;
 
-pub use dmabuf::{DmabufMap, ReadSpan, is_dmabuf};
+pub use dmabuf::{DmabufMap, ReadSpan, is_dmabuf, is_sealed};
 pub use file::{FileId, file_size, read_at};
 pub use gpu::{Gpu, GpuError, GpuImage, GpuPlane, GpuWindow};
 pub use gst_memory::dmabuf_memory;

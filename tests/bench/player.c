@@ -115,8 +115,9 @@ int main(int argc, char **argv) {
     FILE *file = fopen(font_path, "rb");
     if (!file || fread(font, sizeof font, 1, file) != 1)
         g_error("the first argument is a font: 256 letters of 8x16, 32 bytes each");
-    buffer_fd = memfd_create("screen", MFD_CLOEXEC);
-    if (buffer_fd < 0 || ftruncate(buffer_fd, (off_t)FRAME_BYTES) < 0)
+    buffer_fd = memfd_create("screen", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    // Sealed, it can be mapped as a dmabuf can.
+    if (buffer_fd < 0 || ftruncate(buffer_fd, (off_t)FRAME_BYTES) < 0 || fcntl(buffer_fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)
         g_error("no memory for the screen: %s", strerror(errno));
     buffer = mmap(NULL, FRAME_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, buffer_fd, 0);
     server_start(argc - 2, argv + 2);

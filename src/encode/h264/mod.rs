@@ -151,17 +151,9 @@ fn after_start_code(stream: &[u8]) -> Option<&[u8]> {
     stream.get(start_code(stream)? + 3..)
 }
 
-/// Where the next 0, 0, 1 starts. Most third bytes are above 1, so most of the stream is stepped over in threes.
+/// Where the next 0, 0, 1 starts.
 fn start_code(stream: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        let &[a, b, c] = stream.get(at..)?.first_chunk()?;
-        match (a, b, c) {
-            (0, 0, 1) => return Some(at),
-            (_, _, 2..) => at += 3,
-            _ => at += 1,
-        }
-    }
+    memchr::memmem::find(stream, &[0, 0, 1])
 }
 
 fn push_nal(out: &mut Vec<u8>, nal: &[u8]) {
