@@ -2,6 +2,7 @@
 
 import math
 import subprocess
+from pathlib import Path
 
 
 def over_tcp(rig):
@@ -41,6 +42,28 @@ def exact_at_rest(rig):
         client(f"wait-size {size[0]} {size[1]}")
         rig.same_picture(vm, client, at_least=math.inf)
     assert client.streams() > 0, "the client was sent no video stream"
+
+
+def after_a_long_rest(rig):
+    """a screen that rested for long needs less memory, and goes on as before"""
+    rig.needs_program()
+    vm = rig.vm()
+    server = rig.serve(vm)
+    client = rig.client(server)
+    vm.stage("animate 30 15")
+    rig.same_picture(vm, client, at_least=math.inf)
+    busy = _memory_of(server)
+    client("sleep 23000")
+    rested = _memory_of(server)
+    assert rested < busy - 3, f"{busy:.1f} MiB, and at rest {rested:.1f}"
+    vm.stage("animate 20 20")
+    rig.same_picture(vm, client, at_least=math.inf)
+
+
+def _memory_of(server):
+    """Its own memory in MiB."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
 
 
 def as_images(rig):
