@@ -1,5 +1,6 @@
 #![allow(unsafe_code)]
 
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 #[derive(Clone, Debug)]
 pub struct QuietSocket(Arc<AsyncFd<UnixStream>>);
 
-/// Waits for room in a socket.
+/// Waits for room in a [`QuietSocket`].
 #[derive(Debug)]
 pub struct Room(AsyncFd<UnixStream>);
 
@@ -32,15 +33,15 @@ impl QuietSocket {
         self.0.get_ref()
     }
 
-    /// Reads, when there is something.
+    /// Reads, when there is something. One task can wait in this way.
     ///
     /// # Errors
     /// Those of `read`.
-    pub async fn read<T>(&self, read: impl FnMut(&UnixStream) -> io::Result<T>) -> io::Result<T> {
-        self.0.async_io(Interest::READABLE, read).await
+    pub async fn read<T>(&self, mut read: impl FnMut(&UnixStream) -> io::Result<T>) -> io::Result<T> {
+        poll_fn(|context| self.poll_read(context, &mut read)).await
     }
 
-    /// Reads, when there is something. One task can wait in this way.
+    /// [`Self::read`], to be called by those who poll.
     ///
     /// # Errors
     /// Those of `read`.
@@ -57,30 +58,37 @@ impl QuietSocket {
         }
     }
 
-    /// To wait for room to write, after there was none.
+    /// Writes, when there is room. May be dropped and called again.
     ///
     /// # Errors
-    /// If the system has no more file descriptors.
-    pub fn room(&self) -> io::Result<Room> {
-        Ok(Room(wait_on(self.stream().try_clone()?, Interest::WRITABLE)?))
-    }
-}
-
-impl Room {
-    /// Waits until there is some.
-    ///
-    /// # Errors
-    /// If the socket is broken.
-    pub async fn made(&self) -> io::Result<()> {
-        self.0.writable().await.map(drop)
+    /// Those of `write`, and if the system has no more file descriptors.
+    pub async fn write<T>(&self, mut write: impl FnMut(&UnixStream) -> io::Result<T>) -> io::Result<T> {
+        let mut room = None;
+        poll_fn(|context| self.poll_write(context, &mut room, &mut write)).await
     }
 
-    /// Whether there is some.
+    /// [`Self::write`], to be called by those who poll. What it waits for while there is no room is kept in `room`.
     ///
     /// # Errors
-    /// If the socket is broken.
-    pub fn poll_made(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_write_ready(context).map_ok(drop)
+    /// Those of `write`, and if the system has no more file descriptors.
+    pub fn poll_write<T>(
+        &self,
+        context: &mut Context<'_>,
+        room: &mut Option<Room>,
+        mut write: impl FnMut(&UnixStream) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            if let Some(Room(waiting)) = room {
+                drop(ready!(waiting.poll_write_ready(context))?);
+                *room = None;
+            }
+            match write(self.stream()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    *room = Some(Room(wait_on(self.stream().try_clone()?, Interest::WRITABLE)?));
+                }
+                done => return Poll::Ready(done),
+            }
+        }
     }
 }
 

@@ -27,6 +27,8 @@ const KEEPALIVE: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
+    /// What waits for room in a unix socket, while there is none.
+    room: Option<Room>,
     peer: Peer,
 }
 
@@ -42,8 +44,7 @@ pub enum Peer {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpStream),
-    /// With what waits for room, while there is none.
-    Unix(QuietSocket, Option<Room>),
+    Unix(QuietSocket),
 }
 
 impl Stream {
@@ -52,12 +53,12 @@ impl Stream {
         let options = SockRef::from(&socket);
         options.set_tcp_notsent_lowat(UNSENT_LIMIT)?;
         options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-        Ok(Self { socket: Socket::Tcp(socket), peer: Peer::Network(peer) })
+        Ok(Self { socket: Socket::Tcp(socket), room: None, peer: Peer::Network(peer) })
     }
 
     pub(super) fn unix(socket: UnixStream) -> io::Result<Self> {
         let socket = QuietSocket::new(socket.into_std()?)?;
-        Ok(Self { socket: Socket::Unix(socket, None), peer: Peer::Local })
+        Ok(Self { socket: Socket::Unix(socket), room: None, peer: Peer::Local })
     }
 
     /// Who is at the other end.
@@ -81,7 +82,7 @@ impl Stream {
             Socket::Tcp(socket) => {
                 Socket::Tcp(TcpStream::from_std(socket.as_fd().try_clone_to_owned()?.into())?)
             }
-            Socket::Unix(socket, _) => Socket::Unix(socket.clone(), None),
+            Socket::Unix(socket) => Socket::Unix(socket.clone()),
         }))
     }
 }
@@ -116,26 +117,12 @@ impl SendQueue {
     /// # Errors
     /// If the socket is broken.
     pub async fn drained(&self) -> io::Result<()> {
-        loop {
-            let room = match &self.0 {
-                Socket::Tcp(socket) => {
-                    socket.writable().await?;
-                    socket.try_io(Interest::WRITABLE, || has_room(socket))
-                }
-                Socket::Unix(socket, _) => has_room(socket.stream()),
-            };
-            match (room, &self.0) {
-                (Err(error), Socket::Tcp(_)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                (Err(error), Socket::Unix(socket, _)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    socket.room()?.made().await?;
-                }
-                (done, _) => return done,
-            }
+        match &self.0 {
+            Socket::Tcp(socket) => socket.async_io(Interest::WRITABLE, || has_room(socket)).await,
+            Socket::Unix(socket) => socket.write(|socket| has_room(socket)).await,
         }
     }
-}
 
-impl SendQueue {
     /// What the kernel knows of the way to the other host; `None` where there is no network.
     #[must_use]
     pub fn network(&self) -> Option<TcpState> {
@@ -151,13 +138,8 @@ impl SendQueue {
     /// # Errors
     /// If the socket is broken, or is not one that passes file descriptors.
     pub async fn send_fds(&self, fds: &[Arc<OwnedFd>]) -> io::Result<()> {
-        let Socket::Unix(socket, _) = &self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
-        loop {
-            match send_fds(socket.stream(), fds) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.room()?.made().await?,
-                done => return done,
-            }
-        }
+        let Socket::Unix(socket) = &self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
+        socket.write(|socket| send_fds(socket, fds)).await
     }
 }
 
@@ -191,25 +173,6 @@ fn has_room(fd: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Writes, and waits for room only if there is none.
-fn write_quietly(
-    socket: &QuietSocket,
-    room: &mut Option<Room>,
-    context: &mut Context<'_>,
-    slices: &[io::IoSlice<'_>],
-) -> Poll<io::Result<usize>> {
-    loop {
-        if let Some(waiting) = room {
-            ready!(waiting.poll_made(context))?;
-            *room = None;
-        }
-        match socket.stream().write_vectored(slices) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => *room = Some(socket.room()?),
-            done => return Poll::Ready(done),
-        }
-    }
-}
-
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -218,7 +181,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
-            Socket::Unix(socket, _) => {
+            Socket::Unix(socket) => {
                 let read = ready!(
                     socket.poll_read(context, |mut socket| socket.read(buffer.initialize_unfilled()))
                 )?;
@@ -231,9 +194,10 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let Self { socket, room, .. } = self.get_mut();
+        match socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
-            Socket::Unix(socket, room) => write_quietly(socket, room, context, &[io::IoSlice::new(bytes)]),
+            Socket::Unix(socket) => socket.poll_write(context, room, |mut socket| socket.write(bytes)),
         }
     }
 
@@ -242,9 +206,12 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let Self { socket, room, .. } = self.get_mut();
+        match socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, slices),
-            Socket::Unix(socket, room) => write_quietly(socket, room, context, slices),
+            Socket::Unix(socket) => {
+                socket.poll_write(context, room, |mut socket| socket.write_vectored(slices))
+            }
         }
     }
 
@@ -259,7 +226,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
-            Socket::Unix(socket, _) => Poll::Ready(socket.stream().shutdown(Shutdown::Write)),
+            Socket::Unix(socket) => Poll::Ready(socket.stream().shutdown(Shutdown::Write)),
         }
     }
 }

@@ -80,14 +80,7 @@ impl WriteHalf for Writing {
         'd: 'f,
         Self: 'f,
     {
-        Box::pin(async move {
-            loop {
-                match send(self.0.stream(), bytes, fds) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.0.room()?.made().await?,
-                    done => return done,
-                }
-            }
-        })
+        Box::pin(self.0.write(move |stream| send(stream, bytes, fds)))
     }
 
     fn close<'a, 'f>(&'a mut self) -> BoxFuture<'f, io::Result<()>>
