@@ -15,8 +15,10 @@ import time
 from pathlib import Path
 
 STREAMED = 30.0  # dB: how like the guest's picture a decoded one has to be; upside down it is below 10
-FLIPS = 40  # per measurement
-MIN_ROUNDS, MAX_ROUNDS = 7, 21
+FLIPS = 30  # per run
+WARM = 1.0  # seconds of flips before a measurement
+RUNS = 3  # per measurement
+MIN_ROUNDS, ROUNDS_LIMIT = 5, 380  # rounds; seconds
 READY_LIMIT = 90  # seconds
 STUCK_AT_LEAST = 0.95  # of the flip rate without a viewer
 
@@ -125,25 +127,29 @@ def flip_rate(rig, stand):
     viewers = dict(zip(("over TCP", "on a unix socket", "over D-Bus"), stand.viewers()))
     for viewer in viewers.values():
         viewer("leave")
+    stand.give_the_guest_its_processor()
     one, none, stuck = ({place: [] for place in viewers} for _ in range(3))
     for place, viewer in viewers.items():
         viewer("come-back")
         viewer("wait-picture")
-        one[place] = [flips_per_second(stand.vm) for _ in range(4)]
+        one[place].append(steady_flips(stand))
         viewer("leave")
     # How fast everything is here goes up and down by a half within a minute: only what is measured at once can be compared.
-    for number in range(MAX_ROUNDS):
+    began, rounds = time.monotonic(), 0
+    while True:
         for place, viewer in viewers.items():
-            none[place].append(flips_when_settled(stand.vm))
+            none[place].append(steady_flips(stand))
             viewer("come-back")
             viewer("wait-picture")
             # A stopped process is stuck as no other: it reads nothing, answers nothing, and takes no processor time from the guest.
             viewer.process.send_signal(signal.SIGSTOP)
-            stuck[place].append(flips_when_settled(stand.vm))
+            stuck[place].append(steady_flips(stand))
             viewer.process.send_signal(signal.SIGCONT)
             viewer("leave")
         ratios = {place: statistics.median(with_it / without for with_it, without in zip(stuck[place], none[place])) for place in viewers}
-        if number + 1 >= MIN_ROUNDS and min(ratios.values()) >= STUCK_AT_LEAST:
+        rounds += 1
+        done = rounds >= MIN_ROUNDS and min(ratios.values()) >= STUCK_AT_LEAST
+        if done or time.monotonic() - began > ROUNDS_LIMIT:
             break
     told = "".join(f"\n{place}: {statistics.median(none[place]):.1f} flips a second with no viewer, {statistics.median(one[place]):.1f} with one, "
                    f"{statistics.median(stuck[place]):.1f} with one that is stuck; stuck/none {ratios[place]:.2f}, the median of {len(none[place])} pairs: "
@@ -200,10 +206,16 @@ def status(rig, stand, *options):
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-def flips_when_settled(vm):
-    """How fast the guest flips, once a viewer that has just come or gone makes no work any more."""
-    flips_per_second(vm)
-    return flips_per_second(vm)
+def steady_flips(stand):
+    """How fast the guest flips, once a viewer that has just come, gone or got stuck makes no work any more: for each
+    that comes, the program makes the keys for the next ones, which takes a second here. After a rest, too, the guest is
+    faster for a moment."""
+    flips_per_second(stand.vm)
+    until_settled(lambda: processor_time(stand.server))
+    until = time.monotonic() + WARM
+    while time.monotonic() < until:
+        flips_per_second(stand.vm)
+    return statistics.median(flips_per_second(stand.vm) for _ in range(RUNS))
 
 
 def flips_per_second(vm):
@@ -235,6 +247,12 @@ def until_settled(look):
         if (now := look()) != seen:
             seen, since = now, time.monotonic()
     return seen
+
+
+def processor_time(server):
+    """What it took so far, in ticks of the clock."""
+    numbers = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(numbers[11]) + int(numbers[12])
 
 
 def times_asked(server):
