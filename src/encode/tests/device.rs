@@ -117,7 +117,7 @@ async fn the_guest_draws_again_when_its_buffer_is_read_and_not_before() {
         let screen = Screen::desktop(SIZE, n * 7);
         let draw = async {
             // Long enough for the encoder to wait for the guest: one that is not waiting is not waited for.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(60)).await;
             memory.draw(&screen);
             damage(&console, Some(queue.release(n.into())));
             if queue.returned().now_or_never().is_some() {
