@@ -60,7 +60,7 @@ impl Server {
     /// "unix", "dbus", ...), "delivery" (s: "Passthrough", "Encode(...)", "Images"; empty if not decided yet), "reason" (s),
     /// "sent" (t, pictures given to it) and "dropped" (t, pictures that newer ones replaced before it was ready). Where its
     /// network is known to limit it, or --max-bitrate does, "rate" (t, bits a second); where it gets video, "tier" (s: "full",
-    /// "middle" or "low", from fast networks to slow ones).
+    /// "middle", "low" or "half", from fast networks to slow ones).
     #[zbus(property(emits_changed_signal = "false"))]
     fn viewers(&self) -> Vec<Row> {
         self.roster.snapshot().into_iter().map(viewer).collect()

@@ -11,9 +11,14 @@ use crate::hub::Release;
 /// The smallest side of a picture that is worth a video stream: one macroblock.
 const MIN_SIDE: u32 = 16;
 
+/// The fewest pixels of a picture that is halved: smaller ones need little as they are.
+const MIN_HALVED: u64 = 640 * 400;
+
 /// Turns the picture as it is now into frames, with the first element that manages to, in the best way it manages.
 pub(super) struct Encoder {
     elements: Vec<Element>,
+    /// The stream has half the picture's size each way.
+    halves: bool,
     version: Version,
     /// What has failed with pictures of `size`: elements, and whether they were to read the guest's buffer.
     failed: Vec<(Element, bool)>,
@@ -45,17 +50,35 @@ pub(super) struct Encoded {
     pub(super) unit: AccessUnit,
     /// The picture's size.
     pub(super) size: Size,
-    /// The size in the stream, rounded up to even numbers.
+    /// The size in the stream, in even numbers.
     pub(super) coded: Size,
     /// Another number for each stream with its own parameter sets.
     pub(super) generation: u64,
 }
 
 impl Encoder {
-    /// One that tries these elements in their order.
-    pub(super) fn new(elements: Vec<Element>) -> Self {
-        let version = version();
-        Self { elements, version, failed: Vec::new(), size: None, running: None, generation: 0, limit: None }
+    /// One that tries these elements in their order, and halves large pictures each way, or not.
+    pub(super) fn new(elements: Vec<Element>, halves: bool) -> Self {
+        Self {
+            elements,
+            halves,
+            version: version(),
+            failed: Vec::new(),
+            size: None,
+            running: None,
+            generation: 0,
+            limit: None,
+        }
+    }
+
+    /// The size in the stream of pictures of this size.
+    fn coded(&self, size: Size) -> Size {
+        let whole = even(size);
+        if self.halves && size.area() >= MIN_HALVED {
+            even(Size::new(whole.width / 2, whole.height / 2))
+        } else {
+            whole
+        }
     }
 
     /// From the next frame on, none should have more bytes than this. Those that the next picture needs least of are
@@ -111,7 +134,7 @@ impl Encoder {
             };
             match self.encode_in(&way, shown, size, key, &mut picked_up) {
                 Ok(Some(unit)) => {
-                    let (coded, generation) = (even(size), self.generation);
+                    let (coded, generation) = (self.coded(size), self.generation);
                     return Ok(Some(Encoded { unit, size, coded, generation }));
                 }
                 Ok(None) => {} // it is another picture meanwhile
@@ -143,7 +166,10 @@ impl Encoder {
         };
         let elements = self.elements.iter().copied().filter(|&element| fits(element, size));
         let ways = elements.flat_map(|element| {
-            let best = input(element, shown.dmabuf(), self.version);
+            let best = match shown.dmabuf() {
+                Some(_) if self.halves => Input::Planes,
+                dmabuf => input(element, dmabuf, self.version),
+            };
             let planes = (best != Input::Planes).then_some(Input::Planes);
             let control = control(element);
             std::iter::once(best).chain(planes).map(move |input| Way { element, input, control })
@@ -162,16 +188,18 @@ impl Encoder {
         key: bool,
         picked_up: &mut impl FnMut() -> Option<Release>,
     ) -> Result<Option<AccessUnit>, EncodeError> {
+        let coded = self.coded(size);
         let same_way = self.running.take().filter(|running| running.way == *way);
         let key = key || same_way.is_none();
         let running = match same_way {
             Some(running) => running,
             None => {
                 self.generation += 1;
-                let pipeline = Pipeline::new(way.element, &way.input, size, way.control)?;
+                let pictures = if way.imports() { size } else { coded };
+                let pipeline = Pipeline::new(way.element, &way.input, pictures, way.control)?;
                 tracing::debug!(element = way.element.name(), imports = way.imports(), %size,
                     generation = self.generation, "encoder starts");
-                Running { way: way.clone(), pipeline, check: StreamCheck::new(even(size)) }
+                Running { way: way.clone(), pipeline, check: StreamCheck::new(coded) }
             }
         };
         let running = self.running.insert(running);
@@ -179,7 +207,7 @@ impl Encoder {
         let encoded = if way.imports() {
             running.import(shown, size, self.version, key, picked_up)?
         } else {
-            running.convert(shown, size, key, picked_up)?
+            running.convert(shown, size, coded, key, picked_up)?
         };
         let Some(encoded) = encoded else {
             self.running = None; // it may have got what is no picture: nothing must build on it
@@ -206,6 +234,7 @@ impl Running {
         &mut self,
         shown: &Mutex<Option<Shown>>,
         size: Size,
+        coded: Size,
         key: bool,
         picked_up: &mut impl FnMut() -> Option<Release>,
     ) -> Result<Option<Vec<u8>>, EncodeError> {
@@ -218,6 +247,7 @@ impl Running {
             drop(picked_up());
             shown.planes().unwrap_or_else(|| Picture::new(size).planes())
         };
+        let planes = if coded == even(size) { planes } else { planes.halved() };
         Ok(Some(self.pipeline.encode(key, planes)?))
     }
 
@@ -277,7 +307,7 @@ mod tests {
         }
         let grey = Scanout::owned(64, 48, 256, 0x2002_0888, &[99; 64 * 48 * 4]).unwrap();
         let shown = Mutex::new(Some(Shown::new(Arc::new(grey), true)));
-        let mut encoder = Encoder::new(elements.to_vec());
+        let mut encoder = Encoder::new(elements.to_vec(), false);
         let mut encode = |stop: bool| {
             if stop {
                 encoder.running.as_mut().unwrap().pipeline.stop();

@@ -203,7 +203,7 @@ pub struct EncodedFrame {
     pub key: bool,
     /// The picture's size.
     pub size: Size,
-    /// The size in the stream: rounded up to even numbers, the edge repeated.
+    /// The size in the stream: rounded up to even numbers, the edge repeated; half of it in [`Tier::Half`].
     pub coded: Size,
     /// Changes with the stream's parameters: a viewer makes a new stream then. Its first frame is a key frame.
     pub generation: u64,

@@ -197,6 +197,22 @@ impl Planes {
         &self.layout
     }
 
+    /// The same picture at half the size each way, rounded up to even numbers: each pixel is the mean of four.
+    #[must_use]
+    pub fn halved(&self) -> Self {
+        let Layout { coded: from, y_stride, c_stride, .. } = self.layout;
+        let size = |size: Size| Size::new(size.width.div_ceil(2), size.height.div_ceil(2));
+        let mut half = Picture::new(size(from)).planes;
+        let layout = half.layout;
+        let [y, u, v] = self.offsets().map(|at| self.bytes.get(at..).unwrap_or_default());
+        let [to_y, to_u, to_v] = half.own();
+        halve((y, y_stride, from), (to_y, layout.y_stride, layout.coded));
+        for (from_c, to_c) in [(u, to_u), (v, to_v)] {
+            halve((from_c, c_stride, size(from)), (to_c, layout.c_stride, size(layout.coded)));
+        }
+        half
+    }
+
     /// Where in the bytes Y, U and V begin.
     pub(super) fn offsets(&self) -> [usize; 3] {
         let [u, v] = Self::chroma(&self.layout);
@@ -241,6 +257,29 @@ impl Planes {
             }
         }
     }
+}
+
+/// Each byte of a plane becomes the mean of four of another: bytes, stride, size in bytes. Beyond its edge the last ones
+/// are repeated.
+fn halve((from, from_stride, size): (&[u8], usize, Size), (to, to_stride, half): (&mut [u8], usize, Size)) {
+    let (width, height) = (index(size.width), index(size.height));
+    let row = |y: usize| part(from, y.min(height.saturating_sub(1)) * from_stride, width);
+    for (y, to) in to.chunks_exact_mut(to_stride).take(index(half.height)).enumerate() {
+        let (above, below) = (row(y * 2), row(y * 2 + 1));
+        let pairs = above.as_chunks::<2>().0.iter().zip(below.as_chunks::<2>().0);
+        for (to, (above, below)) in to.iter_mut().zip(pairs) {
+            let sum = above.iter().chain(below).map(|byte| u16::from(*byte)).sum::<u16>();
+            *to = u8::try_from((sum + 2) / 4).unwrap_or(u8::MAX);
+        }
+        let known = width / 2;
+        if let Some(last) = known.checked_sub(1).and_then(|last| to.get(last).copied()) {
+            to.iter_mut().skip(known).for_each(|beyond| *beyond = last);
+        }
+    }
+}
+
+fn part(bytes: &[u8], at: usize, len: usize) -> &[u8] {
+    bytes.get(at..).and_then(|rest| rest.get(..len)).unwrap_or_default()
 }
 
 fn copy(to: &mut [u8], from: &[u8]) {
@@ -294,6 +333,39 @@ mod tests {
         let third = show(2);
         assert_eq!(second.bytes(), seen);
         assert_ne!(third.bytes(), seen);
+    }
+
+    #[test]
+    fn a_halved_picture_has_the_mean_of_four_pixels_for_each() {
+        for size in [Size::new(64, 32), Size::new(66, 34), Size::new(61, 31)] {
+            let mut picture = Picture::new(size);
+            picture.refresh(&mut scanout(size, 5).0.reader().unwrap(), size.rect()).unwrap();
+            let (whole, half) = (picture.planes(), picture.planes().halved());
+            let coded = even(Size::new(even(size).width / 2, even(size).height / 2));
+            assert_eq!(half.layout().coded, coded);
+            let luma = |planes: &Planes, x: u32, y: u32| {
+                let (width, height) = (planes.layout.coded.width, planes.layout.coded.height);
+                let (x, y) = (index(x.min(width - 1)), index(y.min(height - 1)));
+                u32::from(planes.bytes[y * planes.layout.y_stride + x])
+            };
+            for (x, y) in (0..coded.width).flat_map(|x| (0..coded.height).map(move |y| (x, y))) {
+                let (from_x, from_y) = (x.min(even(size).width / 2 - 1) * 2, y * 2);
+                let four =
+                    [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(i, j)| luma(&whole, from_x + i, from_y + j));
+                assert_eq!(luma(&half, x, y), (four.iter().sum::<u32>() + 2) / 4, "{x}, {y} of {size}");
+            }
+            let [_, u, v] = half.offsets();
+            let chroma = |planes: &Planes, at: usize| {
+                let Layout { c_stride, coded, .. } = planes.layout;
+                let rows = planes.bytes[at..].chunks(c_stride).take(index(coded.height / 2));
+                let all = rows.flat_map(|row| &row[..index(coded.width / 2)]).map(|byte| f64::from(*byte));
+                let (sum, count) = all.fold((0.0, 0.0), |(sum, count), byte| (sum + byte, count + 1.0));
+                sum / count
+            };
+            let [_, whole_u, whole_v] = whole.offsets();
+            assert!((chroma(&half, u) - chroma(&whole, whole_u)).abs() < 6.0);
+            assert!((chroma(&half, v) - chroma(&whole, whole_v)).abs() < 6.0);
+        }
     }
 
     proptest! {

@@ -248,7 +248,7 @@ impl Worker {
         };
         let size = scanout.size();
         let is_new = before != Some(size);
-        let ahead = !Encoder::may_import(&self.elements, &scanout);
+        let ahead = self.profile.tier == Tier::Half || !Encoder::may_import(&self.elements, &scanout);
         if is_new {
             let checked = Encoder::check_size(&self.elements, size);
             *shown = checked.is_ok().then(|| Shown::new(scanout.clone(), ahead));
@@ -286,7 +286,7 @@ impl Worker {
 
     /// The encoding thread.
     fn encode(&self) {
-        let mut encoder = Encoder::new(self.elements.clone());
+        let mut encoder = Encoder::new(self.elements.clone(), self.profile.tier == Tier::Half);
         let mut state = lock(&self.state);
         while !state.stopped {
             let now = Instant::now();

@@ -10,6 +10,10 @@ const FULL_RATE: u64 = 8_000_000;
 /// From this rate on it is in the middle tier. Below, frames are so small that others would see them get worse.
 const MIDDLE_RATE: u64 = 1_500_000;
 
+/// From this rate on it is in the low tier. Below, frames come as seldom and are as coarse as can be borne: what is left
+/// to take away is resolution, which hurts text most.
+const LOW_RATE: u64 = 500_000;
+
 /// How much more than needed a network must carry for a viewer to go up, in percent.
 const UP_PERCENT: u64 = 130;
 
@@ -51,13 +55,13 @@ pub struct Tiers {
     barred: Option<(Tier, Instant, Duration)>,
 }
 
-impl Default for Tiers {
-    fn default() -> Self {
-        Self { tier: Tier::Full, other_since: None, went_up: None, losses: VecDeque::new(), barred: None }
-    }
-}
-
 impl Tiers {
+    /// For a viewer that starts in this tier.
+    #[must_use]
+    pub fn new(tier: Tier) -> Self {
+        Self { tier, other_since: None, went_up: None, losses: VecDeque::new(), barred: None }
+    }
+
     /// The tier a viewer is in.
     #[must_use]
     pub fn tier(&self) -> Tier {
@@ -109,7 +113,8 @@ impl Tiers {
         let lower = match self.tier {
             Tier::Full => Tier::Middle,
             Tier::Middle => Tier::Low,
-            Tier::Low => return None,
+            Tier::Low => Tier::Half,
+            Tier::Half => return None,
         };
         if self.losses.len() < LOSSES {
             return None;
@@ -137,7 +142,8 @@ fn tier_for(rate: u64) -> Tier {
     match rate {
         FULL_RATE.. => Tier::Full,
         MIDDLE_RATE.. => Tier::Middle,
-        _ => Tier::Low,
+        LOW_RATE.. => Tier::Low,
+        _ => Tier::Half,
     }
 }
 
@@ -163,11 +169,18 @@ mod tests {
     fn a_network_that_gets_slow_and_fast_again_moves_a_viewer_down_and_back_in_time() {
         let start = Instant::now();
         let got = moves(
-            &mut Tiers::default(),
+            &mut Tiers::new(Tier::Full),
             start,
-            &[(None, 1000), (Some(2_000_000), 2000), (Some(500_000), 2000), (Some(20_000_000), 2000)],
+            &[
+                (None, 1000),
+                (Some(2_000_000), 2000),
+                (Some(700_000), 2000),
+                (Some(400_000), 2000),
+                (Some(20_000_000), 2000),
+            ],
         );
-        assert_eq!(got, [(1350, Tier::Middle), (3350, Tier::Low), (6050, Tier::Full)]);
+        let moved = [(1350, Tier::Middle), (3350, Tier::Low), (5350, Tier::Half), (8050, Tier::Full)];
+        assert_eq!(got, moved);
     }
 
     #[test]
@@ -175,12 +188,12 @@ mod tests {
         let start = Instant::now();
         let mut rates = vec![(Some(7_900_000), 1000)];
         rates.extend([(Some(8_500_000), 700), (Some(7_500_000), 300), (Some(9_000_000), 2000)].repeat(10));
-        assert_eq!(moves(&mut Tiers::default(), start, &rates), [(350, Tier::Middle)]);
+        assert_eq!(moves(&mut Tiers::new(Tier::Full), start, &rates), [(350, Tier::Middle)]);
     }
 
     #[test]
     fn a_rate_that_swings_moves_a_viewer_less_and_less_until_it_is_steady() {
-        let (start, mut tiers) = (Instant::now(), Tiers::default());
+        let (start, mut tiers) = (Instant::now(), Tiers::new(Tier::Full));
         let swing = [(Some(1_000_000), 1500), (Some(2_500_000), 2500)];
         let got = moves(&mut tiers, start, &swing.repeat(15));
         assert!(got.len() <= 6, "{got:?}");
@@ -195,12 +208,12 @@ mod tests {
     fn one_slow_moment_moves_nobody() {
         let start = Instant::now();
         let rates = [(Some(300_000), 250), (None, 2000)].repeat(5);
-        assert_eq!(moves(&mut Tiers::default(), start, &rates), []);
+        assert_eq!(moves(&mut Tiers::new(Tier::Full), start, &rates), []);
     }
 
     #[test]
     fn one_that_does_not_keep_up_goes_down_and_stays_there_longer_each_time() {
-        let (start, mut tiers) = (Instant::now(), Tiers::default());
+        let (start, mut tiers) = (Instant::now(), Tiers::new(Tier::Full));
         assert_eq!(tiers.lost(start), None);
         assert_eq!(tiers.lost(start + MS * 10_000), None, "long ago");
         let mut now = start + MS * 20_000;

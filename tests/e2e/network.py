@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import link
@@ -46,6 +47,19 @@ def narrower_and_wider(rig):
     scene.rests()
 
 
+def very_narrow(rig):
+    """over 400 kbit/s and 20 ms a picture is there soon, motion is seen in time at half the resolution, the rest exactly"""
+    scene = _Scene(rig, rate=400_000, delay=20, lost=0)
+    assert scene.first["slow"] < 4, f"{scene.first['slow']:.1f} s to the first picture"
+    scene.sleep(4)
+    ages, frames = scene.watch(8)
+    moved = [line for line in scene.server.errors().splitlines() if "another tier" in line and "tier=half" in line]
+    assert moved, "its video has the guest's resolution"
+    assert frames["slow"] > 30, f"{frames['slow']} frames in 8 s"
+    assert _part(ages, 90) < 0.7, f"one in ten frames is over {_part(ages, 90):.3f} s old"
+    scene.rests()
+
+
 def through_a_tunnel(rig):
     """behind a tunnel, whose near end takes everything at once, frames are seen in time as well"""
     scene = _Scene(rig, tunnel=True, rate=3_000_000, delay=20, lost=0)
@@ -83,11 +97,14 @@ class _Scene:
         else:
             # The link's address is there only now.
             self.server = rig.serve(self.vm, "--spice-addr", f"{link.HERE}:{port}", *arguments)
+        self.vm.stage(f"scroll 1000000 {PERIOD} {ROWS}")
         self.clients = {"quick": rig.client(self.server),
                         "slow": rig.client(self.server, uri=f"spice://{link.HERE}:{port}", inside=self.link.name)}
-        for client in self.clients.values():
+        began, self.first = time.monotonic(), {}
+        for name, client in self.clients.items():
             client("wait-picture")
-        self.vm.stage(f"scroll 1000000 {PERIOD} {ROWS}")
+            self.first[name] = time.monotonic() - began
+        print(f"     first picture after {self.first['slow']:.1f} s")
         self.sleep(3)
         for client in self.clients.values():
             client("numbers 32 32 64")

@@ -93,6 +93,58 @@ fn encoding_a_desktop_that_scrolls() {
     }
 }
 
+/// What is worth more in few bytes: all pixels, or a quarter of them as the client stretches them.
+#[tokio::test]
+#[ignore = "prints how good pictures are"]
+async fn few_bytes_for_a_whole_picture_or_a_halved_one() {
+    let Some(encoders) = encoders(&[Element::X264]) else { return };
+    let film = |n: u32| {
+        let mut screen = Screen::plain(SIZE, [0; 3]);
+        let wave = |x: u32, y: u32, n: u32| {
+            let (x, y, n) = (f64::from(x), f64::from(y), f64::from(n));
+            let soft = ((x + n * 9.0) / 37.0).sin() * ((y - n * 5.0) / 29.0).cos();
+            let fine = ((x * 1.7 + y * 0.9 + n * 9.0) / 3.1).sin() * 0.25;
+            (128.0 + 100.0 * (soft + fine) / 1.25) as u8
+        };
+        screen.each(SIZE.rect(), |x, y| [wave(x, y, n), wave(y, x, n + 40), wave(x + y, y, n + 80)]);
+        screen
+    };
+    type Frames<'a> = (&'a str, Box<dyn Fn(u32) -> Screen>);
+    let scenes: [Frames<'_>; 2] =
+        [("text", Box::new(|n| Screen::desktop(SIZE, n * 37))), ("film", Box::new(film))];
+    for (name, scene) in scenes {
+        let screens: Vec<_> = (0..12).map(scene).collect();
+        for bytes in [2_000, 4_000, 6_000, 9_000, 14_000, 20_000] {
+            let mut told = format!("{name}, {bytes} bytes a frame:");
+            for tier in [Tier::Low, Tier::Half] {
+                let (console, decoder) = (console(), Decoder::new().unwrap());
+                show(&console, &screens[0]);
+                let stream = encoders.join(&console, Profile { codec: Codec::H264, tier });
+                stream.limit(Some(bytes));
+                decoder.show(&frame(&stream).await.data);
+                let (mut psnr, mut sizes) = (0.0, 0);
+                for screen in &screens[1..] {
+                    let (next, ()) = tokio::join!(frame(&stream), async {
+                        tokio::task::yield_now().await;
+                        update(&console, screen, SIZE.rect());
+                    });
+                    sizes += next.data.len();
+                    psnr += stretched(decoder.show(&next.data)).psnr(screen, SIZE.rect());
+                }
+                told += &format!(" {tier} {:.1} dB in {} bytes", psnr / 11.0, sizes / 11);
+            }
+            println!("{told}");
+        }
+    }
+}
+
+fn stretched(seen: Screen) -> Screen {
+    let by = SIZE.width / seen.size.width;
+    let mut screen = Screen::plain(SIZE, [0; 3]);
+    screen.each(SIZE.rect(), |x, y| seen.pixel(x / by, y / by));
+    screen
+}
+
 /// Context switches of all threads of this process so far.
 fn switches() -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();

@@ -28,6 +28,26 @@ async fn a_desktop_looks_as_it_does_in_the_guest() {
 }
 
 #[tokio::test]
+async fn the_lowest_tier_shows_large_pictures_at_half_their_size_and_small_ones_whole() {
+    for element in working() {
+        let (Some(encoders), Some(decoder)) = (encoders(&[element]), Decoder::new()) else { return };
+        let console = console();
+        let profile = Profile { codec: Codec::H264, tier: Tier::Half };
+        let large = Screen::desktop(Size::new(1280, 720), 0);
+        show(&console, &large);
+        let stream = encoders.join(&console, profile);
+        let (frame, seen) = first(&stream, &decoder).await;
+        assert_eq!((frame.size, frame.coded, seen.size), (large.size, SIZE, SIZE));
+        let psnr = seen.psnr(&large.halved(), SIZE.rect());
+        assert!(psnr >= 36.0, "{element:?}: {psnr:.1} dB");
+        let small = Screen::desktop(SIZE, 0);
+        show(&console, &small);
+        let frame = super::frame(&stream).await;
+        assert_eq!((frame.size, frame.coded), (SIZE, SIZE));
+    }
+}
+
+#[tokio::test]
 async fn colours_are_right() {
     const COLOURS: [[u8; 3]; 8] = [
         [0, 0, 255],

@@ -39,7 +39,7 @@ pub(super) async fn run(
         pictures: Pictures::None,
         failed: None,
         drawn: None,
-        network: Network::new(server.max_bitrate),
+        network: Network::new(server.max_bitrate, &connection),
         paced: None,
     };
     let mut ready = false;

@@ -16,9 +16,15 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Of a new viewer, which is never sent more than `max` bits a second.
-    pub(super) fn new(max: Option<u64>) -> Self {
-        Self { rate: Rate::new(max), tiers: Tiers::default(), max }
+    /// Of a new viewer, which is never sent more than `max` bits a second. One that is far away starts with others whose
+    /// networks do not carry everything, until more is known of its own.
+    pub(super) fn new(max: Option<u64>, connection: &Connection<DisplayChannel>) -> Self {
+        let mut network = Self { rate: Rate::new(max), tiers: Tiers::new(Tier::Full), max };
+        network.look(connection);
+        if network.rate.first_bytes().is_some() {
+            network.tiers = Tiers::new(Tier::Middle);
+        }
+        network
     }
 
     /// Whether another picture may be sent now.
@@ -64,7 +70,9 @@ impl Network {
     /// The most bytes that a frame of its tier should have for this viewer. Those of the full tier are as large as they
     /// get, unless the user says otherwise: others are not to see worse pictures because of this one.
     pub(super) fn frame_bytes(&self) -> Option<u64> {
-        if self.tiers.tier() == Tier::Full && self.max.is_none() { None } else { self.rate.frame_bytes() }
+        let free = self.tiers.tier() == Tier::Full && self.max.is_none();
+        let carried = if free { None } else { self.rate.frame_bytes() };
+        [carried, self.rate.first_bytes()].into_iter().flatten().min()
     }
 
     /// The tier it is in.
@@ -74,6 +82,9 @@ impl Network {
 
     /// The tier to move to, if it is time.
     pub(super) fn moves(&mut self) -> Option<Tier> {
+        if self.rate.first_bytes().is_some() {
+            return None; // nothing is known yet
+        }
         self.tiers.see(self.rate.bits_per_second(), Instant::now())
     }
 

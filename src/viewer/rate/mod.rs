@@ -56,6 +56,13 @@ const QUEUE: Duration = Duration::from_millis(100);
 /// How long the first picture waits for an answer: a client that gives none by then never will.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
 
+/// From this time there and back on, a host may be anywhere: one in the same building answers sooner.
+const FAR: Duration = Duration::from_millis(2);
+
+/// The most bytes of the first picture for a host that may be anywhere. A slow network, of 1 Mbit/s, takes half a second
+/// for them; a page of text that is as good as it gets takes it two.
+const FIRST_BYTES: u64 = 64 * 1024;
+
 /// The most pictures that are unanswered. No network that carries more needs the wait.
 const MAX_MARKS: usize = 64;
 
@@ -83,6 +90,10 @@ pub struct Rate {
     /// When the first picture was sent.
     started: Option<Instant>,
     round_trip: Option<(Duration, Instant)>,
+    /// The other host may be anywhere.
+    far: bool,
+    /// A picture was answered.
+    tried: bool,
     /// Bytes that may be unanswered while no limit is known, besides one picture. Grows with what is answered soon: at
     /// first nobody knows what the network carries.
     window: u64,
@@ -114,6 +125,8 @@ impl Rate {
             answered_at: None,
             started: None,
             round_trip: None,
+            far: false,
+            tried: false,
             window: 0,
             paced: None,
             allowed: None,
@@ -131,6 +144,12 @@ impl Rate {
     #[must_use]
     pub fn frame_bytes(&self) -> Option<u64> {
         self.bits_per_second().map(|rate| bytes_in(FRAME_TIME, rate))
+    }
+
+    /// The most bytes that the first picture should have; `None` if the network is near, or was tried.
+    #[must_use]
+    pub fn first_bytes(&self) -> Option<u64> {
+        (self.far && !self.tried).then_some(FIRST_BYTES)
     }
 
     /// A picture was given to the socket. Its client is asked to answer with the number given; without one it is not
@@ -168,6 +187,7 @@ impl Rate {
                 break;
             }
         }
+        self.tried |= bytes > 0;
         let (Some(sent), Some(round_trip)) = (first_sent, self.round_trip()) else { return };
         self.forget_after(self.answered_at, now);
         let from = self.answered_at.map_or(sent, |last| last.max(sent + round_trip));
@@ -193,6 +213,7 @@ impl Rate {
     /// [`Rate::look_at`].
     pub fn measured(&mut self, sample: KernelSample, now: Instant) {
         self.forget_after(self.flights.last_asked(), now);
+        self.far = sample.min_rtt >= FAR;
         match self.flights.measured(sample, now) {
             Seen::Nothing => {}
             Seen::Busy(bytes, took) => self.kernel.busy(bytes, took, sample.min_rtt),

@@ -366,6 +366,19 @@ fn a_large_picture_delays_the_next_one_until_it_is_read_and_no_longer() {
 }
 
 #[test]
+fn the_first_picture_is_small_for_a_host_that_is_far_and_no_other_is() {
+    for (one_way, first) in [(0, None), (10, Some(64 * 1024))] {
+        let mut run = Run::new(Way::new(1_000_000, one_way, 0), None);
+        run.measure(run.start);
+        assert_eq!(run.rate.first_bytes(), first);
+        run.go(500, 0, 0);
+        assert_eq!(run.rate.first_bytes(), first, "no picture was sent yet");
+        run.go(1500, 500, 10_000);
+        assert_eq!(run.rate.first_bytes(), None);
+    }
+}
+
+#[test]
 fn a_client_that_never_answers_is_served() {
     let (mut rate, start) = (Rate::new(None), Instant::now());
     rate.sent(0, start);

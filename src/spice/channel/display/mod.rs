@@ -65,9 +65,9 @@ pub enum DisplayEvent {
 pub struct Video {
     /// Another number means that the encoder started anew: another stream.
     pub generation: u64,
-    /// Size of the encoded picture: even.
+    /// Size of the encoded picture: even. The client stretches it over the surface.
     pub coded: Size,
-    /// The part of it, from the top left, that is the console's picture.
+    /// Size of the console's picture. The surface's is rounded up to even numbers, as the encoded picture's is.
     pub picture: Size,
     /// An H.264 access unit, Annex-B, without a delimiter in front.
     pub data: Payload,
@@ -258,7 +258,9 @@ impl DisplayChannel {
     fn start_stream(&mut self, video: &Video) -> Stream {
         self.stop_scanout();
         self.stop_stream();
-        if self.start_surface(Surface { size: video.coded, shown: video.picture }) {
+        let Size { width, height } = video.picture;
+        let size = Size::new(width.next_multiple_of(2), height.next_multiple_of(2));
+        if self.start_surface(Surface { size, shown: video.picture }) {
             self.reveal(video.picture);
         }
         let stream = Stream { id: self.next_stream, generation: video.generation };
@@ -270,7 +272,7 @@ impl DisplayChannel {
             codec: VideoCodec::H264,
             width: video.coded.width,
             height: video.coded.height,
-            dest: wire::Rect::at(0, 0, video.coded.width, video.coded.height),
+            dest: wire::Rect::at(0, 0, size.width, size.height),
         }));
         stream
     }
