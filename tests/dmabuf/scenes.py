@@ -7,7 +7,6 @@ over TCP and decodes video, a client `near` on a unix socket that imports dmabuf
 
 import json
 import math
-import os
 import signal
 import statistics
 import subprocess
@@ -109,7 +108,7 @@ def nothing_is_kept(rig, stand):
         # With a viewer there are as many encoders as its network happens to have made of it.
         for viewer in stand.viewers():
             viewer("leave")
-        kept = until_settled(lambda: (files_of(stand.server), memory_of(stand.server), times_asked(stand.server)))
+        kept = until_settled(lambda: (stand.server.files(), round(stand.server.memory()), times_asked(stand.server)))
         for viewer in stand.viewers():
             viewer("come-back")
             viewer("wait-picture")
@@ -235,10 +234,6 @@ def surfaces_of(client):
     return Path(client.log_path).read_text(errors="replace").count("Create primary canvas")
 
 
-def files_of(server):
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
-
 def until_settled(look):
     """What `look` sees once it has seen the same for a second; or at last."""
     seen, since, began = look(), time.monotonic(), time.monotonic()
@@ -258,9 +253,3 @@ def processor_time(server):
 def times_asked(server):
     """How often it asked QEMU to show a console again."""
     return server.errors().count("QEMU shows the console again")
-
-
-def memory_of(server):
-    """Its own memory in MiB: the guest's buffers that it maps do not count."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("RssAnon:"))

@@ -88,11 +88,11 @@ def one_after_the_other(rig):
     server = rig.serve(vm)
     for _ in range(3):
         _visit(rig, server)
-    before = _descriptors(server)
+    before = server.files()
     for _ in range(17):
         _visit(rig, server)
-    eventually(lambda: _descriptors(server) <= before + 2,
-               f"{_descriptors(server)} open descriptors, {before} before")
+    eventually(lambda: server.files() <= before + 2,
+               f"{server.files()} open descriptors, {before} before")
     rig.same_picture(vm, rig.client(server))
 
 
@@ -100,8 +100,3 @@ def _visit(rig, server):
     client = rig.client(server)
     client("wait-picture")
     client.stop()
-
-
-def _descriptors(server):
-    import os
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))

@@ -2,7 +2,6 @@
 
 import math
 import subprocess
-from pathlib import Path
 
 
 def over_tcp(rig):
@@ -52,18 +51,12 @@ def after_a_long_rest(rig):
     client = rig.client(server)
     vm.stage("animate 30 15")
     rig.same_picture(vm, client, at_least=math.inf)
-    busy = _memory_of(server)
+    busy = server.memory()
     client("sleep 23000")
-    rested = _memory_of(server)
+    rested = server.memory()
     assert rested < busy - 3, f"{busy:.1f} MiB, and at rest {rested:.1f}"
     vm.stage("animate 20 20")
     rig.same_picture(vm, client, at_least=math.inf)
-
-
-def _memory_of(server):
-    """Its own memory in MiB."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
 
 
 def as_images(rig):

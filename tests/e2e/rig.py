@@ -215,6 +215,15 @@ class Server:
         """What it wrote on standard error."""
         return Path(self.log_path).read_text().partition("\n")[2]
 
+    def memory(self):
+        """Its own memory in MiB: the guest's buffers that it maps do not count."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
+
+    def files(self):
+        """How many files it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def wait(self, limit):
         """Waits for its end; returns its exit code."""
         try:
