@@ -1,0 +1,110 @@
+//! Flips, with QEMU's `Disable` after each, and those that QEMU loses.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disable_after_the_new_scanout_is_absorbed_and_one_alone_is_not() {
+    let (_qemu, screen, attached) = start(Vm::default()).await;
+    let console = attached.console();
+    let (one, two) = (memfd(&grey(1, 4)), memfd(&grey(2, 4)));
+    // As QEMU flips between two buffers of a guest.
+    let listener = "org.qemu.Display1.Listener";
+    for flip in 0..20 {
+        let buffer = if flip % 2 == 0 { &one } else { &two };
+        screen.scanout_dmabuf(buffer, 2, 2, 8, XR24, false).await.unwrap();
+        screen.post(listener, "Disable", &(), false).await;
+        screen.post(listener, "UpdateDMABUF", &(0i32, 0i32, 2i32, 2i32), false).await;
+        screen.mouse_set(flip, 0, true).await.unwrap();
+    }
+    // Longer than a Disable stands that follows a flip.
+    tokio::time::sleep(Duration::from_millis(3300)).await;
+    assert_eq!(shown(&console).unwrap(), [2; 12], "an absorbed Disable came back");
+    let said = Instant::now();
+    screen.disable().await.unwrap();
+    eventually(|| shown(&console).is_none()).await;
+    assert!(said.elapsed() >= Duration::from_millis(590), "a Disable blanks before it has stood");
+    screen.scanout(1, 1, 4, XRGB, &grey(3, 1)).await.unwrap();
+    assert_eq!(shown(&console).unwrap(), [3; 3]);
+}
+
+/// The files that a call brought are closed as soon as what it showed is not shown any more.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_flips_is_answered_and_its_last_buffer_shown() {
+    let (_qemu, screen, attached) = start(Vm::default()).await;
+    let (console, reader) = (attached.console(), attached.console().subscribe());
+    let buffers: Vec<OwnedFd> = (1..=3).map(|level| memfd(&grey(level, 16))).collect();
+    let listener = "org.qemu.Display1.Listener";
+    for buffer in buffers.iter().cycle().take(1000) {
+        screen.scanout_dmabuf(buffer, 4, 4, 16, XR24, false).await.unwrap();
+        screen.post(listener, "Disable", &(), false).await;
+        screen.update_dmabuf((0, 0, 4, 4)).await.unwrap();
+        assert!(next_change(&reader).await.scanout.is_some(), "a black frame between two flips");
+    }
+    assert_eq!(shown(&console).unwrap(), [1; 48]);
+}
+
+/// What QEMU 9.0 to 10.0 say when a guest flips: releasing the old buffer discards the new one's scanout if it was not
+/// sent by then.
+async fn lose_a_flip(screen: &Screen) {
+    screen.lose();
+    screen.disable().await.unwrap();
+    screen.update_dmabuf((0, 0, 2, 2)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flips_that_qemu_loses_are_seen_where_the_buffer_is_known() {
+    let (_qemu, screen, attached) = start(Vm::default()).await;
+    let console = attached.console();
+    let (one, two) = (memfd(&grey(1, 4)), memfd(&grey(2, 4)));
+    for buffer in [&one, &two] {
+        screen.scanout_dmabuf(buffer, 2, 2, 8, XR24, false).await.unwrap();
+        screen.disable().await.unwrap();
+        screen.update_dmabuf((0, 0, 2, 2)).await.unwrap();
+    }
+    for round in 0..10 {
+        lose_a_flip(&screen).await;
+        assert_eq!(shown(&console).unwrap(), [1 + round % 2; 12]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_flip_to_a_buffer_that_nobody_knows_is_asked_for() {
+    let (mut qemu, screen, attached) = start(Vm::default()).await;
+    let (console, reader) = (attached.console(), attached.console().subscribe());
+    let (old, new) = (memfd(&grey(1, 4)), memfd(&grey(2, 16)));
+    screen.scanout_dmabuf(&old, 2, 2, 8, XR24, false).await.unwrap();
+    assert!(next_change(&reader).await.replaced);
+    lose_a_flip(&screen).await; // it is now four times as large
+    assert!(reader.take().is_none(), "the old buffer is read while the guest may draw into it");
+
+    let again = qemu.screen(0).await;
+    again.scanout_dmabuf(&new, 4, 4, 16, XR24, false).await.unwrap();
+    assert_eq!(shown(&console).unwrap(), [2; 48]);
+    // QEMU goes on waiting for the answers on the old connection, whose pictures are not shown any more.
+    screen.scanout_dmabuf(&old, 2, 2, 8, XR24, false).await.unwrap();
+    screen.update_dmabuf((0, 0, 2, 2)).await.unwrap();
+    again.update_dmabuf((0, 0, 4, 4)).await.unwrap();
+    assert_eq!(shown(&console).unwrap(), [2; 48]);
+    drop(again);
+    eventually(|| shown(&console).is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guest_goes_on_while_qemu_is_slow_to_show_a_console_again() {
+    let vm = Vm { shows_again_late: Some(Duration::from_secs(2)), ..Vm::default() };
+    let (mut qemu, screen, attached) = start(vm).await;
+    let (old, new) = (memfd(&grey(1, 4)), memfd(&grey(2, 16)));
+    screen.scanout_dmabuf(&old, 2, 2, 8, XR24, false).await.unwrap();
+    lose_a_flip(&screen).await;
+    // By now QEMU was asked, and has not come to it.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(qemu.more_screens(), 0);
+    let began = Instant::now();
+    screen.update_dmabuf((0, 0, 2, 2)).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "the guest waits for QEMU's other connection");
+    assert_eq!(qemu.more_screens(), 0, "the answer came only with the new connection");
+    let again = qemu.screen(0).await;
+    again.scanout_dmabuf(&new, 4, 4, 16, XR24, false).await.unwrap();
+    assert_eq!(shown(&attached.console()).unwrap(), [2; 48]);
+}
