@@ -225,6 +225,7 @@ fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
     match codec {
         VideoCodec::None => Ok(None),
         VideoCodec::H264 => Ok(Some(Encoders::probe(&Element::ALL)?)),
+        VideoCodec::H264Full => Ok(Some(Encoders::probe(&[Element::X264Full])?)),
         VideoCodec::Auto => match Encoders::probe(&Element::ALL) {
             Ok(encoders) => Ok(Some(encoders)),
             Err(error) => {
@@ -250,7 +251,7 @@ fn capabilities() -> serde_json::Value {
         "version": env!("CARGO_PKG_VERSION"),
         "features": [
             "dbus-address", "dbus-p2p-fd", "bus-name", "qmp", "wait",
-            "spice-addr", "spice-addr-unix", "spice-addr-fd", "password-file", "video-codec", "passthrough", "relay-bus",
+            "spice-addr", "spice-addr-unix", "spice-addr-fd", "password-file", "video-codec", "video-codec-h264-444", "passthrough", "relay-bus",
             "max-bitrate",
         ],
     })

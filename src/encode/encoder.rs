@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use super::gst::{Control, Element, Input, Lease, Pipeline, Version, input};
+use super::gst::{self, Control, Element, Input, Lease, Pipeline, Version, input};
 use super::h264::{AccessUnit, StreamCheck};
 use super::picture::{Picture, even};
 use super::shown::Shown;
@@ -199,7 +199,7 @@ impl Encoder {
                 let pipeline = Pipeline::new(way.element, &way.input, pictures, way.control)?;
                 tracing::debug!(element = way.element.name(), imports = way.imports(), %size,
                     generation = self.generation, "encoder starts");
-                Running { way: way.clone(), pipeline, check: StreamCheck::new(coded) }
+                Running { way: way.clone(), pipeline, check: StreamCheck::new(coded, way.element.planes()) }
             }
         };
         let running = self.running.insert(running);
@@ -237,7 +237,7 @@ impl Running {
         coded: Size,
         key: bool,
         picked_up: &mut impl FnMut() -> Option<Release>,
-    ) -> Result<Option<Vec<u8>>, EncodeError> {
+    ) -> Result<Option<gst::Encoded>, EncodeError> {
         let planes = {
             let mut shown = lock(shown);
             let Some(shown) = shown.as_mut().filter(|shown| shown.size() == size) else { return Ok(None) };
@@ -245,7 +245,7 @@ impl Running {
                 tracing::debug!(error = %error, "picture cannot be read");
             }
             drop(picked_up());
-            shown.planes().unwrap_or_else(|| Picture::new(size).planes())
+            shown.planes().unwrap_or_else(|| Picture::new(size, self.way.element.planes()).planes())
         };
         let planes = if coded == even(size) { planes } else { planes.halved() };
         Ok(Some(self.pipeline.encode(key, planes)?))
@@ -259,7 +259,7 @@ impl Running {
         version: Version,
         key: bool,
         picked_up: &mut impl FnMut() -> Option<Release>,
-    ) -> Result<Option<Vec<u8>>, EncodeError> {
+    ) -> Result<Option<gst::Encoded>, EncodeError> {
         let (buffer, term) = {
             let shown = lock(shown);
             let Some(shown) = shown.as_ref().filter(|shown| shown.size() == size) else { return Ok(None) };
@@ -292,7 +292,7 @@ fn version() -> Version {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::Encoders;
+    use crate::encode::{Encoders, Pixels};
     use std::sync::Arc;
 
     const SIZE: Size = Size::new(64, 48);
@@ -306,7 +306,7 @@ mod tests {
             return;
         }
         let grey = Scanout::owned(64, 48, 256, 0x2002_0888, &[99; 64 * 48 * 4]).unwrap();
-        let shown = Mutex::new(Some(Shown::new(Arc::new(grey), true)));
+        let shown = Mutex::new(Some(Shown::new(Arc::new(grey), Pixels::I420, true)));
         let mut encoder = Encoder::new(elements.to_vec(), false);
         let mut encode = |stop: bool| {
             if stop {

@@ -25,6 +25,8 @@ pub use picture::{Picture, PictureError, Pixels, Planes}; // for tests/bench/par
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use bytes::Bytes;
+
 use crate::frame::{Region, Size, Tier};
 use crate::hub::Console;
 use worker::Worker;
@@ -32,7 +34,7 @@ use worker::Worker;
 /// How a video is compressed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Codec {
-    /// H.264 / AVC: 8 bits, 4:2:0, no reordering.
+    /// H.264 / AVC: 8 bits, 4:2:0 (4:4:4 by [`Element::X264Full`]), no reordering.
     H264,
 }
 
@@ -198,7 +200,7 @@ pub enum Item {
 #[derive(Clone, Debug)]
 pub struct EncodedFrame {
     /// Annex B: with parameter sets first in a key frame, then slices alone. No access unit delimiter.
-    pub data: Arc<[u8]>,
+    pub data: Bytes,
     /// It can be decoded without those before it.
     pub key: bool,
     /// The picture's size.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use yuv::{
     BufferStoreMut, YuvConversionMode, YuvError, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
-    bgra_to_yuv420,
+    bgra_to_yuv420, bgra_to_yuv444,
 };
 
 use crate::frame::{Rect, ScanoutError, ScanoutReader, Size};
@@ -10,7 +10,7 @@ use crate::frame::{Rect, ScanoutError, ScanoutReader, Size};
 /// Bytes of pixels that are read before they are converted: few enough to be still in the second level cache.
 const BAND_BYTES: u32 = 64 << 10;
 
-/// A console's picture as the encoder takes it: Y, U and V planes of 8 bits, 4:2:0, BT.709 in limited range.
+/// A console's picture as the encoder takes it: Y, U and V planes of 8 bits, 4:2:0 or 4:4:4, BT.709 in limited range.
 /// Kept up to date by reading only what changed.
 ///
 /// Odd sizes are rounded up to even ones, and the pixels beyond the edge repeat the last.
@@ -33,8 +33,10 @@ pub struct Planes {
 /// The order of bytes in which an encoder takes a picture.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pixels {
-    /// Planes of Y, U and V.
+    /// Planes of Y, U and V; one U and V for four pixels.
     I420,
+    /// Planes of Y, U and V; each pixel has its own.
+    I444,
     /// A plane of Y, and one of U, V pairs.
     Nv12,
 }
@@ -46,6 +48,8 @@ pub(super) struct Layout {
     pub(super) pixels: Pixels,
     /// The picture's size, rounded up to even numbers.
     pub(super) coded: Size,
+    /// That of U and V.
+    pub(super) chroma: Size,
     /// Bytes from one row of Y to the next.
     pub(super) y_stride: usize,
     /// Bytes of Y.
@@ -61,24 +65,28 @@ impl Layout {
     pub(super) fn of(size: Size, pixels: Pixels) -> Self {
         let coded = even(size);
         let y_stride = index(coded.width.next_multiple_of(4));
+        let chroma = match pixels {
+            Pixels::I420 | Pixels::Nv12 => Size::new(coded.width / 2, coded.height / 2),
+            Pixels::I444 => coded,
+        };
         let c_stride = match pixels {
-            Pixels::I420 => index((coded.width / 2).next_multiple_of(4)),
+            Pixels::I420 | Pixels::I444 => index(chroma.width.next_multiple_of(4)),
             Pixels::Nv12 => y_stride,
         };
-        let (y_len, c_len) = (y_stride * index(coded.height), c_stride * index(coded.height / 2));
-        Self { pixels, coded, y_stride, y_len, c_stride, c_len }
+        let (y_len, c_len) = (y_stride * index(coded.height), c_stride * index(chroma.height));
+        Self { pixels, coded, chroma, y_stride, y_len, c_stride, c_len }
     }
 
     /// Bytes of all planes.
     pub(super) fn len(&self) -> usize {
         match self.pixels {
-            Pixels::I420 => self.y_len + self.c_len * 2,
+            Pixels::I420 | Pixels::I444 => self.y_len + self.c_len * 2,
             Pixels::Nv12 => self.y_len + self.c_len,
         }
     }
 }
 
-/// The size of a picture in a stream: 4:2:0 has no odd ones.
+/// The size of a picture in a stream: 4:2:0 has no odd ones, and 4:4:4 goes with it.
 pub(super) fn even(size: Size) -> Size {
     Size::new(size.width.next_multiple_of(2), size.height.next_multiple_of(2))
 }
@@ -95,9 +103,9 @@ pub enum PictureError {
 }
 
 impl Picture {
-    /// A black picture of this size.
-    pub fn new(size: Size) -> Self {
-        let layout = Layout::of(size, Pixels::I420);
+    /// A black picture of this size, in three planes.
+    pub fn new(size: Size, pixels: Pixels) -> Self {
+        let layout = Layout::of(size, pixels);
         let [u, ..] = Planes::chroma(&layout);
         let mut bytes = vec![16; u];
         bytes.resize(u + 2 * (layout.c_len + layout.c_stride), 128);
@@ -133,13 +141,17 @@ impl Picture {
 
     /// Converts what is in `band`: the pixels of `part`, whose corner is even.
     fn convert(&mut self, part: Rect, row_bytes: u32) -> Result<(), PictureError> {
-        let Layout { y_stride, c_stride, .. } = self.planes.layout;
+        let Layout { pixels, y_stride, c_stride, .. } = self.planes.layout;
         let (x, y) = (index(part.x), index(part.y));
+        let (shared, convert): (_, Converter) = match pixels {
+            Pixels::I444 => (1, bgra_to_yuv444),
+            Pixels::I420 | Pixels::Nv12 => (2, bgra_to_yuv420),
+        };
         // Exactly the rows of the part: the converter goes by the length of what it gets.
         let y_at = y * y_stride + x;
-        let c_at = y / 2 * c_stride + x / 2;
+        let c_at = y / shared * c_stride + x / shared;
         let y_len = index(part.height) * y_stride;
-        let c_len = index(part.height.div_ceil(2)) * c_stride;
+        let c_len = index(part.height).div_ceil(shared) * c_stride;
         let band = part_of(&mut self.band, 0, index(part.height) * index(row_bytes));
         let rows = |plane, at, len| BufferStoreMut::Borrowed(part_of(plane, at, len));
         let [y, u, v] = self.planes.own();
@@ -153,38 +165,45 @@ impl Picture {
             width: part.width,
             height: part.height,
         };
-        bgra_to_yuv420(
-            &mut image,
-            band,
-            row_bytes,
-            YuvRange::Limited,
-            YuvStandardMatrix::Bt709,
-            YuvConversionMode::Balanced,
-        )?;
+        let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt709);
+        convert(&mut image, band, row_bytes, range, matrix, YuvConversionMode::Balanced)?;
         Ok(())
     }
 
-    /// Repeats the last column and row of Y where the picture's size is odd. U and V have no pixel of their own there.
+    /// Repeats the last column and row where the picture's size is odd. U and V have no pixel of their own there, unless
+    /// each pixel has.
     fn pad(&mut self, rect: Rect) {
         let (width, height) = (index(self.size.width), index(self.size.height));
         if width % 2 == 0 && height % 2 == 0 {
             return;
         }
-        let stride = self.planes.layout.y_stride;
-        let [y, ..] = self.planes.own();
-        if width % 2 == 1 && rect.right() == self.size.width {
-            let rows = y.chunks_exact_mut(stride).take(height);
-            for row in rows.skip(index(rect.y)) {
-                if let Some([last, beyond]) = row.get_mut(width - 1..=width) {
-                    *beyond = *last;
+        let Layout { pixels, y_stride: stride, .. } = self.planes.layout;
+        let whole = if pixels == Pixels::I444 { 3 } else { 1 };
+        for plane in self.planes.own().into_iter().take(whole) {
+            if width % 2 == 1 && rect.right() == self.size.width {
+                let rows = plane.chunks_exact_mut(stride).take(height);
+                for row in rows.skip(index(rect.y)) {
+                    if let Some([last, beyond]) = row.get_mut(width - 1..=width) {
+                        *beyond = *last;
+                    }
                 }
             }
-        }
-        if height % 2 == 1 && rect.bottom() == self.size.height {
-            y.copy_within((height - 1) * stride..height * stride, height * stride);
+            if height % 2 == 1 && rect.bottom() == self.size.height {
+                plane.copy_within((height - 1) * stride..height * stride, height * stride);
+            }
         }
     }
 }
+
+/// The converter's functions.
+type Converter = fn(
+    &mut YuvPlanarImageMut<'_, u8>,
+    &[u8],
+    u32,
+    YuvRange,
+    YuvStandardMatrix,
+    YuvConversionMode,
+) -> Result<(), YuvError>;
 
 impl Planes {
     /// All of their bytes.
@@ -200,15 +219,14 @@ impl Planes {
     /// The same picture at half the size each way, rounded up to even numbers: each pixel is the mean of four.
     #[must_use]
     pub fn halved(&self) -> Self {
-        let Layout { coded: from, y_stride, c_stride, .. } = self.layout;
-        let size = |size: Size| Size::new(size.width.div_ceil(2), size.height.div_ceil(2));
-        let mut half = Picture::new(size(from)).planes;
+        let Layout { pixels, coded: from, chroma, y_stride, c_stride, .. } = self.layout;
+        let mut half = Picture::new(Size::new(from.width / 2, from.height / 2), pixels).planes;
         let layout = half.layout;
         let [y, u, v] = self.offsets().map(|at| self.bytes.get(at..).unwrap_or_default());
         let [to_y, to_u, to_v] = half.own();
         halve((y, y_stride, from), (to_y, layout.y_stride, layout.coded));
         for (from_c, to_c) in [(u, to_u), (v, to_v)] {
-            halve((from_c, c_stride, size(from)), (to_c, layout.c_stride, size(layout.coded)));
+            halve((from_c, c_stride, chroma), (to_c, layout.c_stride, layout.chroma));
         }
         half
     }
@@ -241,7 +259,7 @@ impl Planes {
         let Some((luma, chroma)) = out.split_at_mut_checked(y_len) else { return };
         copy(luma, y);
         match pixels {
-            Pixels::I420 => {
+            Pixels::I420 | Pixels::I444 => {
                 let Some((to_u, to_v)) = chroma.split_at_mut_checked(c_len) else { return };
                 copy(to_u, u);
                 copy(to_v, v);
@@ -320,7 +338,7 @@ mod tests {
     #[test]
     fn what_an_encoder_has_does_not_change_and_what_it_is_done_with_is_used_again() {
         let size = Size::new(64, 64);
-        let mut picture = Picture::new(size);
+        let mut picture = Picture::new(size, Pixels::I420);
         let mut show = |seed| {
             picture.refresh(&mut scanout(size, seed).0.reader().unwrap(), size.rect()).unwrap();
             picture.planes()
@@ -338,7 +356,7 @@ mod tests {
     #[test]
     fn a_halved_picture_has_the_mean_of_four_pixels_for_each() {
         for size in [Size::new(64, 32), Size::new(66, 34), Size::new(61, 31)] {
-            let mut picture = Picture::new(size);
+            let mut picture = Picture::new(size, Pixels::I420);
             picture.refresh(&mut scanout(size, 5).0.reader().unwrap(), size.rect()).unwrap();
             let (whole, half) = (picture.planes(), picture.planes().halved());
             let coded = even(Size::new(even(size).width / 2, even(size).height / 2));
@@ -378,7 +396,7 @@ mod tests {
             let size = Size::new(width, height);
             let (scanout, bgrx) = scanout(size, seed);
             let (x, y) = (cuts.0 % width, cuts.1 % height);
-            let mut picture = Picture::new(size);
+            let mut picture = Picture::new(size, Pixels::I420);
             let parts = [
                 Rect::new(0, 0, x, height), Rect::new(x, 0, width - x, y), Rect::new(x, y, width - x, height - y),
             ];

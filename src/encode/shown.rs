@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::picture::{Picture, PictureError, Planes};
+use super::picture::{Picture, PictureError, Pixels, Planes};
 use crate::frame::{Dmabuf, Region, Scanout, Size};
 
 /// What a console shows, for the encoder to take: as the guest's own buffer, or as planes that the CPU writes.
@@ -12,15 +12,17 @@ pub(super) struct Shown {
     picture: Option<Picture>,
     /// What the planes do not show yet.
     unread: Region,
+    /// How the planes are laid out.
+    pixels: Pixels,
     /// Whether to read what changes at once.
     ahead: bool,
 }
 
 impl Shown {
     /// Shows this scanout, of which nothing is read yet.
-    pub(super) fn new(scanout: Arc<Scanout>, ahead: bool) -> Self {
+    pub(super) fn new(scanout: Arc<Scanout>, pixels: Pixels, ahead: bool) -> Self {
         let unread = scanout.size().rect().into();
-        Self { scanout, picture: None, unread, ahead }
+        Self { scanout, picture: None, unread, pixels, ahead }
     }
 
     /// The console's size.
@@ -63,7 +65,7 @@ impl Shown {
             return Ok(());
         }
         let size = self.size();
-        let picture = self.picture.get_or_insert_with(|| Picture::new(size));
+        let picture = self.picture.get_or_insert_with(|| Picture::new(size, self.pixels));
         let read = self.scanout.reader().map_err(PictureError::from).and_then(|mut reader| {
             unread.rects().iter().try_for_each(|&rect| picture.refresh(&mut reader, rect))
         });

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use super::encoder::Encoder;
 use super::gst::Element;
+use super::picture::Pixels;
 use super::schedule::{Schedule, Turn};
 use super::shown::Shown;
 use super::{EncodeError, EncodedFrame, Item, Profile, lock};
@@ -251,7 +252,8 @@ impl Worker {
         let ahead = self.profile.tier == Tier::Half || !Encoder::may_import(&self.elements, &scanout);
         if is_new {
             let checked = Encoder::check_size(&self.elements, size);
-            *shown = checked.is_ok().then(|| Shown::new(scanout.clone(), ahead));
+            let pixels = self.elements.first().map_or(Pixels::I420, |element| element.planes());
+            *shown = checked.is_ok().then(|| Shown::new(scanout.clone(), pixels, ahead));
             if let Err(error) = checked {
                 self.tell(&mut shown, Item::Failed(Arc::new(error)));
             }

@@ -140,10 +140,10 @@ class Bench:
 
     # -- servers --
 
-    def ours(self, memory="dmabuf"):
+    def ours(self, memory="dmabuf", *options):
         """qemu-spice, with the player in QEMU's place."""
         player, program = self._dbus_player(lambda fd: [self.settings.program, "--dbus-p2p-fd", fd, "--spice-addr", "127.0.0.1:0",
-                                                        "--spice-addr", f"unix:{self.folder}/spice.sock"], "qemu-spice")
+                                                        "--spice-addr", f"unix:{self.folder}/spice.sock", *options], "qemu-spice")
         tcp, unix = program.line(READY_LIMIT), program.line(READY_LIMIT)
         player(f"memory {memory}")
         return Served(player, program.pid, tcp, unix)

@@ -48,7 +48,7 @@ fn converter(c: &mut Criterion) {
     });
     let mut reader = scanout.reader().unwrap();
     group.bench_function("reading the frame", |b| b.iter(|| reader.read(SIZE.rect(), &mut copy).unwrap()));
-    let mut picture = Picture::new(SIZE);
+    let mut picture = Picture::new(SIZE, Pixels::I420);
     group.bench_function("reading and converting the frame", |b| {
         b.iter(|| picture.refresh(&mut reader, SIZE.rect()).unwrap())
     });
@@ -143,7 +143,7 @@ fn frame(shift: u32) -> Vec<u8> {
 fn planes(shift: u32) -> Vec<u8> {
     let pixels = frame(shift);
     let scanout = Scanout::shared(memfd(&pixels), 0, SIZE.width, SIZE.height, STRIDE, XRGB).unwrap();
-    let mut picture = Picture::new(SIZE);
+    let mut picture = Picture::new(SIZE, Pixels::I420);
     picture.refresh(&mut scanout.reader().unwrap(), SIZE.rect()).unwrap();
     let mut planes = vec![0; I420_BYTES];
     picture.planes().write(Pixels::I420, &mut planes);

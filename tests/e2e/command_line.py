@@ -58,6 +58,12 @@ def no_encoder(rig):
     _fails(rig, arguments, "gstreamer1.0-plugins-", env=_without_encoders(rig))
 
 
+def no_encoder_for_full_colour(rig):
+    """no encoder for 4:4:4: it names the package to install"""
+    arguments = ["--qmp", str(rig.vm().qmp_path), "--video-codec", "h264-444"]
+    _fails(rig, arguments, "gstreamer1.0-plugins-ugly", env=_without_encoders(rig))
+
+
 def no_encoder_but_images(rig):
     """without any encoder, and none asked for, it says so and serves images"""
     rig.needs_program()

@@ -13,6 +13,18 @@ def over_tcp(rig):
         assert client.streams() > 0, "the client was sent no video stream"
 
 
+def in_full_colour(rig):
+    """a client that decodes 4:4:4 shows what the guest shows, as such video"""
+    rig.needs_program()
+    vm = rig.vm()
+    server = rig.serve(vm, "--video-codec", "h264-444")
+    client = rig.client(server)
+    rig.same_picture(vm, client)
+    vm.stage("animate 20 20")
+    rig.same_picture(vm, client)
+    assert client.streams() > 0, "the client was sent no video stream"
+
+
 def over_a_unix_socket(rig):
     """a client on a unix socket shows what the guest shows"""
     vm = rig.vm()

@@ -27,7 +27,7 @@ impl Element {
     /// How it is to be set up for pictures of this size, and this limit of a frame's bytes. It is made for one or the
     /// other.
     pub(crate) fn control(self, size: Size, limit: Option<u64>) -> Control {
-        let large = self == Self::X264 && size.area() > X264_MAX_FREE;
+        let large = matches!(self, Self::X264 | Self::X264Full) && size.area() > X264_MAX_FREE;
         if large || limit.is_some() { Control::Bytes } else { Control::Quality }
     }
 
@@ -43,7 +43,7 @@ impl Element {
                     ("qp-max", worst.to_string()),
                 ]
             }
-            Self::X264 => x264_control(control),
+            Self::X264 | Self::X264Full => x264_control(control),
             #[cfg(test)]
             Self::StandIn { .. } => x264_control(control),
             Self::Va | Self::VaLowPower if bytes => vec![("rate-control", "cbr|vbr".into())],
@@ -60,7 +60,7 @@ impl Element {
     pub(super) fn limit_settings(self, limit: Option<u64>) -> Vec<(&'static str, String)> {
         let kbits = limit.map_or(MAX_KBITS, kbits);
         match self {
-            Self::X264 => x264_limit(kbits, limit.is_some()),
+            Self::X264 | Self::X264Full => x264_limit(kbits, limit.is_some()),
             #[cfg(test)]
             Self::StandIn { .. } => x264_limit(kbits, limit.is_some()),
             Self::OpenH264 => vec![("bitrate", (kbits * 1000).to_string())],

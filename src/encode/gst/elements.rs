@@ -53,6 +53,8 @@ pub enum Element {
     V4l2,
     /// libx264.
     X264,
+    /// … with colours as sharp as brightness: 4:4:4.
+    X264Full,
     /// Cisco's OpenH264.
     OpenH264,
     /// `x264enc`, as if it were a device.
@@ -148,7 +150,7 @@ const X264: Row = Row {
 };
 
 impl Element {
-    /// All, the best first: hardware, then software.
+    /// All that make what every viewer of H.264 shows, the best first: hardware, then software.
     pub const ALL: [Self; 8] =
         [Self::Va, Self::VaLowPower, Self::Nv, Self::Qsv, Self::Msdk, Self::V4l2, Self::X264, Self::OpenH264];
 
@@ -194,6 +196,14 @@ impl Element {
     /// How the pixels lie in memory that it takes best.
     pub(in crate::encode) fn pixels(self) -> Pixels {
         self.row().pixels
+    }
+
+    /// How the CPU writes pictures for it, to be copied into what it takes best where that is something else.
+    pub(in crate::encode) fn planes(self) -> Pixels {
+        match self.pixels() {
+            Pixels::I444 => Pixels::I444,
+            Pixels::I420 | Pixels::Nv12 => Pixels::I420,
+        }
     }
 
     /// How it reads the guest's own buffer, if it can.
@@ -251,6 +261,7 @@ impl Element {
                 ..VA
             },
             Self::X264 => X264,
+            Self::X264Full => Row { pixels: Pixels::I444, ..X264 },
             Self::OpenH264 => {
                 Row { name: "openh264enc", plugin: "openh264", package: "gstreamer1.0-plugins-bad", ..X264 }
             }
@@ -319,7 +330,7 @@ impl Element {
                     MAX_KBITS * 1000
                 ),
             )],
-            Self::X264 => x264(threads),
+            Self::X264 | Self::X264Full => x264(threads),
             #[cfg(test)]
             Self::StandIn { .. } => x264(threads),
             Self::OpenH264 => {

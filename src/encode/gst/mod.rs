@@ -11,7 +11,7 @@ pub(super) use control::Control;
 pub use elements::{Element, Kind};
 pub(super) use import::Lease;
 pub(super) use input::{Input, Version, input};
-pub(super) use pipeline::Pipeline;
 pub use pipeline::PipelineError;
+pub(super) use pipeline::{Encoded, Pipeline};
 pub(super) use probe::survey;
 pub use probe::{Finding, Verdict};

@@ -47,6 +47,9 @@ pub struct Pipeline {
     limit: Option<u64>,
 }
 
+/// What an encoder made of a picture, where it left it.
+pub(crate) type Encoded = gst::MappedBuffer<gst::buffer::Readable>;
+
 /// Where it goes in.
 #[derive(Debug)]
 enum Source {
@@ -183,9 +186,10 @@ impl Pipeline {
     ///
     /// # Errors
     /// If the encoder fails, or takes too long. It is of no use afterwards.
-    pub(crate) fn encode(&mut self, key: bool, planes: Planes) -> Result<Vec<u8>, PipelineError> {
+    pub(crate) fn encode(&mut self, key: bool, planes: Planes) -> Result<Encoded, PipelineError> {
         let buffer = match &self.feed {
-            Feed::Shared => share(planes),
+            Feed::Shared if planes.layout().pixels == self.element.pixels() => share(planes),
+            Feed::Shared => Err("takes other planes".to_owned()),
             Feed::Copied(pool) => copied(pool, self.element.pixels(), &planes),
             Feed::Dmabuf { .. } => Err("takes no planes".to_owned()),
         };
@@ -196,7 +200,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// If the encoder cannot read it, fails, or takes too long. It is of no use afterwards.
-    pub(crate) fn encode_dmabuf(&mut self, key: bool, buffer: gst::Buffer) -> Result<Vec<u8>, PipelineError> {
+    pub(crate) fn encode_dmabuf(&mut self, key: bool, buffer: gst::Buffer) -> Result<Encoded, PipelineError> {
         let encoded = self.encode_buffer(key, buffer)?;
         // A driver that cannot turn a picture over says so by undoing the setting when the first picture comes.
         match &self.feed {
@@ -226,7 +230,7 @@ impl Pipeline {
         import(allocator, dmabuf, lease).map_err(|reason| self.failed(&reason))
     }
 
-    fn encode_buffer(&mut self, key: bool, mut buffer: gst::Buffer) -> Result<Vec<u8>, PipelineError> {
+    fn encode_buffer(&mut self, key: bool, mut buffer: gst::Buffer) -> Result<Encoded, PipelineError> {
         let frame = gst::ClockTime::SECOND / u64::from(NOMINAL_RATE.unsigned_abs());
         let writable = buffer.get_mut().ok_or_else(|| self.failed("its buffer is not ours"))?;
         writable.set_pts(frame * self.frames);
@@ -240,9 +244,8 @@ impl Pipeline {
         }
         self.source.push(buffer).map_err(|error| self.failed(&error.to_string()))?;
         let sample = self.pull()?;
-        let encoded = sample.buffer().ok_or_else(|| self.failed("gives a frame without data"))?;
-        let encoded = encoded.map_readable().map_err(|error| self.failed(&error.to_string()))?;
-        Ok(encoded.to_vec())
+        let encoded = sample.buffer_owned().ok_or_else(|| self.failed("gives a frame without data"))?;
+        encoded.into_mapped_buffer_readable().map_err(|_| self.failed("gives a frame that cannot be read"))
     }
 
     /// Stops it in the middle of its work.
@@ -316,7 +319,7 @@ impl Drop for Pipeline {
 fn planes(element: Element, size: Size) -> Result<(gst::Caps, Feed), String> {
     let layout = Layout::of(size, element.pixels());
     let caps = video_info(&layout)?.to_caps().map_err(told)?;
-    if layout.pixels == Pixels::I420 {
+    if layout.pixels == element.planes() {
         return Ok((caps, Feed::Shared));
     }
     let bytes = u32::try_from(layout.len()).map_err(|_| "picture too large")?;
@@ -330,12 +333,12 @@ fn planes(element: Element, size: Size) -> Result<(gst::Caps, Feed), String> {
 
 /// A buffer whose memory the planes are.
 fn share(planes: Planes) -> Result<gst::Buffer, String> {
-    let Layout { coded, y_stride, c_stride, .. } = *planes.layout();
+    let Layout { pixels, coded, y_stride, c_stride, .. } = *planes.layout();
     let offsets = planes.offsets();
     let strides = [y_stride, c_stride, c_stride].map(|stride| i32::try_from(stride).unwrap_or(-1));
     let mut buffer = gst::Buffer::from_slice(Bytes(planes));
     let writable = buffer.get_mut().ok_or("its buffer is not ours")?;
-    let (flags, format) = (VideoFrameFlags::empty(), VideoFormat::I420);
+    let (flags, format) = (VideoFrameFlags::empty(), video_format(pixels));
     VideoMeta::add_full(writable, flags, format, coded.width, coded.height, &offsets, &strides)
         .map_err(told)?;
     Ok(buffer)
@@ -358,11 +361,7 @@ fn copied(pool: &gst::BufferPool, pixels: Pixels, planes: &Planes) -> Result<gst
 
 /// GStreamer's description of the pictures, checked to lie as ours do.
 fn video_info(layout: &Layout) -> Result<VideoInfo, &'static str> {
-    let format = match layout.pixels {
-        Pixels::I420 => VideoFormat::I420,
-        Pixels::Nv12 => VideoFormat::Nv12,
-    };
-    let info = VideoInfo::builder(format, layout.coded.width, layout.coded.height)
+    let info = VideoInfo::builder(video_format(layout.pixels), layout.coded.width, layout.coded.height)
         .fps(gst::Fraction::new(NOMINAL_RATE, 1))
         .build()
         .map_err(|_| "no such picture")?;
@@ -370,10 +369,20 @@ fn video_info(layout: &Layout) -> Result<VideoInfo, &'static str> {
     let c_stride = i32::try_from(layout.c_stride).unwrap_or(-1);
     let (u, v) = (layout.y_len, layout.y_len + layout.c_len);
     let same = match layout.pixels {
-        Pixels::I420 => info.offset() == [0, u, v] && info.stride() == [y_stride, c_stride, c_stride],
+        Pixels::I420 | Pixels::I444 => {
+            info.offset() == [0, u, v] && info.stride() == [y_stride, c_stride, c_stride]
+        }
         Pixels::Nv12 => info.offset() == [0, u] && info.stride() == [y_stride, c_stride],
     };
     (same && info.size() == layout.len()).then_some(info).ok_or("lays pictures out in another way")
+}
+
+fn video_format(pixels: Pixels) -> VideoFormat {
+    match pixels {
+        Pixels::I420 => VideoFormat::I420,
+        Pixels::I444 => VideoFormat::Y444,
+        Pixels::Nv12 => VideoFormat::Nv12,
+    }
 }
 
 fn converters(how: Import) -> Result<Vec<gst::Element>, String> {

@@ -70,7 +70,7 @@ fn try_out(element: Element) -> Verdict {
         };
     }
     let encoded = Pipeline::new(element, &Input::Planes, TRIAL, Control::Quality)
-        .and_then(|mut pipeline| pipeline.encode(true, Picture::new(TRIAL).planes()));
+        .and_then(|mut pipeline| pipeline.encode(true, Picture::new(TRIAL, element.planes()).planes()));
     match encoded {
         Ok(_) => Verdict::Works,
         Err(error) => Verdict::Failed(error.reason),

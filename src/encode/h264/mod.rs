@@ -9,6 +9,9 @@ mod sps;
 
 pub use sps::Sps;
 
+use sps::{CHROMA_420, CHROMA_444};
+
+use super::picture::Pixels;
 use crate::frame::Size;
 use bits::BitReader;
 
@@ -50,8 +53,8 @@ pub enum StreamError {
         /// What was asked for.
         expected: Size,
     },
-    /// Not 8 bits, 4:2:0, progressive.
-    #[error("stream is not 8 bits, 4:2:0 and progressive")]
+    /// Not 8 bits, progressive, with the colours that were asked for.
+    #[error("stream is not 8 bits, progressive, and of the colours that were asked for")]
     NotPlain,
     /// Frames that overtake others cost a viewer their delay.
     #[error("stream has frames out of order")]
@@ -62,15 +65,17 @@ pub enum StreamError {
 #[derive(Debug)]
 pub struct StreamCheck {
     size: Size,
+    chroma_format: u32,
     sps: Vec<u8>,
     pps: Vec<Vec<u8>>,
 }
 
 impl StreamCheck {
-    /// For a stream whose pictures have this size, after cropping.
+    /// For a stream whose pictures have this size, after cropping, and were laid out in this way.
     #[must_use]
-    pub fn new(size: Size) -> Self {
-        Self { size, sps: Vec::new(), pps: Vec::new() }
+    pub fn new(size: Size, pixels: Pixels) -> Self {
+        let chroma_format = if pixels == Pixels::I444 { CHROMA_444 } else { CHROMA_420 };
+        Self { size, chroma_format, sps: Vec::new(), pps: Vec::new() }
     }
 
     /// Makes the defined access unit out of what the encoder gave for one frame.
@@ -122,7 +127,7 @@ impl StreamCheck {
         if sps.size != self.size {
             return Err(StreamError::Size { found: sps.size, expected: self.size });
         }
-        if !sps.plain {
+        if !sps.plain || sps.chroma_format != self.chroma_format {
             return Err(StreamError::NotPlain);
         }
         if sps.reorder_frames.is_some_and(|frames| frames > 0) {

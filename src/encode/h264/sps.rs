@@ -7,6 +7,10 @@ const MAX_SPS: usize = 512;
 /// The most macroblocks on a side: level 6.2 allows 16,888 pixels.
 const MAX_MACROBLOCKS: u32 = 1056;
 
+/// `chroma_format_idc` of 4:2:0 and 4:4:4.
+pub(super) const CHROMA_420: u32 = 1;
+pub(super) const CHROMA_444: u32 = 3;
+
 /// Profiles that carry the chroma format and scaling lists (ITU-T H.264, 7.3.2.1.1).
 const HIGH_PROFILES: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
 
@@ -19,7 +23,9 @@ pub struct Sps {
     pub level: u8,
     /// The picture's size, after cropping.
     pub size: Size,
-    /// Whether it is 8 bits, 4:2:0, and has no interlaced fields: what every decoder shows.
+    /// `chroma_format_idc`: 1 is 4:2:0, which every decoder shows, 3 is 4:4:4.
+    pub chroma_format: u32,
+    /// Whether it is 8 bits, the planes together, and has no interlaced fields.
     pub plain: bool,
     /// How many frames later ones may overtake; `None` if it does not say, and decoders assume the worst.
     pub reorder_frames: Option<u32>,
@@ -42,7 +48,7 @@ impl Sps {
         r.bits(8)?; // constraint flags
         let level = r.bits(8)?;
         r.ue(31)?; // seq_parameter_set_id
-        let mut chroma = (1, false);
+        let mut chroma = (CHROMA_420, false);
         let mut deep = false;
         if HIGH_PROFILES.contains(&profile) {
             let format = r.ue(3)?;
@@ -73,7 +79,8 @@ impl Sps {
             profile: u8::try_from(profile).ok()?,
             level: u8::try_from(level).ok()?,
             size,
-            plain: chroma == (1, false) && !deep && progressive,
+            chroma_format: chroma.0,
+            plain: !chroma.1 && !deep && progressive,
             reorder_frames,
             ref_frames,
             vui_at,
@@ -81,7 +88,7 @@ impl Sps {
     }
 
     /// The same payload with our own video usability information (annex E) in the place of what was there:
-    /// BT.709 in limited range, chroma in the middle of its four pixels, and frames that come out as they go in,
+    /// BT.709 in limited range, chroma in the middle of its four pixels where it is of four, and frames that come out as they go in,
     /// so that no decoder holds one back. Timing and buffering are left out: a screen has no frame rate.
     ///
     /// `payload` is what it was parsed from.
@@ -102,9 +109,12 @@ impl Sps {
         for bt709 in [1, 1, 1] {
             out.bits(bt709, 8); // colour_primaries, transfer_characteristics, matrix_coefficients
         }
-        out.flag(true); // chroma_loc_info_present_flag
-        out.ue(1); // top field: centre
-        out.ue(1); // bottom field: centre
+        let shared = self.chroma_format == CHROMA_420;
+        out.flag(shared); // chroma_loc_info_present_flag
+        if shared {
+            out.ue(1); // top field: centre
+            out.ue(1); // bottom field: centre
+        }
         out.flag(false); // timing_info_present_flag
         out.flag(false); // nal_hrd_parameters_present_flag
         out.flag(false); // vcl_hrd_parameters_present_flag

@@ -37,16 +37,17 @@ fn stream(nals: &[&[u8]]) -> Vec<u8> {
 #[test]
 fn parameter_sets_of_real_encoders_are_understood() {
     let size = Size::new(1366, 768);
-    for (hex, profile, plain, reorder, refs) in [
-        (X264_ULTRAFAST, 66, true, Some(0), 1),
-        (OPENH264, 66, true, Some(0), 1),
-        (X264_MEDIUM, 100, true, Some(2), 4),
-        (X264_444, 244, false, Some(2), 4),
-        (X264_422, 122, false, Some(2), 4),
-        (X264_10_BITS, 110, false, Some(2), 4),
+    for (hex, profile, colours, plain, reorder, refs) in [
+        (X264_ULTRAFAST, 66, 1, true, Some(0), 1),
+        (OPENH264, 66, 1, true, Some(0), 1),
+        (X264_MEDIUM, 100, 1, true, Some(2), 4),
+        (X264_444, 244, 3, true, Some(2), 4),
+        (X264_422, 122, 2, true, Some(2), 4),
+        (X264_10_BITS, 110, 1, false, Some(2), 4),
     ] {
         let sps = sps(hex);
         assert_eq!((sps.profile, sps.level, sps.size), (profile, 32, size), "{hex}");
+        assert_eq!(sps.chroma_format, colours, "{hex}");
         assert_eq!((sps.plain, sps.reorder_frames, sps.ref_frames), (plain, reorder, refs), "{hex}");
     }
     let bare = sps(BARE);
@@ -57,11 +58,12 @@ fn parameter_sets_of_real_encoders_are_understood() {
 
 #[test]
 fn a_rewritten_parameter_set_says_the_same_and_that_nothing_is_held_back() {
-    for hex in [X264_ULTRAFAST, OPENH264, X264_MEDIUM, X264_HRD, BARE] {
+    for hex in [X264_ULTRAFAST, OPENH264, X264_MEDIUM, X264_444, X264_HRD, BARE] {
         let before = sps(hex);
         let rewritten = before.with_our_vui(&bytes(hex)[1..]).unwrap();
         let after = Sps::parse(&rewritten).unwrap();
-        let said = |sps: &Sps| (sps.profile, sps.level, sps.size, sps.plain, sps.ref_frames);
+        let said =
+            |sps: &Sps| (sps.profile, sps.level, sps.size, sps.chroma_format, sps.plain, sps.ref_frames);
         assert_eq!((said(&after), after.reorder_frames), (said(&before), Some(0)), "{hex}");
     }
 }
@@ -69,7 +71,7 @@ fn a_rewritten_parameter_set_says_the_same_and_that_nothing_is_held_back() {
 #[test]
 fn an_access_unit_has_one_layout() {
     let (sps, delimiter, sei) = (bytes(OPENH264), [0x09, 0x10], [0x06, 0x05, 0x01, 0xff, 0x80]);
-    let mut check = StreamCheck::new(Size::new(1366, 768));
+    let mut check = StreamCheck::new(Size::new(1366, 768), Pixels::I420);
     let key = check.access_unit(&stream(&[&delimiter, &sps, PPS_NAL, &sei, IDR, IDR])).unwrap();
     assert!(key.key);
     let kinds = |data: &[u8]| nal_units(data).map(|nal| nal[0] & 0x1f).collect::<Vec<_>>();
@@ -84,7 +86,7 @@ fn an_access_unit_has_one_layout() {
 
 #[test]
 fn what_viewers_cannot_show_at_once_is_refused() {
-    let new = || StreamCheck::new(Size::new(1366, 768));
+    let new = || StreamCheck::new(Size::new(1366, 768), Pixels::I420);
     let with = |hex: &str, slice: &[u8]| new().access_unit(&stream(&[&bytes(hex), PPS_NAL, slice]));
     assert_eq!(with(X264_MEDIUM, IDR), Err(StreamError::Reorders));
     assert_eq!(with(OPENH264, &[0x01, 0x9f, 0x00]), Err(StreamError::Reorders), "a B slice");
@@ -105,7 +107,7 @@ proptest! {
         bytes in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0x65), Just(0x67), any::<u8>()], 0..300),
     ) {
         let _ = Sps::parse(&bytes);
-        if let Ok(unit) = StreamCheck::new(Size::new(16, 16)).access_unit(&bytes) {
+        if let Ok(unit) = StreamCheck::new(Size::new(16, 16), Pixels::I420).access_unit(&bytes) {
             prop_assert!(!unit.key && nal_units(&unit.data).all(|nal| nal[0] & 0x1f == 1));
         }
     }

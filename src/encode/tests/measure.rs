@@ -34,7 +34,7 @@ fn reading_and_converting() {
     let shared = Scanout::shared(fd, 0, SIZE.width, SIZE.height, stride, 0x2002_0888).unwrap();
     let owned = Scanout::owned(SIZE.width, SIZE.height, stride, 0x2002_0888, &screen.bgrx).unwrap();
     let mut bgrx = vec![0; screen.bgrx.len()];
-    let mut picture = Picture::new(SIZE);
+    let mut picture = Picture::new(SIZE, Pixels::I420);
     for (name, scanout) in [("shared", shared), ("owned", owned)] {
         let mut reader = scanout.reader().unwrap();
         let read = median_ms(200, || reader.read(SIZE.rect(), &mut bgrx).unwrap());
@@ -60,8 +60,8 @@ fn encoding_a_desktop_that_scrolls() {
     for element in working() {
         let Some(decoder) = Decoder::new() else { return };
         let mut pipeline = Pipeline::new(element, &Input::Planes, SIZE, Control::Quality).unwrap();
-        let mut check = StreamCheck::new(SIZE);
-        let mut picture = Picture::new(SIZE);
+        let mut check = StreamCheck::new(SIZE, Pixels::I420);
+        let mut picture = Picture::new(SIZE, Pixels::I420);
         let mut times = Vec::new();
         let mut bytes = Vec::new();
         for n in 0..40 {

@@ -40,13 +40,14 @@ impl Screen {
         screen
     }
 
-    /// What Y, U and V of BT.709 in limited range look like, computed without short cuts. Bytes and stride of each plane.
-    pub(super) fn decoded(size: Size, planes: [(&[u8], usize); 3]) -> Self {
+    /// What Y, U and V of BT.709 in limited range look like, computed without short cuts. Bytes and stride of each plane, and
+    /// how many pixels each way have a U and V together.
+    pub(super) fn decoded(size: Size, planes: [(&[u8], usize); 3], shared: u32) -> Self {
         let mut screen = Self::plain(size, [0, 0, 0]);
         let sample = |n: usize, x: u32, y: u32| f64::from(planes[n].0[y as usize * planes[n].1 + x as usize]);
         screen.each(size.rect(), |x, y| {
             let luma = (sample(0, x, y) - 16.0) * 255.0 / 219.0;
-            let [cb, cr] = [1, 2].map(|n| (sample(n, x / 2, y / 2) - 128.0) * 255.0 / 224.0);
+            let [cb, cr] = [1, 2].map(|n| (sample(n, x / shared, y / shared) - 128.0) * 255.0 / 224.0);
             let (b, r) = (luma + 1.8556 * cb, luma + 1.5748 * cr);
             [b, (luma - 0.2126 * r - 0.0722 * b) / 0.7152, r].map(|n| n.round().clamp(0.0, 255.0) as u8)
         });

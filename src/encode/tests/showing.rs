@@ -75,6 +75,31 @@ async fn colours_are_right() {
 }
 
 #[tokio::test]
+async fn fine_colours_stay_sharp_where_each_pixel_has_its_own() {
+    let Some(decoder) = Decoder::new() else { return };
+    for (size, tier) in [(SIZE, Tier::Full), (Size::new(641, 363), Tier::Full), (SIZE, Tier::Middle)] {
+        let mut screen = Screen::plain(size, [0, 0, 0]);
+        screen.each(size.rect(), |x, y| {
+            let stripe = (x / 3 + y / 5) % 3;
+            if is_odd(x) { [200, 40, 40 + (stripe * 70) as u8] } else { [40, 60, 210] }
+        });
+        let mut seen = [0.0, 0.0];
+        for (seen, element) in seen.iter_mut().zip([Element::X264, Element::X264Full]) {
+            let Some(encoders) = encoders(&[element]) else { return };
+            let console = console();
+            show(&console, &screen);
+            let stream = encoders.join(&console, Profile { codec: Codec::H264, tier });
+            *seen = first(&stream, &decoder).await.1.psnr(&screen, size.rect());
+        }
+        assert!(seen[0] < 20.0 && seen[1] > 30.0, "{size}: {seen:?} dB");
+    }
+}
+
+fn is_odd(n: u32) -> bool {
+    n % 2 == 1
+}
+
+#[tokio::test]
 async fn odd_sizes_are_rounded_up_and_their_edges_repeated() {
     let (Some(encoders), Some(decoder)) = (encoders(&Element::ALL), Decoder::new()) else { return };
     // The small ones are mostly edges between colours, which 4:2:0 blurs.

@@ -194,7 +194,7 @@ mod tests {
         let frame = |generation, width| {
             let size = Size::new(width, 480);
             EncodedFrame {
-                data: Arc::default(),
+                data: bytes::Bytes::new(),
                 key: true,
                 size,
                 coded: size,
