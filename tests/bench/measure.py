@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import threading
@@ -118,6 +119,13 @@ class Bench:
                             "-Wl,--unresolved-symbols=ignore-in-shared-libs"], check=True)
         return players
 
+    def counting(self):
+        """Words before a command that have its allocations counted, and what gives the counts: allocations, bytes, large ones."""
+        library, counts = self.folder / "allocations.so", self.folder / "allocations"
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", HERE / "allocations.c", "-o", library], check=True)
+        counts.unlink(missing_ok=True)
+        return ("env", f"LD_PRELOAD={library}", f"ALLOCATIONS={counts}"), lambda: struct.unpack("3L", counts.read_bytes())
+
     def log(self, name):
         self.count += 1
         return self.folder / f"{self.count:03}-{name}.log"
@@ -140,9 +148,9 @@ class Bench:
 
     # -- servers --
 
-    def ours(self, memory="dmabuf", *options):
-        """qemu-spice, with the player in QEMU's place."""
-        player, program = self._dbus_player(lambda fd: [self.settings.program, "--dbus-p2p-fd", fd, "--spice-addr", "127.0.0.1:0",
+    def ours(self, memory="dmabuf", *options, before=()):
+        """qemu-spice, with the player in QEMU's place. `before` are words of the command before it."""
+        player, program = self._dbus_player(lambda fd: [*before, self.settings.program, "--dbus-p2p-fd", fd, "--spice-addr", "127.0.0.1:0",
                                                         "--spice-addr", f"unix:{self.folder}/spice.sock", *options], "qemu-spice")
         tcp, unix = program.line(READY_LIMIT), program.line(READY_LIMIT)
         player(f"memory {memory}")

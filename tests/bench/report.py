@@ -58,7 +58,7 @@ class Report:
     def write(self):
         self.plots()
         text = "\n\n".join(part.strip() for part in (
-            self.head(), self.budget(), self.path(), self.viewers(), self.near(), self.guest(), self.parts(), self.method()) if part)
+            self.head(), self.budget(), self.path(), self.viewers(), self.near(), self.allocations(), self.guest(), self.parts(), self.method()) if part)
         (self.docs / "performance.md").write_text(text + "\n")
         return text
 
@@ -216,6 +216,17 @@ Four viewers of a picture that has been at rest for over twenty seconds. libspic
 is in its process. Its CPU is its own: the stream of a GL scanout has a timer that is due for ever once the guest has been still for a second.
 
 {self.table(["server", "wake-ups a second", "CPU, ms a second", "bytes a second", "resident before viewers, MiB", "resident, MiB", "of it private, MiB"], idle)}"""
+
+    def allocations(self):
+        cases = self.values.get("allocations", {}).get(OURS, {})
+        if not cases:
+            return ""
+        rows = [[case, *(self.cell("allocations", OURS, case, name) for name in ("calls", "kib", "large"))] for case in cases]
+        return f"""## Memory asked for
+
+What qemu-spice, its libraries and x264 ask of malloc for an update of *motion* at 30 frames a second, counted by `tests/bench/allocations.c`.
+
+{self.table(["who looks", "allocations an update", "KiB an update", "of them of 64 KiB or more"], rows)}"""
 
     def guest(self):
         if not self.values.get("guest"):

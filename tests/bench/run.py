@@ -204,6 +204,23 @@ def idle(bench, results, turn):
                         resident_mib=full[0], private_mib=full[1], bare_mib=bare[0], bare_private_mib=bare[1])
 
 
+def allocations(bench, results, turn):
+    """What is asked of malloc for an update of the guest."""
+    before, counts = bench.counting()
+    with bench.things():
+        served = bench.ours("dmabuf", before=before)
+        served.show("motion")
+        for case, count, kind in (("no viewer", 0, {}), ("1 viewer", 1, {}), ("4 viewers", 4, {}), ("passed through", 1, {"dmabufs": True})):
+            with bench.things():
+                if count:
+                    bench.viewers(served, count, **kind)
+                served.play(1.0, 30)
+                then = counts()
+                updates, _ = served.play(2.0, 30)
+                calls, size, large = (now - was for now, was in zip(counts(), then))
+                results.add("allocations", "qemu-spice", case, calls=calls / len(updates), kib=size / 1024 / len(updates), large=large / len(updates))
+
+
 def guest(bench, results, turn):
     """The same films, drawn by a guest in QEMU."""
     if not hasattr(bench, "guests"):
@@ -213,7 +230,7 @@ def guest(bench, results, turn):
         bench.guests.measure(who, results)
 
 
-PARTS = {"path": path, "viewers": viewers, "passthrough": passthrough, "idle": idle, "guest": guest}
+PARTS = {"path": path, "viewers": viewers, "passthrough": passthrough, "idle": idle, "allocations": allocations, "guest": guest}
 
 
 def main():
