@@ -177,9 +177,9 @@ pub enum VideoCodec {
     Auto,
     /// H.264; an error if there is no encoder for it
     H264,
-    /// H.264 by x264enc with a colour for each pixel (4:4:4): coloured text stays sharp while it moves, for about half as
-    /// much work again. Only for viewers known to decode it, as FFmpeg does (remote-viewer with gstreamer1.0-libav); to
-    /// others, such as browsers and most GPUs, the screen stays black
+    /// H.264 by x264enc with a colour for each pixel (4:4:4): coloured text stays sharp while it moves, for a third more
+    /// work and half as many bytes again. Only for viewers known to decode it, as FFmpeg does (remote-viewer with
+    /// gstreamer1.0-libav); to others, such as browsers and most GPUs, the screen stays black
     #[value(name = "h264-444")]
     H264Full,
     /// No video
