@@ -60,7 +60,7 @@ const FIRST_ANSWER: Duration = Duration::from_secs(1);
 const FAR: Duration = Duration::from_millis(2);
 
 /// The most bytes of the first picture for a host that may be anywhere. A slow network, of 1 Mbit/s, takes half a second
-/// for them; a page of text that is as good as it gets takes it two.
+/// for them.
 const FIRST_BYTES: u64 = 64 * 1024;
 
 /// The most pictures that are unanswered. No network that carries more needs the wait.
@@ -92,7 +92,7 @@ pub struct Rate {
     round_trip: Option<(Duration, Instant)>,
     /// The other host may be anywhere.
     far: bool,
-    /// A picture was answered.
+    /// A picture was answered, or had the time to be.
     tried: bool,
     /// Bytes that may be unanswered while no limit is known, besides one picture. Grows with what is answered soon: at
     /// first nobody knows what the network carries.
@@ -214,6 +214,8 @@ impl Rate {
     pub fn measured(&mut self, sample: KernelSample, now: Instant) {
         self.forget_after(self.flights.last_asked(), now);
         self.far = sample.min_rtt >= FAR;
+        // INVARIANT: a client that never answers does not stay new for ever.
+        self.tried |= self.started.is_some_and(|started| now >= started + FIRST_ANSWER);
         match self.flights.measured(sample, now) {
             Seen::Nothing => {}
             Seen::Busy(bytes, took) => self.kernel.busy(bytes, took, sample.min_rtt),

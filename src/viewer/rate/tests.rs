@@ -379,6 +379,18 @@ fn the_first_picture_is_small_for_a_host_that_is_far_and_no_other_is() {
 }
 
 #[test]
+fn a_client_that_is_far_and_never_answers_is_not_new_for_ever() {
+    let (mut rate, start) = (Rate::new(None), Instant::now());
+    rate.measured(sample(0, 0, MS * 20), start);
+    rate.sent(0, start);
+    rate.sent(5000, start);
+    rate.measured(sample(0, 5000, MS * 20), start + MS * 500);
+    assert!(rate.first_bytes().is_some());
+    rate.measured(sample(5000, 0, MS * 20), start + MS * 1100);
+    assert_eq!(rate.first_bytes(), None);
+}
+
+#[test]
 fn a_client_that_never_answers_is_served() {
     let (mut rate, start) = (Rate::new(None), Instant::now());
     rate.sent(0, start);
