@@ -70,7 +70,8 @@ impl ConsoleObject {
             stream.set_nonblocking(true).unwrap();
             let stream = UnixStream::from_std(stream).unwrap();
             let builder = Builder::unix_stream(stream).server(Guid::generate()).unwrap().p2p();
-            let connection = builder.build().await.unwrap();
+            // As GDBus: it takes answers off the socket, however many calls are still to be sent.
+            let connection = builder.max_queued(4096).build().await.unwrap();
             let mut screen = Screen::new(console, connection);
             if !shared.vm.old {
                 let properties = "org.freedesktop.DBus.Properties";
