@@ -155,6 +155,13 @@ impl Worker {
         self.work.notify_one();
     }
 
+    /// For tests: does this while the picture cannot be read, as if other programs had the processor.
+    #[cfg(test)]
+    pub(super) fn while_unread<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _unread = lock(&self.shown);
+        act()
+    }
+
     fn take(&self, viewer: u64) -> Option<Item> {
         let item = lock(&self.state).schedule.take(viewer);
         if item.is_none() {

@@ -119,8 +119,12 @@ async fn the_guest_draws_again_when_its_buffer_is_read_and_not_before() {
             // Long enough for the encoder to wait for the guest: one that is not waiting is not waited for.
             tokio::time::sleep(Duration::from_millis(60)).await;
             memory.draw(&screen);
-            damage(&console, Some(queue.release(n.into())));
-            if queue.returned().now_or_never().is_some() {
+            let let_go = stream.worker.while_unread(|| {
+                damage(&console, Some(queue.release(n.into())));
+                std::thread::sleep(Duration::from_millis(20)); // for whoever lets go of what is not read
+                queue.returned().now_or_never().is_some()
+            });
+            if let_go {
                 return;
             }
             waited += 1;
