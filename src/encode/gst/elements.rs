@@ -16,6 +16,11 @@ const X264_QUANTIZER: u32 = 24;
 /// frame already; 4 less make a key frame a sixth larger, 4 more cost 3 dB.
 const X264_RATE_FACTOR: u32 = 22;
 
+/// How far x264 looks for what moved where bytes count, in pixels: a window that is dragged or a page that scrolls goes
+/// further from frame to frame than the 16 that it looks at otherwise. Text that scrolls by 37 pixels has 27 dB in 20,000
+/// bytes of a 720p frame with it, and 18 without; a film's frame takes a third longer.
+const X264_REACH: u32 = 32;
+
 /// OpenH264's quantizers. It starts a picture with the worst and does not come back to what rests, so the worst must
 /// be good: 42 dB of the same desktop.
 pub(super) const OPENH264_QUANTIZERS: [u32; 2] = [18, 24];
@@ -362,17 +367,24 @@ fn x264(threads: usize) -> Vec<(&'static str, String)> {
         ("threads", threads.to_string()),
         ("byte-stream", "true".into()),
         ("aud", "false".into()),
-        ("option-string", "scenecut=0".into()),
     ]
 }
 
 /// What decides how good x264's frames are. To weigh bytes it looks at each picture twice, which takes it nearly as
-/// long as encoding it: so only where bytes count.
+/// long as encoding it, and to look far takes a third of that again: so only where bytes count.
 pub(super) fn x264_control(control: Control) -> Vec<(&'static str, String)> {
     match control {
-        Control::Quality => vec![("pass", "quant".into()), ("quantizer", X264_QUANTIZER.to_string())],
+        Control::Quality => vec![
+            ("pass", "quant".into()),
+            ("quantizer", X264_QUANTIZER.to_string()),
+            ("option-string", "scenecut=0".into()),
+        ],
         Control::Bytes => {
-            let quality = [("pass", "qual".into()), ("quantizer", X264_RATE_FACTOR.to_string())];
+            let quality = [
+                ("pass", "qual".into()),
+                ("quantizer", X264_RATE_FACTOR.to_string()),
+                ("option-string", format!("scenecut=0:me=umh:merange={X264_REACH}")),
+            ];
             quality.into_iter().chain(x264_bytes()).collect()
         }
     }

@@ -93,3 +93,27 @@ async fn the_narrowest_viewer_of_a_tier_sets_its_limit_and_other_tiers_have_thei
     }
     assert!(largest[0] < 14_000 && largest[1] > 40_000, "{largest:?}");
 }
+
+#[tokio::test]
+async fn text_that_scrolls_far_is_sharp_in_few_bytes() {
+    let (Some(encoders), Some(decoder)) = (encoders(&[Element::X264]), Decoder::new()) else { return };
+    let console = console();
+    let page = |n: u32| Screen::desktop(SIZE, n * 31);
+    show(&console, &page(0));
+    let stream = encoders.join(&console, Profile { codec: Codec::H264, tier: Tier::Middle });
+    decoder.show(&frame(&stream).await.data);
+    stream.limit(Some(10_000));
+    let mut worst = f64::INFINITY;
+    for n in 1..16 {
+        let (next, ()) = tokio::join!(frame(&stream), async {
+            tokio::task::yield_now().await;
+            update(&console, &page(n), SIZE.rect());
+        });
+        assert!(next.data.len() < 11_000, "{} bytes of 10000", next.data.len());
+        let psnr = decoder.show(&next.data).psnr(&page(n), SIZE.rect());
+        if n > 10 {
+            worst = worst.min(psnr);
+        }
+    }
+    assert!(worst > 28.0, "{worst:.1} dB");
+}
