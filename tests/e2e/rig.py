@@ -304,7 +304,7 @@ class Bus:
         assert self.address, "dbus-daemon did not start"
 
     def stop(self):
-        self.process.kill()
+        self.process.terminate()  # killed it would leave its socket behind
         self.process.wait()
         self.process.stdout.close()
 
