@@ -5,7 +5,7 @@ use super::h264::{AccessUnit, StreamCheck};
 use super::picture::{Picture, even};
 use super::shown::Shown;
 use super::{EncodeError, lock};
-use crate::frame::{Scanout, Size};
+use crate::frame::{Dmabuf, Scanout, Size};
 use crate::hub::Release;
 
 /// The smallest side of a picture that is worth a video stream: one macroblock.
@@ -107,9 +107,9 @@ impl Encoder {
     }
 
     /// Whether any of these may read the guest's own buffer.
-    pub(super) fn may_import(elements: &[Element], scanout: &Scanout) -> bool {
-        let inputs = elements.iter().map(|&element| input(element, scanout.as_dmabuf(), version()));
-        inputs.into_iter().any(|input| input != Input::Planes)
+    pub(super) fn may_import(elements: &[Element], halves: bool, scanout: &Scanout) -> bool {
+        let dmabuf = imported(halves, scanout.as_dmabuf());
+        elements.iter().any(|&element| input(element, dmabuf, version()) != Input::Planes)
     }
 
     /// Encodes the picture as it is now; `None` if there is none. A new stream starts with a key frame in any case.
@@ -166,10 +166,7 @@ impl Encoder {
         };
         let elements = self.elements.iter().copied().filter(|&element| fits(element, size));
         let ways = elements.flat_map(|element| {
-            let best = match shown.dmabuf() {
-                Some(_) if self.halves => Input::Planes,
-                dmabuf => input(element, dmabuf, self.version),
-            };
+            let best = input(element, imported(self.halves, shown.dmabuf()), self.version);
             let planes = (best != Input::Planes).then_some(Input::Planes);
             let control = control(element);
             std::iter::once(best).chain(planes).map(move |input| Way { element, input, control })
@@ -281,6 +278,11 @@ fn fits(element: Element, size: Size) -> bool {
     let coded = even(size);
     let (side, area) = element.limits();
     size.width.min(size.height) >= MIN_SIDE && coded.width.max(coded.height) <= side && coded.area() <= area
+}
+
+/// The guest's buffer, if an encoder may read it itself: what is halved, the CPU halves.
+fn imported(halves: bool, dmabuf: Option<&Dmabuf>) -> Option<&Dmabuf> {
+    dmabuf.filter(|_| !halves)
 }
 
 /// GStreamer's.

@@ -256,7 +256,7 @@ impl Worker {
         };
         let size = scanout.size();
         let is_new = before != Some(size);
-        let ahead = self.profile.tier == Tier::Half || !Encoder::may_import(&self.elements, &scanout);
+        let ahead = !Encoder::may_import(&self.elements, self.halves(), &scanout);
         if is_new {
             let checked = Encoder::check_size(&self.elements, size);
             let pixels = self.elements.first().map_or(Pixels::I420, |element| element.planes());
@@ -293,9 +293,14 @@ impl Worker {
         Some(size)
     }
 
+    /// Whether large pictures are halved.
+    fn halves(&self) -> bool {
+        self.profile.tier == Tier::Half
+    }
+
     /// The encoding thread.
     fn encode(&self) {
-        let mut encoder = Encoder::new(self.elements.clone(), self.profile.tier == Tier::Half);
+        let mut encoder = Encoder::new(self.elements.clone(), self.halves());
         let mut state = lock(&self.state);
         while !state.stopped {
             let now = Instant::now();
