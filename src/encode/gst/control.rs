@@ -21,6 +21,8 @@ pub(crate) enum Control {
     Quality,
     /// The bytes it may have; they can be changed at any time, or bounded by nothing but what is usual.
     Bytes,
+    /// … of pictures so large that a frame takes long as it is.
+    LargeBytes,
 }
 
 impl Element {
@@ -28,12 +30,16 @@ impl Element {
     /// other.
     pub(crate) fn control(self, size: Size, limit: Option<u64>) -> Control {
         let large = matches!(self, Self::X264 | Self::X264Full) && size.area() > X264_MAX_FREE;
-        if large || limit.is_some() { Control::Bytes } else { Control::Quality }
+        match limit {
+            _ if large => Control::LargeBytes,
+            Some(_) => Control::Bytes,
+            None => Control::Quality,
+        }
     }
 
     /// Properties that decide it when it is made.
     pub(super) fn control_settings(self, control: Control) -> Vec<(&'static str, String)> {
-        let bytes = control == Control::Bytes;
+        let bytes = control != Control::Quality;
         match self {
             Self::OpenH264 => {
                 let [best, worst] = if bytes { OPENH264_LIMITED } else { OPENH264_QUANTIZERS };
@@ -90,4 +96,24 @@ fn kbits(frame_bytes: u64) -> u32 {
     let kbits = frame_bytes.saturating_mul(8 * u64::from(NOMINAL_RATE.unsigned_abs())) / 1000;
     let step = (kbits.checked_next_power_of_two().unwrap_or(1) / 64).max(1);
     u32::try_from(kbits / step * step).unwrap_or(u32::MAX).clamp(100, 2_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_count_where_there_is_a_limit_and_in_large_pictures_of_x264() {
+        let (usual, large) = (Size::new(1280, 720), Size::new(3840, 2160));
+        for (element, size, limit, control) in [
+            (Element::X264, usual, None, Control::Quality),
+            (Element::X264, usual, Some(20_000), Control::Bytes),
+            (Element::X264, large, None, Control::LargeBytes),
+            (Element::X264, large, Some(20_000), Control::LargeBytes),
+            (Element::OpenH264, large, None, Control::Quality),
+            (Element::Va, large, Some(20_000), Control::Bytes),
+        ] {
+            assert_eq!(element.control(size, limit), control, "{element:?}, {size}, {limit:?}");
+        }
+    }
 }

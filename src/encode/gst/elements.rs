@@ -371,23 +371,24 @@ fn x264(threads: usize) -> Vec<(&'static str, String)> {
 }
 
 /// What decides how good x264's frames are. To weigh bytes it looks at each picture twice, which takes it nearly as
-/// long as encoding it, and to look far takes a third of that again: so only where bytes count.
+/// long as encoding it, and to look far takes a third of that again: so it does only where bytes count, and looks far
+/// only in pictures that do not take long anyway.
 pub(super) fn x264_control(control: Control) -> Vec<(&'static str, String)> {
-    match control {
-        Control::Quality => vec![
-            ("pass", "quant".into()),
-            ("quantizer", X264_QUANTIZER.to_string()),
-            ("option-string", "scenecut=0".into()),
-        ],
-        Control::Bytes => {
-            let quality = [
-                ("pass", "qual".into()),
-                ("quantizer", X264_RATE_FACTOR.to_string()),
-                ("option-string", format!("scenecut=0:me=umh:merange={X264_REACH}")),
-            ];
-            quality.into_iter().chain(x264_bytes()).collect()
-        }
+    let far = format!(":me=umh:merange={X264_REACH}");
+    let (pass, quantizer, search) = match control {
+        Control::Quality => ("quant", X264_QUANTIZER, ""),
+        Control::Bytes => ("qual", X264_RATE_FACTOR, far.as_str()),
+        Control::LargeBytes => ("qual", X264_RATE_FACTOR, ""),
+    };
+    let mut settings = vec![
+        ("pass", pass.into()),
+        ("quantizer", quantizer.to_string()),
+        ("option-string", format!("scenecut=0{search}")),
+    ];
+    if control != Control::Quality {
+        settings.extend(x264_bytes());
     }
+    settings
 }
 
 /// What bounds x264's frames where they have no limit but are large.
