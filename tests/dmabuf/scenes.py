@@ -7,6 +7,7 @@ over TCP and decodes video, a client `near` on a unix socket that imports dmabuf
 
 import json
 import math
+import random
 import signal
 import statistics
 import subprocess
@@ -136,15 +137,11 @@ def flip_rate(rig, stand):
     # How fast everything is here goes up and down by a half within a minute: only what is measured at once can be compared.
     began, rounds = time.monotonic(), 0
     while True:
-        for place, viewer in viewers.items():
-            none[place].append(steady_flips(stand))
-            viewer("come-back")
-            viewer("wait-picture")
-            # A stopped process is stuck as no other: it reads nothing, answers nothing, and takes no processor time from the guest.
-            viewer.process.send_signal(signal.SIGSTOP)
-            stuck[place].append(steady_flips(stand))
-            viewer.process.send_signal(signal.SIGCONT)
-            viewer("leave")
+        # In another order each time: what comes and goes beside the tests must not always meet the same measurement.
+        for place, viewer in random.sample(list(viewers.items()), len(viewers)):
+            pair = [(none, lambda: steady_flips(stand)), (stuck, lambda viewer=viewer: flips_beside_a_stuck(viewer, stand))]
+            for rates, measure in random.sample(pair, len(pair)):
+                rates[place].append(measure())
         ratios = {place: statistics.median(with_it / without for with_it, without in zip(stuck[place], none[place])) for place in viewers}
         rounds += 1
         done = rounds >= MIN_ROUNDS and min(ratios.values()) >= STUCK_AT_LEAST
@@ -218,6 +215,18 @@ def steady_flips(stand):
     while len(rates) < RUNS or time.monotonic() - began < RUNS_TAKE:
         rates.append(flips_per_second(stand.vm))
     return statistics.median(rates)
+
+
+def flips_beside_a_stuck(viewer, stand):
+    """… with this viewer stuck meanwhile."""
+    viewer("come-back")
+    viewer("wait-picture")
+    # A stopped process is stuck as no other: it reads nothing, answers nothing, and takes no processor time from the guest.
+    viewer.process.send_signal(signal.SIGSTOP)
+    rate = steady_flips(stand)
+    viewer.process.send_signal(signal.SIGCONT)
+    viewer("leave")
+    return rate
 
 
 def flips_per_second(vm):
