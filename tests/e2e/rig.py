@@ -304,8 +304,7 @@ class Bus:
         assert self.address, "dbus-daemon did not start"
 
     def stop(self):
-        self.process.terminate()  # killed it would leave its socket behind
-        self.process.wait()
+        Process(self.process).stop()  # killed at once it would leave its socket behind
         self.process.stdout.close()
 
 
