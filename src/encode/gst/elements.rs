@@ -371,8 +371,8 @@ fn x264(threads: usize) -> Vec<(&'static str, String)> {
 }
 
 /// What decides how good x264's frames are. To weigh bytes it looks at each picture twice, which takes it nearly as
-/// long as encoding it, and to look far takes a third of that again: so it does only where bytes count, and looks far
-/// only in pictures that do not take long anyway.
+/// long as encoding it: so only where bytes count. To look far as well takes a third longer: so only in pictures that
+/// are not large.
 pub(super) fn x264_control(control: Control) -> Vec<(&'static str, String)> {
     let far = format!(":me=umh:merange={X264_REACH}");
     let (pass, quantizer, search) = match control {
