@@ -15,6 +15,7 @@ pub struct Console {
     screen: Mutex<Screen>,
     info: watch::Sender<Option<ScanoutInfo>>,
     cursor: watch::Sender<CursorState>,
+    watched: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -47,8 +48,13 @@ pub struct Change {
 
 impl Console {
     pub(super) fn new(id: ConsoleId) -> Self {
-        let cursor = watch::Sender::new(CursorState::default());
-        Self { id, screen: Mutex::default(), info: watch::Sender::new(None), cursor }
+        Self {
+            id,
+            screen: Mutex::default(),
+            info: watch::Sender::new(None),
+            cursor: watch::Sender::new(CursorState::default()),
+            watched: watch::Sender::new(false),
+        }
     }
 
     /// Its number.
@@ -87,10 +93,10 @@ impl Console {
         lock(&self.screen).scanout.clone()
     }
 
-    /// For the source: whether anyone reads what it shows.
+    /// For the source: whether anyone reads what it shows, now and whenever that changes.
     #[must_use]
-    pub fn is_watched(&self) -> bool {
-        !lock(&self.screen).readers.is_empty()
+    pub fn watched(&self) -> watch::Receiver<bool> {
+        self.watched.subscribe()
     }
 
     /// For the source: a part of the picture changed. Numbers are picture coordinates, cut to the picture here.
@@ -129,7 +135,14 @@ impl Console {
         let id = screen.next_reader;
         screen.next_reader += 1;
         screen.readers.insert(id, reader);
+        self.tell_watched(&screen);
         Subscription { console: self.clone(), id, rung }
+    }
+
+    /// Under the screen's lock: who comes and who goes at once are told in the same order.
+    fn tell_watched(&self, screen: &Screen) {
+        let now = !screen.readers.is_empty();
+        self.watched.send_if_modified(|watched| std::mem::replace(watched, now) != now);
     }
 
     pub(super) fn clear(&self) {
@@ -198,7 +211,9 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        lock(&self.console.screen).readers.remove(&self.id);
+        let mut screen = lock(&self.console.screen);
+        screen.readers.remove(&self.id);
+        self.console.tell_watched(&screen);
     }
 }
 

@@ -130,6 +130,7 @@ impl Listener {
                         self.replay(&mut stream).await?;
                     }
                 }
+                () = self.screen.watched_or_not() => {}
                 message = stream.next() => match message {
                     Some(Ok(message)) if message.message_type() == Type::MethodCall => self.handle(message).await?,
                     Some(Ok(_)) => {}

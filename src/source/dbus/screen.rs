@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::watch;
 use tracing::debug;
 
 use super::calls::{Call, Given};
@@ -22,6 +23,7 @@ pub(super) struct Screen {
     imports: Imports,
     still: Still,
     replay: Replay,
+    watched: watch::Receiver<bool>,
     reads: DmabufReads,
 }
 
@@ -29,6 +31,7 @@ impl Screen {
     /// A screen that writes into this console buffers that are read this way.
     pub(super) fn new(console: Arc<Console>, reads: DmabufReads) -> Self {
         Self {
+            watched: console.watched(),
             console,
             disable: Disable::default(),
             flipped: false,
@@ -120,24 +123,35 @@ impl Screen {
         self.replay.blind(now);
     }
 
-    /// Does what time alone makes due. Whether QEMU is to be asked to show again what the console shows.
+    /// Does what time alone makes due. Whether QEMU is to be asked to show again what the console shows: while nobody
+    /// watches it may be in doubt.
     #[must_use]
     pub(super) fn tick(&mut self, now: Instant) -> bool {
         if self.disable.stands(now) {
             self.imports.forget();
             self.console.show(None);
         }
-        self.replay.due(now)
+        self.is_watched() && self.replay.due(now)
     }
 
-    /// When to call [`Screen::tick`] next.
+    /// When to call [`Screen::tick`] next, unless someone starts to watch before.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.disable.wake_at().into_iter().chain(self.replay.wake_at()).min()
+        let replay = self.replay.wake_at().filter(|_| self.is_watched());
+        self.disable.wake_at().into_iter().chain(replay).min()
+    }
+
+    /// Waits until someone starts to watch, or nobody does any more.
+    pub(super) async fn watched_or_not(&mut self) {
+        let _ = self.watched.changed().await; // there is a console to watch as long as this is
+    }
+
+    fn is_watched(&self) -> bool {
+        *self.watched.borrow()
     }
 
     /// What of an update changed that a viewer could see; `None` if nothing did.
     fn changed(&mut self, at: Given) -> Option<Given> {
-        let watched = self.console.shown().filter(|_| self.console.is_watched());
+        let watched = self.console.shown().filter(|_| self.is_watched());
         let Some(scanout) = watched else {
             self.still.forget();
             return Some(at);

@@ -90,10 +90,29 @@ async fn a_lost_flip_to_a_buffer_that_nobody_knows_is_asked_for() {
     eventually(|| shown(&console).is_none()).await;
 }
 
+/// Each time that it is asked costs QEMU something for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_asked_for_until_someone_watches() {
+    let (mut qemu, screen, attached) = start(Vm::default()).await;
+    let (old, new) = (memfd(&grey(1, 4)), memfd(&grey(2, 16)));
+    screen.scanout_dmabuf(&old, 2, 2, 8, XR24, false).await.unwrap();
+    lose_a_flip(&screen).await;
+    // Longer than it takes to ask.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(qemu.more_screens(), 0, "QEMU was asked for a picture that nobody watches");
+
+    let console = attached.console();
+    let _reader = console.subscribe();
+    let again = qemu.screen(0).await;
+    again.scanout_dmabuf(&new, 4, 4, 16, XR24, false).await.unwrap();
+    assert_eq!(shown(&console).unwrap(), [2; 48]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guest_goes_on_while_qemu_is_slow_to_show_a_console_again() {
     let vm = Vm { shows_again_late: Some(Duration::from_secs(2)), ..Vm::default() };
     let (mut qemu, screen, attached) = start(vm).await;
+    let _reader = attached.console().subscribe();
     let (old, new) = (memfd(&grey(1, 4)), memfd(&grey(2, 16)));
     screen.scanout_dmabuf(&old, 2, 2, 8, XR24, false).await.unwrap();
     lose_a_flip(&screen).await;
