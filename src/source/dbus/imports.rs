@@ -32,6 +32,12 @@ impl Imports {
         self.recent.front().is_some_and(|known| are_same(&known.dmabuf, dmabuf))
     }
 
+    /// Whether a flip is the one that would have been guessed; `None` if none would, or it is no flip.
+    pub(super) fn would_guess(&self, dmabuf: &Dmabuf) -> Option<bool> {
+        let guess = self.recent.get(self.next()?).filter(|_| !self.is_shown(dmabuf))?;
+        Some(are_same(&guess.dmabuf, dmabuf))
+    }
+
     /// A flip: gives the same dmabuf, with those buffers in place of its own that are the same memory and known
     /// already.
     pub(super) fn known(&mut self, mut dmabuf: Dmabuf) -> Dmabuf {
@@ -56,15 +62,19 @@ impl Imports {
     /// buffers in turn.
     pub(super) fn guess(&mut self) -> Option<Dmabuf> {
         self.lost = true;
-        let shown = self.recent.front()?;
-        let others = || (1..).zip(self.recent.iter().skip(1)).filter(|(_, known)| known.is_like(shown));
-        let (at, _) = others()
-            .find(|(_, known)| shown.next.as_ref().is_some_and(|next| *next == ids(&known.dmabuf)))
-            .or_else(|| others().next())?;
-        let guessed = self.recent.remove(at)?;
+        let guessed = self.recent.remove(self.next()?)?;
         let dmabuf = guessed.dmabuf.clone();
         self.recent.push_front(guessed);
         Some(dmabuf)
+    }
+
+    /// Which of the buffers the guest takes next, going by the last time.
+    fn next(&self) -> Option<usize> {
+        let shown = self.recent.front()?;
+        let others = || (1..).zip(self.recent.iter().skip(1)).filter(|(_, known)| known.is_like(shown));
+        let followed = |known: &Known| shown.next.as_ref().is_some_and(|next| *next == ids(&known.dmabuf));
+        let (at, _) = others().find(|(_, known)| followed(known)).or_else(|| others().next())?;
+        Some(at)
     }
 
     /// Forgets all: the guest stopped showing them.
@@ -153,6 +163,9 @@ mod tests {
             assert!(is(imports.guess(), &one));
             assert!(is(imports.guess(), &two));
         }
+        assert_eq!(imports.would_guess(&flip(&one)), Some(true));
+        assert_eq!(imports.would_guess(&flip(&old)), Some(false));
+        assert_eq!(imports.would_guess(&flip(&two)), None, "it is shown already");
         imports.known(flip(&one));
         assert!(is(imports.guess(), &two));
     }

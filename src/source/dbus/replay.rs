@@ -16,6 +16,9 @@ const MAX_INTERVAL: Duration = Duration::from_secs(64);
 /// costing it three messages a flip.
 const MAX_REPLAYS: u32 = 16;
 
+/// So many flips in a row that were what would have been guessed, and a guess is trusted.
+const TRUSTED: u32 = 8;
+
 /// When to ask QEMU to show again what the console shows, because a flip was lost.
 ///
 /// A pure state machine.
@@ -25,10 +28,23 @@ pub(super) struct Replay {
     /// Flips were lost before: this is a QEMU that does.
     has_lost: bool,
     left: u32,
+    /// The flips of late that came, and were what would have been guessed.
+    foreseen: u32,
     interval: Duration,
     not_before: Option<Instant>,
     /// QEMU was asked, and has not shown anything since.
     asked: bool,
+}
+
+/// What the guest drew on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drawn {
+    /// Nothing is shown.
+    OnNothing,
+    /// A part of what is shown; or all of something smaller or larger, shown by a flip that was lost.
+    Part,
+    /// All of what is shown.
+    All,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +61,7 @@ impl Default for Replay {
             doubt: None,
             has_lost: false,
             left: MAX_REPLAYS,
+            foreseen: 0,
             interval: MIN_INTERVAL,
             not_before: None,
             asked: false,
@@ -53,6 +70,11 @@ impl Default for Replay {
 }
 
 impl Replay {
+    /// Whether a flip was ever lost.
+    pub(super) fn has_lost(&self) -> bool {
+        self.has_lost
+    }
+
     /// A flip was lost, and what the guest shows now was guessed.
     pub(super) fn guessed(&mut self, now: Instant) {
         self.has_lost = true;
@@ -67,18 +89,30 @@ impl Replay {
         }
     }
 
+    /// A flip came, and whether it was what would have been guessed, if anything would.
+    pub(super) fn flipped(&mut self, foreseen: Option<bool>) {
+        match foreseen {
+            Some(true) => self.foreseen = self.foreseen.saturating_add(1),
+            Some(false) => self.foreseen = 0,
+            None => {}
+        }
+    }
+
     /// Whether what is shown is surely not what the guest shows.
     pub(super) fn is_blind(&self) -> bool {
         matches!(self.doubt, Some(Doubt::Blind { .. }))
     }
 
-    /// The guest drew, and whether on something that is shown. If not, QEMU may have lost what it drew on.
-    pub(super) fn drawn(&mut self, on_something: bool, now: Instant) {
-        if !on_something && self.has_lost {
+    /// The guest drew. If on nothing, QEMU may have lost what it drew on.
+    pub(super) fn drawn(&mut self, on: Drawn, now: Instant) {
+        if on == Drawn::OnNothing && self.has_lost {
             self.blind(now);
         }
         if let Some(Doubt::Guessed { due }) = &mut self.doubt {
             *due = now + REST;
+            if on == Drawn::All && self.foreseen >= TRUSTED {
+                self.doubt = None;
+            }
         }
     }
 
@@ -86,6 +120,7 @@ impl Replay {
     pub(super) fn told(&mut self, shown_already: bool) {
         if std::mem::take(&mut self.asked) {
             self.interval = if shown_already { (self.interval * 2).min(MAX_INTERVAL) } else { MIN_INTERVAL };
+            self.foreseen = if shown_already { self.foreseen } else { 0 };
         }
         self.doubt = None;
     }
@@ -130,7 +165,7 @@ mod tests {
         let (mut replay, mut now) = (Replay::default(), Instant::now());
         for _ in 0..200 {
             replay.guessed(now);
-            replay.drawn(true, now);
+            replay.drawn(Drawn::All, now);
             now += FRAME;
             assert!(!replay.due(now));
         }
@@ -156,11 +191,11 @@ mod tests {
     #[test]
     fn drawing_on_nothing_is_a_loss_only_where_there_are_losses() {
         let (mut replay, now) = (Replay::default(), Instant::now());
-        replay.drawn(false, now);
+        replay.drawn(Drawn::OnNothing, now);
         assert_eq!(replay.wake_at(), None);
         replay.guessed(now);
         replay.told(true);
-        replay.drawn(false, now);
+        replay.drawn(Drawn::OnNothing, now);
         assert!(replay.is_blind());
     }
 
@@ -178,6 +213,32 @@ mod tests {
             asked += new;
         }
         assert!((4..=7).contains(&asked), "{asked} times in a minute");
+    }
+
+    #[test]
+    fn what_always_was_as_guessed_is_not_asked_for() {
+        let (mut replay, mut now) = (Replay::default(), Instant::now());
+        let mut asked_after = |replay: &mut Replay, drawn| {
+            replay.guessed(now);
+            replay.drawn(drawn, now);
+            let until = now + REST * 2;
+            let asked = asks(replay, &mut now, until);
+            replay.told(true);
+            now += MAX_INTERVAL;
+            asked
+        };
+        (0..TRUSTED - 1).for_each(|_| replay.flipped(Some(true)));
+        assert_eq!(asked_after(&mut replay, Drawn::All), 1);
+        replay.flipped(Some(true));
+        assert_eq!(asked_after(&mut replay, Drawn::All), 0);
+        assert_eq!(asked_after(&mut replay, Drawn::Part), 1, "the guest may have changed its resolution");
+        replay.flipped(Some(false));
+        assert_eq!(asked_after(&mut replay, Drawn::All), 1);
+        // One guess that was wrong, as QEMU told, and it begins anew.
+        (0..TRUSTED).for_each(|_| replay.flipped(Some(true)));
+        replay.asked = true;
+        replay.told(false);
+        assert_eq!(asked_after(&mut replay, Drawn::All), 1);
     }
 
     #[test]

@@ -2,13 +2,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::calls::{Call, Given};
 use super::disable::Disable;
 use super::imports::Imports;
 use super::refusal::Refusal;
-use super::replay::Replay;
+use super::replay::{Drawn, Replay};
 use super::still::Still;
 use crate::frame::{Cursor, DmabufReads, Pointer, Rect, Scanout};
 use crate::hub::{Console, Release};
@@ -57,6 +57,7 @@ impl Screen {
                 self.show(Ok(scanout))
             }
             Call::ScanoutDmabuf(dmabuf) => {
+                self.replay.flipped(self.imports.would_guess(&dmabuf));
                 self.replay.told(self.imports.is_shown(&dmabuf));
                 let dmabuf = self.imports.known(dmabuf);
                 self.show(Scanout::dmabuf(dmabuf, &self.reads).map_err(Refusal::from))
@@ -97,7 +98,7 @@ impl Screen {
     pub(super) fn damage(&mut self, at: Given, release: Option<Release>, now: Instant) {
         self.disable.drawn();
         self.flipped = false;
-        self.replay.drawn(self.console.size().is_some(), now);
+        self.replay.drawn(self.drawn(at), now);
         if !self.replay.is_blind() {
             self.console.damage(at, release);
         }
@@ -107,6 +108,13 @@ impl Screen {
     /// when they release the old buffer.
     pub(super) fn lose_flip(&mut self, now: Instant) {
         self.disable.said(true, now);
+        if !self.replay.has_lost() {
+            warn!(
+                console = %self.console.id(),
+                "QEMU discards flips of this guest (9.0 to 10.0 do so with blob=true): they are guessed, or asked for, \
+                 which slows the guest; QEMU 10.1 and later discard none"
+            );
+        }
         match self.imports.guess() {
             Some(dmabuf) => {
                 self.replay.guessed(now);
@@ -147,6 +155,13 @@ impl Screen {
 
     fn is_watched(&self) -> bool {
         *self.watched.borrow()
+    }
+
+    fn drawn(&self, (x, y, width, height): Given) -> Drawn {
+        let Some(size) = self.console.size() else { return Drawn::OnNothing };
+        let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+        let is_all = (x, y, width, height) == (0, 0, number(size.width), number(size.height));
+        if is_all { Drawn::All } else { Drawn::Part }
     }
 
     /// What of an update changed that a viewer could see; `None` if nothing did.
