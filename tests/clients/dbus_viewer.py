@@ -108,11 +108,15 @@ class Viewer:
         if method == "UpdateDMABUF" and not self.answers_draws:
             self.unanswered.append(call)
         else:
+            fds = call.get_message().get_unix_fd_list()
             try:
-                getattr(self, f"_{method}", lambda *_: None)(arguments, call.get_message().get_unix_fd_list())
+                getattr(self, f"_{method}", lambda *_: None)(arguments, fds)
                 call.return_value(None)
             except Exception as error:
                 call.return_dbus_error("org.qemu.Display1.Error.Unsupported", str(error))
+            # What is shown is a duplicate. The call's own would stay open for as long as Python keeps the call.
+            for fd in fds.steal_fds() if fds else ():
+                os.close(fd)
         if method not in ("MouseSet", "CursorDefine"):
             self.changed_at = time.monotonic()
             self.on_change()
