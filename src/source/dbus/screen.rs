@@ -57,7 +57,9 @@ impl Screen {
                 self.show(Ok(scanout))
             }
             Call::ScanoutDmabuf(dmabuf) => {
-                self.replay.flipped(self.imports.would_guess(&dmabuf));
+                if self.replay.has_lost() {
+                    self.replay.flipped(self.imports.would_guess(&dmabuf));
+                }
                 self.replay.told(self.imports.is_shown(&dmabuf));
                 let dmabuf = self.imports.known(dmabuf);
                 self.show(Scanout::dmabuf(dmabuf, &self.reads).map_err(Refusal::from))
