@@ -90,6 +90,30 @@ async fn a_lost_flip_to_a_buffer_that_nobody_knows_is_asked_for() {
     eventually(|| shown(&console).is_none()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_asked_for_where_the_flips_that_came_were_foreseen() {
+    let (mut qemu, screen, attached) = start(Vm::default()).await;
+    let console = attached.console();
+    let _reader = console.subscribe();
+    let buffers = [memfd(&grey(1, 4)), memfd(&grey(2, 4))];
+    let flip = async |to: &OwnedFd| {
+        screen.scanout_dmabuf(to, 2, 2, 8, XR24, false).await.unwrap();
+        screen.disable().await.unwrap();
+        screen.update_dmabuf((0, 0, 2, 2)).await.unwrap();
+    };
+    flip(&buffers[0]).await;
+    flip(&buffers[1]).await;
+    lose_a_flip(&screen).await; // now it is known what this QEMU does
+    for number in 1..10 {
+        flip(&buffers[number % 2]).await;
+    }
+    lose_a_flip(&screen).await;
+    // Longer than it takes to ask.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(qemu.more_screens(), 0, "QEMU was asked for what is known");
+    assert_eq!(shown(&console).unwrap(), [1; 12]);
+}
+
 /// Each time that it is asked costs QEMU something for good.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_asked_for_until_someone_watches() {
