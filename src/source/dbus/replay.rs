@@ -49,8 +49,8 @@ pub(super) enum Drawn {
 
 #[derive(Clone, Copy, Debug)]
 enum Doubt {
-    /// What is shown is a guess.
-    Guessed { due: Instant },
+    /// What is shown is a guess. Without a `due` it is trusted.
+    Guessed { due: Option<Instant>, drawn: bool },
     /// What the guest shows is not known, nor can it be guessed.
     Blind { due: Instant },
 }
@@ -78,7 +78,7 @@ impl Replay {
     /// A flip was lost, and what the guest shows now was guessed.
     pub(super) fn guessed(&mut self, now: Instant) {
         self.has_lost = true;
-        self.doubt = Some(Doubt::Guessed { due: now + REST });
+        self.doubt = Some(Doubt::Guessed { due: Some(now + REST), drawn: false });
     }
 
     /// A flip was lost, and nothing is known that the guest could show now.
@@ -108,11 +108,11 @@ impl Replay {
         if on == Drawn::OnNothing && self.has_lost {
             self.blind(now);
         }
-        if let Some(Doubt::Guessed { due }) = &mut self.doubt {
-            *due = now + REST;
-            if on == Drawn::All && self.foreseen >= TRUSTED {
-                self.doubt = None;
-            }
+        if let Some(Doubt::Guessed { due, drawn }) = &mut self.doubt {
+            // A guest that draws on without a flip does not do what it did so far: it may have gone to its text console.
+            let is_first = !std::mem::replace(drawn, true);
+            let is_trusted = is_first && on == Drawn::All && self.foreseen >= TRUSTED;
+            *due = (!is_trusted).then(|| now + REST);
         }
     }
 
@@ -139,7 +139,10 @@ impl Replay {
 
     /// When to call [`Replay::due`] next.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        let (Doubt::Guessed { due } | Doubt::Blind { due }) = self.doubt.filter(|_| self.left > 0)?;
+        let due = match self.doubt.filter(|_| self.left > 0)? {
+            Doubt::Guessed { due, .. } => due?,
+            Doubt::Blind { due } => due,
+        };
         Some(self.not_before.map_or(due, |earliest| due.max(earliest)))
     }
 }
@@ -234,11 +237,28 @@ mod tests {
         assert_eq!(asked_after(&mut replay, Drawn::Part), 1, "the guest may have changed its resolution");
         replay.flipped(Some(false));
         assert_eq!(asked_after(&mut replay, Drawn::All), 1);
-        // One guess that was wrong, as QEMU told, and it begins anew.
         (0..TRUSTED).for_each(|_| replay.flipped(Some(true)));
+        assert_eq!(asked_after(&mut replay, Drawn::All), 0);
+        // One guess that was wrong, as QEMU told, and it begins anew.
         replay.asked = true;
         replay.told(false);
         assert_eq!(asked_after(&mut replay, Drawn::All), 1);
+    }
+
+    #[test]
+    fn a_guest_that_draws_on_without_a_flip_is_asked_for_at_rest() {
+        let (mut replay, mut now) = (Replay::default(), Instant::now());
+        (0..TRUSTED).for_each(|_| replay.flipped(Some(true)));
+        replay.guessed(now);
+        replay.drawn(Drawn::All, now);
+        assert_eq!(replay.wake_at(), None);
+        for _ in 0..200 {
+            now += FRAME;
+            replay.drawn(Drawn::All, now);
+            assert!(!replay.due(now));
+        }
+        let until = now + REST * 2;
+        assert_eq!(asks(&mut replay, &mut now, until), 1);
     }
 
     #[test]

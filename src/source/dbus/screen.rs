@@ -159,11 +159,9 @@ impl Screen {
         *self.watched.borrow()
     }
 
-    fn drawn(&self, (x, y, width, height): Given) -> Drawn {
+    fn drawn(&self, at: Given) -> Drawn {
         let Some(size) = self.console.size() else { return Drawn::OnNothing };
-        let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-        let is_all = (x, y, width, height) == (0, 0, number(size.width), number(size.height));
-        if is_all { Drawn::All } else { Drawn::Part }
+        if at == given(size.rect()) { Drawn::All } else { Drawn::Part }
     }
 
     /// What of an update changed that a viewer could see; `None` if nothing did.
@@ -175,8 +173,7 @@ impl Screen {
         };
         let (x, y, width, height) = at;
         let part = self.still.changed(Rect::clipped(x, y, width, height, scanout.size())?, &scanout)?;
-        let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-        Some((number(part.x), number(part.y), number(part.width), number(part.height)))
+        Some(given(part))
     }
 
     fn show(&mut self, scanout: Result<Scanout, Refusal>) -> Result<(), Refusal> {
@@ -202,4 +199,10 @@ fn rect((x, y, width, height): Given) -> Result<Rect, Refusal> {
     let number =
         |n: i32| u32::try_from(n).map_err(|_| Refusal::Numbers("the changed part starts or ends nowhere"));
     Ok(Rect::new(number(x)?, number(y)?, number(width)?, number(height)?))
+}
+
+/// As QEMU would tell it.
+fn given(rect: Rect) -> Given {
+    let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    (number(rect.x), number(rect.y), number(rect.width), number(rect.height))
 }
