@@ -151,6 +151,10 @@ class Vm:
                 return
         raise RuntimeError(f"no such pointer device: {self.qmp.hmp('info mice')}")
 
+    def processor_thread(self):
+        """The thread of QEMU that runs the guest's processor."""
+        return self.qmp("query-cpus-fast")[0]["thread-id"]
+
     def alive(self):
         return self.process.poll() is None
 

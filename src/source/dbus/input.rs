@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::connect::Qemu;
 use super::consoles;
@@ -7,6 +10,10 @@ use crate::hub::{Guest, Hub};
 
 /// The most commands taken at once: as many as a fast mouse makes while QEMU is busy for a tenth of a second.
 const BATCH: usize = 128;
+/// Least time between two places that nothing came between: that of a common USB mouse, 125 a second. A guest that does
+/// not run for a moment loses what its tablet's queue cannot hold: 21 places, with QEMU's virtio tablet, and then also
+/// the button that follows.
+const PLACE_EVERY: Duration = Duration::from_millis(8);
 
 const KEYBOARD: &str = "org.qemu.Display1.Keyboard";
 const MOUSE: &str = "org.qemu.Display1.Mouse";
@@ -19,9 +26,12 @@ pub(super) async fn forward(
 ) -> std::convert::Infallible {
     let guest = hub.guest();
     let mut batch = Vec::new();
-    while commands.recv_many(&mut batch, BATCH).await > 0 {
-        coalesce(&mut batch);
+    let mut place_due = Instant::now();
+    while gather(commands, &mut batch, place_due).await {
         for command in batch.drain(..) {
+            if matches!(command, GuestCommand::Position { .. }) {
+                place_due = Instant::now() + PLACE_EVERY;
+            }
             let size = |console| hub.console(console).and_then(|console| console.size());
             let Some(call) = call(command, &guest.borrow(), size) else { continue };
             let path = consoles::path(call.console);
@@ -37,6 +47,25 @@ pub(super) async fn forward(
         batch.clear();
     }
     std::future::pending().await
+}
+
+/// Takes the commands that wait, at least one. A place alone waits until `place_due` for what makes it old, or has to
+/// come after it. False when no more will come.
+async fn gather(
+    commands: &mut mpsc::Receiver<GuestCommand>,
+    batch: &mut Vec<GuestCommand>,
+    place_due: Instant,
+) -> bool {
+    let mut more = commands.recv_many(batch, BATCH).await > 0;
+    coalesce(batch);
+    while more && matches!(batch[..], [GuestCommand::Position { .. }]) {
+        match timeout_at(place_due, commands.recv_many(batch, BATCH)).await {
+            Ok(taken) => more = taken > 0,
+            Err(_) => break,
+        }
+        coalesce(batch);
+    }
+    !batch.is_empty()
 }
 
 /// Of places that follow each other, only the last matters.
@@ -125,6 +154,32 @@ mod tests {
         let mut batch = vec![motion; 3];
         coalesce(&mut batch);
         assert_eq!(batch.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_place_waits_its_time_for_what_makes_it_old_and_nothing_waits_for_it() {
+        let (give, mut commands) = mpsc::channel(BATCH);
+        let button = GuestCommand::Button { console: ZERO, button: PointerButton::Left, down: true };
+        let (now, never) = (Instant::now(), Instant::now() + Duration::from_secs(3600));
+        let mut batch = Vec::new();
+        give.send(at(ZERO, 1)).await.unwrap();
+        assert!(gather(&mut commands, &mut batch, now).await);
+        assert_eq!(std::mem::take(&mut batch), [at(ZERO, 1)], "it is time for it");
+
+        for command in [at(ZERO, 2), at(ZERO, 3)] {
+            give.send(command).await.unwrap();
+            let gathering = gather(&mut commands, &mut batch, never);
+            assert!(tokio::time::timeout(Duration::from_millis(20), gathering).await.is_err(), "too soon");
+        }
+        give.send(button).await.unwrap();
+        assert!(gather(&mut commands, &mut batch, never).await);
+        assert_eq!(std::mem::take(&mut batch), [at(ZERO, 3), button]);
+
+        give.send(at(ZERO, 4)).await.unwrap();
+        drop(give);
+        assert!(gather(&mut commands, &mut batch, never).await);
+        assert_eq!(std::mem::take(&mut batch), [at(ZERO, 4)], "nothing will come after it");
+        assert!(!gather(&mut commands, &mut batch, now).await);
     }
 
     #[test]
