@@ -10,10 +10,10 @@ use crate::hub::{Guest, Hub};
 
 /// The most commands taken at once: as many as a fast mouse makes while QEMU is busy for a tenth of a second.
 const BATCH: usize = 128;
-/// Least time between two places that nothing came between: that of a common USB mouse, 125 a second. A guest that does
-/// not run for a moment loses what its tablet's queue cannot hold: 21 places, with QEMU's virtio tablet, and then also
-/// the button that follows.
-const PLACE_EVERY: Duration = Duration::from_millis(8);
+/// Least time between two moves of the pointer that nothing came between: a common USB mouse's, as QEMU's own. A guest
+/// that does not run for a moment loses what its device's queue cannot hold: what follows 21 moves, with QEMU's virtio
+/// tablet and mouse, also if that is a button.
+const MOVE_EVERY: Duration = Duration::from_millis(8);
 
 const KEYBOARD: &str = "org.qemu.Display1.Keyboard";
 const MOUSE: &str = "org.qemu.Display1.Mouse";
@@ -26,11 +26,11 @@ pub(super) async fn forward(
 ) -> std::convert::Infallible {
     let guest = hub.guest();
     let mut batch = Vec::new();
-    let mut place_due = Instant::now();
-    while gather(commands, &mut batch, place_due).await {
+    let mut move_due = Instant::now();
+    while gather(commands, &mut batch, move_due).await {
         for command in batch.drain(..) {
-            if matches!(command, GuestCommand::Position { .. }) {
-                place_due = Instant::now() + PLACE_EVERY;
+            if is_move(&command) {
+                move_due = Instant::now() + MOVE_EVERY;
             }
             let size = |console| hub.console(console).and_then(|console| console.size());
             let Some(call) = call(command, &guest.borrow(), size) else { continue };
@@ -49,17 +49,17 @@ pub(super) async fn forward(
     std::future::pending().await
 }
 
-/// Takes the commands that wait, at least one. A place alone waits until `place_due` for what makes it old, or has to
-/// come after it. False when no more will come.
+/// Takes the commands that wait, at least one. A move alone waits until `move_due` for the next one to join it, or for
+/// what has to come after it. False when no more will come.
 async fn gather(
     commands: &mut mpsc::Receiver<GuestCommand>,
     batch: &mut Vec<GuestCommand>,
-    place_due: Instant,
+    move_due: Instant,
 ) -> bool {
     let mut more = commands.recv_many(batch, BATCH).await > 0;
     coalesce(batch);
-    while more && matches!(batch[..], [GuestCommand::Position { .. }]) {
-        match timeout_at(place_due, commands.recv_many(batch, BATCH)).await {
+    while more && matches!(&batch[..], [alone] if is_move(alone)) {
+        match timeout_at(move_due, commands.recv_many(batch, BATCH)).await {
             Ok(taken) => more = taken > 0,
             Err(_) => break,
         }
@@ -68,12 +68,20 @@ async fn gather(
     !batch.is_empty()
 }
 
-/// Of places that follow each other, only the last matters.
+fn is_move(command: &GuestCommand) -> bool {
+    matches!(command, GuestCommand::Position { .. } | GuestCommand::Motion { .. })
+}
+
+/// Moves that follow each other become one: of places only the last matters, ways add up.
 fn coalesce(batch: &mut Vec<GuestCommand>) {
-    use GuestCommand::Position;
-    batch.dedup_by(|next, kept| match (&next, &kept) {
+    use GuestCommand::{Motion, Position};
+    batch.dedup_by(|next, kept| match (*next, *kept) {
         (Position { console: a, .. }, Position { console: b, .. }) if a == b => {
             *kept = *next;
+            true
+        }
+        (Motion { console: a, dx, dy }, Motion { console: b, dx: x, dy: y }) if a == b => {
+            *kept = Motion { console: a, dx: x.saturating_add(dx), dy: y.saturating_add(dy) };
             true
         }
         _ => false,
@@ -143,21 +151,21 @@ mod tests {
     }
 
     #[test]
-    fn only_places_that_follow_each_other_are_dropped() {
+    fn moves_that_follow_each_other_become_one() {
         let key = GuestCommand::Key { qnum: 30, down: true };
         let button = GuestCommand::Button { console: ZERO, button: PointerButton::Left, down: true };
         let mut batch =
             vec![at(ZERO, 1), at(ZERO, 2), button, at(ZERO, 3), key, at(ZERO, 4), at(ZERO, 5), at(ONE, 6)];
         coalesce(&mut batch);
         assert_eq!(batch, [at(ZERO, 2), button, at(ZERO, 3), key, at(ZERO, 5), at(ONE, 6)]);
-        let motion = GuestCommand::Motion { console: ZERO, dx: 1, dy: 0 };
-        let mut batch = vec![motion; 3];
+        let motion = |dx, dy| GuestCommand::Motion { console: ZERO, dx, dy };
+        let mut batch = vec![motion(1, -5), motion(2, 3), button, motion(7, i32::MIN), motion(7, -1)];
         coalesce(&mut batch);
-        assert_eq!(batch.len(), 3);
+        assert_eq!(batch, [motion(3, -2), button, motion(14, i32::MIN)]);
     }
 
     #[tokio::test]
-    async fn a_place_waits_its_time_for_what_makes_it_old_and_nothing_waits_for_it() {
+    async fn a_move_waits_its_time_for_the_next_one_and_nothing_waits_for_it() {
         let (give, mut commands) = mpsc::channel(BATCH);
         let button = GuestCommand::Button { console: ZERO, button: PointerButton::Left, down: true };
         let (now, never) = (Instant::now(), Instant::now() + Duration::from_secs(3600));
