@@ -155,7 +155,7 @@ def a_drag_while_the_guest_does_not_run(rig):
                 client(f"position {x} 200")
                 time.sleep(0.001)
             client("button 1 up")
-            time.sleep(0.02)
+            time.sleep(0.02)  # on its way to QEMU, which has to get it while the guest does not run
     except PermissionError as error:
         raise Skip(f"a guest cannot be held up here: {error}") from error
     vm.events(lambda events: _place(events, y=200) == (x, 200) and (KEY, 272, 0) in {event[1:] for event in events})
