@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::frame::ConsoleId;
 
-/// The most consoles of one VM: virtio-gpu has at most 16 outputs.
+/// The most consoles of one VM that are shown: virtio-gpu has at most 16 outputs.
 pub const MAX_CONSOLES: usize = 16;
 
 /// The screens of one VM and what is known of it. Cheap to clone; all clones are the same hub.
@@ -30,22 +30,30 @@ pub struct Hub {
     guest: Arc<watch::Sender<Guest>>,
 }
 
+/// The console that is there before any VM, for viewers who come early.
+const FIRST: ConsoleId = ConsoleId(0);
+
 impl Default for Hub {
     fn default() -> Self {
-        Self { consoles: Arc::default(), guest: Arc::new(watch::Sender::new(Guest::default())) }
+        let consoles = BTreeMap::from([(FIRST, Arc::new(Console::new(FIRST)))]);
+        let guest = watch::Sender::new(Guest::default());
+        Self { consoles: Arc::new(Mutex::new(consoles)), guest: Arc::new(guest) }
     }
 }
 
 impl Hub {
-    /// The console of this number, made if it is new: viewers may come before their VM.
-    /// `None` if there are [`MAX_CONSOLES`] others.
+    /// Finds the console of this number. The first one is always there, also before its VM.
     #[must_use]
     pub fn console(&self, id: ConsoleId) -> Option<Arc<Console>> {
-        let mut consoles = lock(&self.consoles);
-        if consoles.len() >= MAX_CONSOLES && !consoles.contains_key(&id) {
-            return None;
-        }
-        Some(consoles.entry(id).or_insert_with(|| Arc::new(Console::new(id))).clone())
+        lock(&self.consoles).get(&id).cloned()
+    }
+
+    /// For the source: finds or makes the console of this number.
+    ///
+    /// INVARIANT: nobody else makes consoles, so no viewer can take a place that a VM needs.
+    #[must_use]
+    pub fn add_console(&self, id: ConsoleId) -> Arc<Console> {
+        lock(&self.consoles).entry(id).or_insert_with(|| Arc::new(Console::new(id))).clone()
     }
 
     /// What is known of the guest, now and whenever it changes.
@@ -63,11 +71,14 @@ impl Hub {
         });
     }
 
-    /// For the source: the VM is gone. Screens go black, viewers stay.
+    /// For the source: the VM is gone. Screens go black, viewers stay, and with them the consoles they look at.
     pub fn detach(&self) {
-        for console in lock(&self.consoles).values() {
+        let mut consoles = lock(&self.consoles);
+        for console in consoles.values() {
             console.clear();
         }
+        consoles.retain(|id, console| *id == FIRST || Arc::strong_count(console) > 1);
+        drop(consoles);
         self.change_guest(|guest| *guest = Guest::default());
     }
 }
@@ -75,4 +86,23 @@ impl Hub {
 /// What a panicking thread left under a lock is whole: every change here is a single assignment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_source_makes_consoles() {
+        let hub = Hub::default();
+        assert!((1..=255).all(|id| hub.console(ConsoleId(id)).is_none()));
+        let second = hub.add_console(ConsoleId(1));
+        assert!(hub.console(ConsoleId(0)).is_some() && hub.console(ConsoleId(1)).is_some());
+        hub.detach();
+        assert!(hub.console(ConsoleId(1)).is_some(), "someone looks at it");
+        drop(second);
+        hub.detach();
+        assert!(hub.console(ConsoleId(1)).is_none());
+        assert!(hub.console(ConsoleId(0)).is_some(), "viewers may come before their VM");
+    }
 }

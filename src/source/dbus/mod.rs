@@ -32,7 +32,7 @@ use tracing::{info, warn};
 
 use super::SourceError;
 use crate::frame::{ConsoleId, DmabufReads, GuestCommand};
-use crate::hub::Hub;
+use crate::hub::{Hub, MAX_CONSOLES};
 
 /// Where QEMU's objects live.
 const ROOT: &str = "/org/qemu/Display1";
@@ -73,13 +73,12 @@ async fn attach_and_serve(
     let (replays, mut asked) = mpsc::channel(REPLAYS);
     let mut shown = Vec::new();
     for &id in guest.consoles.keys() {
-        match hub.console(id) {
-            Some(console) => {
-                register(qemu, console, reads, &replays, listeners).await?;
-                shown.push(id);
-            }
-            None => warn!(console = %id, "too many consoles: this one is not shown"),
+        if shown.len() >= MAX_CONSOLES {
+            warn!(console = %id, MAX_CONSOLES, "too many consoles: this one is not shown");
+            continue;
         }
+        register(qemu, hub.add_console(id), reads, &replays, listeners).await?;
+        shown.push(id);
     }
     guest.consoles.retain(|id, _| shown.contains(id));
     info!(name = guest.name, consoles = shown.len(), "attached to QEMU");
