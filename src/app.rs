@@ -30,9 +30,6 @@ use crate::viewer::Roster;
 /// Commands of viewers that may wait for QEMU. A key or a motion is one; past it the viewer's own socket waits.
 const COMMANDS: usize = 256;
 
-/// The most connections at a time: 64 sessions of a handful of channels each.
-const MAX_CONNECTIONS: usize = 512;
-
 /// How long viewers have to hear that it is over.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -154,9 +151,6 @@ async fn accept(listener: Listener, server: Arc<Server>, tasks: TaskTracker, end
             stream = listener.accept() => stream,
         };
         match stream {
-            Ok(_) if tasks.len() >= MAX_CONNECTIONS => {
-                warn!(MAX_CONNECTIONS, "refused a connection: there are too many");
-            }
             Ok(stream) => {
                 tasks.spawn(serve_one(server.clone(), stream));
             }

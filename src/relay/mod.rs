@@ -11,7 +11,6 @@ mod calls;
 mod display;
 mod follow;
 mod input;
-mod lines;
 mod listener;
 mod peers;
 mod refusal;
@@ -27,13 +26,12 @@ use tracing::info;
 use zbus::Connection;
 use zbus::message::Header;
 
-use self::lines::Lines;
 use self::peers::Peers;
 use self::refusal::Refusal;
 use self::socket::ListenerSocket;
 use crate::frame::GuestCommand;
 use crate::hub::{Console, Guest, Hub};
-use crate::viewer::Roster;
+use crate::viewer::{Lines, Roster};
 
 /// Where the objects are, as in QEMU.
 const ROOT: &str = "/org/qemu/Display1";

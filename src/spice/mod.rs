@@ -7,6 +7,8 @@ pub mod auth;
 pub mod channel;
 mod driver;
 mod images;
+mod lobby;
+mod places;
 mod session;
 pub mod wire;
 

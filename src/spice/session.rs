@@ -1,21 +1,29 @@
 //! Who is connected: each client is a session of several channels, each with a connection of its own.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rsa::rand_core::{OsRng, RngCore};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::places::Places;
 use super::wire::{ChannelId, LinkError};
+use crate::transport::Origin;
 
 /// The most clients at a time.
 const MAX_SESSIONS: usize = 64;
 
+/// The most channels of all clients together, besides their main channels.
+const MAX_CHANNELS: usize = 512;
+
+/// As many channels a client may have whatever the others have.
+const MIN_CHANNELS_EACH: usize = MAX_CHANNELS / MAX_SESSIONS;
+
 /// All sessions of the server.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    open: Mutex<BTreeMap<u32, Arc<Session>>>,
+    open: Mutex<Places<Origin, Arc<Session>>>,
 }
 
 /// One client.
@@ -27,7 +35,15 @@ pub struct Session {
     pub end: CancellationToken,
     /// Whether the client moves the pointer itself (absolute positions) or only tells motion.
     pub absolute: watch::Sender<bool>,
-    channels: Mutex<HashSet<ChannelId>>,
+    channels: Mutex<Channels>,
+}
+
+#[derive(Debug, Default)]
+struct Channels {
+    /// Those that the client was told of.
+    offered: HashSet<ChannelId>,
+    /// Those that it has.
+    open: HashSet<ChannelId>,
 }
 
 /// A channel's place in its session, free again when dropped.
@@ -42,21 +58,28 @@ pub struct Seat {
 pub struct MainSeat {
     sessions: Arc<Sessions>,
     session: Arc<Session>,
+    place: u64,
 }
 
 impl Sessions {
-    /// Starts a session, for a main channel.
+    /// Starts a session for a main channel from `origin`. Where there are too many, one that somebody else needs less
+    /// gives up its place: see [`Sessions::dispensable`].
     ///
     /// # Errors
-    /// If there are too many.
-    pub fn start(self: &Arc<Self>, parent: &CancellationToken) -> Result<MainSeat, LinkError> {
+    /// If all the others have as good a right to theirs.
+    pub fn start(
+        self: &Arc<Self>,
+        origin: Origin,
+        parent: &CancellationToken,
+    ) -> Result<MainSeat, LinkError> {
         let mut open = lock(&self.open);
         if open.len() >= MAX_SESSIONS {
-            return Err(LinkError::PermissionDenied);
+            let loser = Self::dispensable(&open, origin).and_then(|place| open.free(place));
+            loser.ok_or(LinkError::PermissionDenied)?.end.cancel();
         }
         let id = loop {
             let id = OsRng.next_u32();
-            if id != 0 && !open.contains_key(&id) {
+            if id != 0 && open.iter().all(|(_, _, session)| session.id != id) {
                 break id;
             }
         };
@@ -66,20 +89,38 @@ impl Sessions {
             absolute: watch::Sender::new(false),
             channels: Mutex::default(),
         });
-        open.insert(id, session.clone());
+        let place = open.take(origin, session.clone());
         drop(open);
-        Ok(MainSeat { sessions: self.clone(), session })
+        Ok(MainSeat { sessions: self.clone(), session, place })
+    }
+
+    /// The session whose place a newcomer from `origin` gets: the oldest that has nothing but its main channel, else
+    /// the newest of the origin that holds most, if it would still hold more than the newcomer's.
+    fn dispensable(open: &Places<Origin, Arc<Session>>, origin: Origin) -> Option<u64> {
+        let idle = open.iter().find(|(_, _, session)| lock(&session.channels).open.is_empty());
+        if let Some((place, ..)) = idle {
+            return Some(place);
+        }
+        let most = open.greediest()?;
+        open.newest_of(most).filter(|_| open.held_by(most) > open.held_by(origin) + 1)
     }
 
     /// Seats another channel in the session it names.
     ///
     /// # Errors
-    /// If there is no such session, or the channel is taken.
+    /// If there is no such session, it was not offered the channel or has it already, or it has more channels than its
+    /// share while there are too many.
     pub fn join(&self, id: u32, channel: ChannelId) -> Result<Seat, LinkError> {
-        let session = lock(&self.open).get(&id).cloned().ok_or(LinkError::BadConnectionId)?;
-        if !lock(&session.channels).insert(channel) {
+        let open = lock(&self.open);
+        let session = open.iter().map(|(_, _, session)| session).find(|session| session.id == id);
+        let session = session.cloned().ok_or(LinkError::BadConnectionId)?;
+        let all: usize = open.iter().map(|(_, _, session)| lock(&session.channels).open.len()).sum();
+        let mut channels = lock(&session.channels);
+        let has_room = all < MAX_CHANNELS || channels.open.len() < MIN_CHANNELS_EACH;
+        if !has_room || !channels.offered.contains(&channel) || !channels.open.insert(channel) {
             return Err(LinkError::ChannelNotAvailable);
         }
+        drop(channels);
         Ok(Seat { session, channel })
     }
 
@@ -87,6 +128,13 @@ impl Sessions {
     #[must_use]
     pub fn count(&self) -> usize {
         lock(&self.open).len()
+    }
+}
+
+impl Session {
+    /// Lets the client open these channels from now on.
+    pub fn offer(&self, channels: &[ChannelId]) {
+        lock(&self.channels).offered.extend(channels);
     }
 }
 
@@ -108,13 +156,13 @@ impl MainSeat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        lock(&self.session.channels).remove(&self.channel);
+        lock(&self.session.channels).open.remove(&self.channel);
     }
 }
 
 impl Drop for MainSeat {
     fn drop(&mut self) {
-        lock(&self.sessions.open).remove(&self.session.id);
+        lock(&self.sessions.open).free(self.place);
         self.session.end.cancel();
     }
 }
@@ -129,29 +177,90 @@ mod tests {
     use super::*;
     use crate::spice::wire::ChannelType;
 
-    const DISPLAY: ChannelId = ChannelId { kind: ChannelType::Display, id: 0 };
+    const HERE: Origin = Origin::User(1000);
+    const THERE: Origin = Origin::User(1001);
+
+    fn display(id: u8) -> ChannelId {
+        ChannelId { kind: ChannelType::Display, id }
+    }
+
+    fn start(sessions: &Arc<Sessions>, origin: Origin) -> Result<MainSeat, LinkError> {
+        let main = sessions.start(origin, &CancellationToken::new())?;
+        main.session().offer(&(0..16).map(display).collect::<Vec<_>>());
+        Ok(main)
+    }
+
+    /// A session with a picture.
+    fn viewer(sessions: &Arc<Sessions>, origin: Origin) -> (MainSeat, Seat) {
+        let main = start(sessions, origin).unwrap();
+        let seat = sessions.join(main.session().id, display(0)).unwrap();
+        (main, seat)
+    }
+
+    fn is_over(main: &MainSeat) -> bool {
+        main.session().end.is_cancelled()
+    }
 
     #[test]
     fn channels_live_and_die_with_their_main_channel() {
         let sessions = Arc::new(Sessions::default());
-        let main = sessions.start(&CancellationToken::new()).unwrap();
+        let main = start(&sessions, HERE).unwrap();
         let id = main.session().id;
-        let seat = sessions.join(id, DISPLAY).unwrap();
-        assert_eq!(sessions.join(id, DISPLAY).unwrap_err(), LinkError::ChannelNotAvailable);
+        let seat = sessions.join(id, display(0)).unwrap();
+        assert_eq!(sessions.join(id, display(0)).unwrap_err(), LinkError::ChannelNotAvailable);
         drop(seat);
-        let seat = sessions.join(id, DISPLAY).unwrap();
+        let seat = sessions.join(id, display(0)).unwrap();
         drop(main);
         assert!(seat.session().end.is_cancelled());
-        assert_eq!(sessions.join(id, DISPLAY).unwrap_err(), LinkError::BadConnectionId);
+        assert_eq!(sessions.join(id, display(0)).unwrap_err(), LinkError::BadConnectionId);
     }
 
     #[test]
-    fn there_is_an_end_to_sessions() {
+    fn channels_that_were_not_offered_are_not_to_be_had() {
         let sessions = Arc::new(Sessions::default());
-        let all: Vec<_> =
-            (0..MAX_SESSIONS).map(|_| sessions.start(&CancellationToken::new()).unwrap()).collect();
-        assert!(sessions.start(&CancellationToken::new()).is_err());
-        drop(all);
+        let main = sessions.start(HERE, &CancellationToken::new()).unwrap();
+        let join = |channel| sessions.join(main.session().id, channel);
+        assert_eq!(join(display(0)).unwrap_err(), LinkError::ChannelNotAvailable);
+        main.session().offer(&[display(0)]);
+        assert!(join(display(0)).is_ok());
+        for channel in [display(1), ChannelId { kind: ChannelType::Inputs, id: 0 }] {
+            assert_eq!(join(channel).unwrap_err(), LinkError::ChannelNotAvailable);
+        }
+    }
+
+    #[test]
+    fn a_newcomer_gets_the_place_of_a_session_that_does_nothing() {
+        let sessions = Arc::new(Sessions::default());
+        let old = viewer(&sessions, HERE);
+        let idle: Vec<_> = (0..MAX_SESSIONS - 1).map(|_| start(&sessions, HERE).unwrap()).collect();
+        let new = viewer(&sessions, HERE);
+        assert!(is_over(&idle[0]) && !is_over(&idle[1]) && !is_over(&old.0) && !is_over(&new.0));
+        assert_eq!(sessions.count(), MAX_SESSIONS);
+        drop((old, idle, new));
         assert_eq!(sessions.count(), 0);
+    }
+
+    #[test]
+    fn nobody_takes_more_than_half_of_the_places_from_somebody_else() {
+        let sessions = Arc::new(Sessions::default());
+        let many: Vec<_> = (0..MAX_SESSIONS).map(|_| viewer(&sessions, HERE)).collect();
+        assert_eq!(start(&sessions, HERE).unwrap_err(), LinkError::PermissionDenied);
+        let others: Vec<_> = (0..MAX_SESSIONS / 2).map(|_| viewer(&sessions, THERE)).collect();
+        assert!(many[..MAX_SESSIONS / 2].iter().all(|(main, _)| !is_over(main)), "the newest go first");
+        assert!(many[MAX_SESSIONS / 2..].iter().all(|(main, _)| is_over(main)));
+        assert!(start(&sessions, THERE).is_err() && start(&sessions, HERE).is_err());
+        assert!(others.iter().all(|(main, _)| !is_over(main)));
+    }
+
+    #[test]
+    fn a_few_sessions_with_all_channels_leave_some_for_each_other_one() {
+        let sessions = Arc::new(Sessions::default());
+        let mains: Vec<_> = (0..MAX_SESSIONS).map(|_| start(&sessions, HERE).unwrap()).collect();
+        let join = |main: &MainSeat, id| sessions.join(main.session().id, display(id));
+        let all: Vec<_> =
+            mains[..40].iter().flat_map(|main| (0..16).map(|id| join(main, id))).flatten().collect();
+        assert!(all.len() >= MAX_CHANNELS && all.len() < MAX_CHANNELS + 40 * MIN_CHANNELS_EACH);
+        let last = mains.last().unwrap();
+        assert_eq!((0..16).flat_map(|id| join(last, id).map(std::mem::forget)).count(), MIN_CHANNELS_EACH);
     }
 }

@@ -87,7 +87,7 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                Stream::tcp(socket, peer.to_string())
+                Stream::tcp(socket, peer)
             }
             Socket::Unix(listener) => Stream::unix(listener.accept().await?.0),
         }

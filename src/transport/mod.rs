@@ -2,9 +2,11 @@
 
 mod address;
 mod listener;
+mod peer;
 mod stream;
 
 pub use crate::sys::TcpState;
 pub use address::{Address, AddressError};
 pub use listener::{BindError, Listener};
-pub use stream::{Peer, SendQueue, Stream};
+pub use peer::{Origin, Peer};
+pub use stream::{SendQueue, Stream};

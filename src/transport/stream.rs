@@ -1,7 +1,6 @@
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::Peer;
 use crate::sys::{QuietSocket, Room, TcpState, tcp_state};
 
 /// Bytes that may wait in the kernel unsent before we count the socket as full. What waits there cannot be replaced
@@ -32,15 +32,6 @@ pub struct Stream {
     peer: Peer,
 }
 
-/// Who is at the other end.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Peer {
-    /// A host on the network, as `ADDRESS:PORT`.
-    Network(String),
-    /// A process on this machine, through a unix socket.
-    Local,
-}
-
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpStream),
@@ -48,7 +39,7 @@ enum Socket {
 }
 
 impl Stream {
-    pub(super) fn tcp(socket: TcpStream, peer: String) -> io::Result<Self> {
+    pub(super) fn tcp(socket: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         let options = SockRef::from(&socket);
         options.set_tcp_notsent_lowat(UNSENT_LIMIT)?;
@@ -57,14 +48,15 @@ impl Stream {
     }
 
     pub(super) fn unix(socket: UnixStream) -> io::Result<Self> {
+        let peer = Peer::local(&socket.peer_cred()?);
         let socket = QuietSocket::new(socket.into_std()?)?;
-        Ok(Self { socket: Socket::Unix(socket), room: None, peer: Peer::Local })
+        Ok(Self { socket: Socket::Unix(socket), room: None, peer })
     }
 
     /// Who is at the other end.
     #[must_use]
-    pub fn peer(&self) -> &Peer {
-        &self.peer
+    pub fn peer(&self) -> Peer {
+        self.peer
     }
 
     /// Whether file descriptors can be sent over it.
@@ -84,26 +76,6 @@ impl Stream {
             }
             Socket::Unix(socket) => Socket::Unix(socket.clone()),
         }))
-    }
-}
-
-impl Peer {
-    /// What the connection is made of, in a word.
-    #[must_use]
-    pub fn transport(&self) -> &'static str {
-        match self {
-            Self::Network(_) => "tcp",
-            Self::Local => "unix",
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Network(address) => f.write_str(address),
-            Self::Local => f.write_str("a local process"),
-        }
     }
 }
 
@@ -241,8 +213,9 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (ours, theirs) =
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        let over_tcp = Stream::tcp(ours.unwrap(), "test".into()).unwrap();
-        is_drained_when_its_peer_has_read(over_tcp, theirs.unwrap().0).await;
+        let (theirs, address) = theirs.unwrap();
+        let over_tcp = Stream::tcp(ours.unwrap(), address).unwrap();
+        is_drained_when_its_peer_has_read(over_tcp, theirs).await;
         let (ours, theirs) = UnixStream::pair().unwrap();
         is_drained_when_its_peer_has_read(Stream::unix(ours).unwrap(), theirs).await;
     }

@@ -1,4 +1,4 @@
-//! How much is logged of what strangers do.
+//! How much is logged of what strangers do: they can cause a line as often as they like.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts lines.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub struct Lines {
     since: Option<Instant>,
     written: u32,
 }
 
 impl Lines {
     /// Whether another line may be written now.
-    pub(super) fn pass(&mut self, now: Instant) -> bool {
+    pub fn pass(&mut self, now: Instant) -> bool {
         if self.since.is_none_or(|since| since + INTERVAL <= now) {
             (self.since, self.written) = (Some(now), 0);
         }

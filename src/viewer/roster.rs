@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::{Refused, RefusedCounts};
 use crate::frame::{ConsoleId, Tier};
 
 /// The longest name of a peer or reason kept, in bytes: peers name themselves.
@@ -20,6 +21,7 @@ pub struct Roster {
 struct Rows {
     next: u64,
     viewers: BTreeMap<u64, ViewerInfo>,
+    refused: RefusedCounts,
 }
 
 /// What is known of one viewer of one console.
@@ -78,6 +80,19 @@ impl Roster {
     #[must_use]
     pub fn snapshot(&self) -> Vec<ViewerInfo> {
         self.lock().viewers.values().cloned().collect()
+    }
+
+    /// Counts a connection that was not let in.
+    pub fn refuse(&self, why: Refused) {
+        let mut rows = self.lock();
+        let count = rows.refused.entry(why).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// How many connections were not let in so far, by why; without those reasons that there were none for.
+    #[must_use]
+    pub fn refused(&self) -> RefusedCounts {
+        self.lock().refused.clone()
     }
 
     /// What is under the lock is whole whoever panicked: each change is one assignment.

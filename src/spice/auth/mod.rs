@@ -6,28 +6,33 @@ mod ticket;
 
 pub use keys::KeyStock;
 pub use password::{PASSWORD_MAX, Password, PasswordError};
-pub use ticket::{TICKET_LEN, TicketError, TicketKey};
+pub use ticket::{PublicKey, TICKET_LEN, TicketError, TicketKey};
 #[cfg(test)]
 pub(crate) use ticket::{seal, shared_key};
 
-/// What a client must show to come in.
-#[derive(Debug, Clone)]
+/// What a client must show to come in, and the key that it seals that with.
+#[derive(Debug)]
 pub enum Admission {
-    /// Nothing: whoever reaches the socket may use the VM.
-    Open,
-    /// This password.
-    Password(Password),
-    /// Nobody comes in: a password is wanted and none is set, or it has expired.
-    Closed,
+    /// Nothing: whoever reaches the socket may use the VM. The protocol wants a ticket all the same, which nobody opens.
+    Open(PublicKey),
+    /// This password, sealed with this key.
+    Password(Password, TicketKey),
 }
 
 impl Admission {
-    /// Opens the ticket and decides. Uses up the key, so that no key opens two tickets.
-    pub fn admits(&self, key: TicketKey, ticket: &[u8; TICKET_LEN]) -> bool {
+    /// The key that the client is shown.
+    pub fn public_key(&self) -> &PublicKey {
         match self {
-            Self::Open => true, // the client had to send something; it means nothing
-            Self::Password(password) => key.open(ticket).is_ok_and(|shown| password.matches(&shown)),
-            Self::Closed => false,
+            Self::Open(key) => key,
+            Self::Password(_, key) => key.spki(),
+        }
+    }
+
+    /// Opens the ticket and decides. Uses up the key, so that no key opens two tickets.
+    pub fn admits(self, ticket: &[u8; TICKET_LEN]) -> bool {
+        match self {
+            Self::Open(_) => true, // the client had to send something; it means nothing
+            Self::Password(password, key) => key.open(ticket).is_ok_and(|shown| password.matches(&shown)),
         }
     }
 }
@@ -38,24 +43,17 @@ mod tests {
 
     #[test]
     fn each_admission_admits_whom_it_should() {
-        let password = Admission::Password(Password::new("secret").unwrap());
-        for (admission, shown, admitted) in [
-            (&password, "secret", true),
-            (&password, "secret ", false),
-            (&password, "", false),
-            (&Admission::Open, "anything", true),
-            (&Admission::Closed, "", false),
-        ] {
-            let key = shared_key();
-            let sealed = seal(key.spki(), shown.as_bytes());
-            assert_eq!(admission.admits(key, &sealed), admitted, "{admission:?} {shown:?}");
+        for (shown, admitted) in [("secret", true), ("secret ", false), ("", false)] {
+            let admission = Admission::Password(Password::new("secret").unwrap(), shared_key());
+            let sealed = seal(admission.public_key(), shown.as_bytes());
+            assert_eq!(admission.admits(&sealed), admitted, "{shown:?}");
         }
     }
 
     #[test]
     fn an_open_door_needs_no_sense_in_the_ticket() {
-        assert!(Admission::Open.admits(shared_key(), &[0xff; TICKET_LEN]));
-        let password = Admission::Password(Password::new("secret").unwrap());
-        assert!(!password.admits(shared_key(), &[0xff; TICKET_LEN]));
+        let garbage = [0xff; TICKET_LEN];
+        assert!(Admission::Open(*shared_key().spki()).admits(&garbage));
+        assert!(!Admission::Password(Password::new("secret").unwrap(), shared_key()).admits(&garbage));
     }
 }

@@ -22,10 +22,13 @@ const KEY_BITS: usize = 1024;
 /// 65537; another exponent would change the key's length on the wire.
 const EXPONENT: u32 = 0x1_0001;
 
+/// A public key as a client is shown it: DER (`SubjectPublicKeyInfo`).
+pub type PublicKey = [u8; PUB_KEY_LEN];
+
 /// A private key for one ticket.
 pub struct TicketKey {
     key: RsaPrivateKey,
-    spki: [u8; PUB_KEY_LEN],
+    spki: PublicKey,
 }
 
 /// Why there is no key, or no password in a ticket.
@@ -53,8 +56,8 @@ impl TicketKey {
         Self::from_key(key)
     }
 
-    /// The public key as DER (`SubjectPublicKeyInfo`).
-    pub fn spki(&self) -> &[u8; PUB_KEY_LEN] {
+    /// The public key.
+    pub fn spki(&self) -> &PublicKey {
         &self.spki
     }
 
@@ -86,7 +89,7 @@ impl std::fmt::Debug for TicketKey {
 
 /// Encrypts a password and its NUL as a client does.
 #[cfg(test)]
-pub(crate) fn seal(spki: &[u8; PUB_KEY_LEN], password: &[u8]) -> [u8; TICKET_LEN] {
+pub(crate) fn seal(spki: &PublicKey, password: &[u8]) -> [u8; TICKET_LEN] {
     use rsa::pkcs8::DecodePublicKey;
 
     let key = rsa::RsaPublicKey::from_public_key_der(spki).unwrap();

@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::flow::take;
-use crate::spice::auth::{Admission, TICKET_LEN, TicketKey};
+use crate::spice::auth::{Admission, TICKET_LEN};
 use crate::spice::wire::{
     Caps, ChannelId, HeaderForm, LINK_HEADER_LEN, LINK_MAGIC, LINK_MESS_MAX, LINK_MESS_MIN, LinkError,
     LinkHeader, LinkMess, LinkReply, WireError, common,
 };
 
-/// Longest time from the first byte to an authenticated client.
+/// Longest time from the connection to a whole link message. A client sends it unasked, at once.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest time from the connection to an authenticated client.
 pub const LINK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of the authentication mechanism's number.
@@ -28,7 +31,7 @@ pub struct LinkMachine {
     stage: Stage,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
-    deadline: Option<Instant>,
+    began: Instant,
 }
 
 /// What a client asks for.
@@ -75,8 +78,8 @@ pub enum LinkFailure {
     #[error("turned away: {0}")]
     TurnedAway(LinkError),
     /// The client took too long.
-    #[error("not linked within {} s", LINK_TIMEOUT.as_secs())]
-    Deadline,
+    #[error("not linked within {} s", .0.as_secs())]
+    Deadline(Duration),
 }
 
 #[derive(Debug)]
@@ -101,19 +104,13 @@ enum Stage {
 #[derive(Debug)]
 struct Asked {
     request: LinkRequest,
-    key: TicketKey,
     admission: Admission,
 }
 
 impl LinkMachine {
     /// Starts with a connection that was accepted at `now`.
     pub fn new(now: Instant) -> Self {
-        Self {
-            stage: Stage::Header,
-            inbox: Vec::new(),
-            outbox: Vec::new(),
-            deadline: now.checked_add(LINK_TIMEOUT),
-        }
+        Self { stage: Stage::Header, inbox: Vec::new(), outbox: Vec::new(), began: now }
     }
 
     /// Takes bytes from the front of `input` until the owner has to decide something, or they are used up.
@@ -150,20 +147,20 @@ impl LinkMachine {
         }
     }
 
-    /// Answers [`LinkEvent::Hello`]: sends the public half of `key` and what we can do on this channel, and expects a
-    /// ticket that satisfies `admission`. Does nothing at any other time.
-    pub fn greet(&mut self, key: TicketKey, admission: Admission, channel_caps: Caps) {
+    /// Answers [`LinkEvent::Hello`]: sends the key of `admission` and what we can do on this channel, and expects a
+    /// ticket that satisfies it. Does nothing at any other time.
+    pub fn greet(&mut self, admission: Admission, channel_caps: Caps) {
         let Stage::Greeting(request) = self.stage else {
             return;
         };
         let reply = LinkReply {
             error: LinkError::Ok,
-            pub_key: *key.spki(),
+            pub_key: *admission.public_key(),
             common_caps: Caps::of(&[common::AUTH_SELECTION, common::AUTH_SPICE, common::MINI_HEADER]),
             channel_caps,
         };
         self.outbox.extend(reply.encode());
-        let asked = Asked { request, key, admission };
+        let asked = Asked { request, admission };
         // Clients that do not announce the selection send their ticket at once.
         self.stage = if request.common_caps.has(common::AUTH_SELECTION) {
             Stage::Mechanism(asked)
@@ -182,7 +179,6 @@ impl LinkMachine {
     pub fn accept(&mut self) {
         if matches!(self.stage, Stage::Decision) {
             self.stage = Stage::Over;
-            self.deadline = None;
             self.result(LinkError::Ok);
         }
     }
@@ -199,7 +195,11 @@ impl LinkMachine {
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        match self.stage {
+            Stage::Header | Stage::Mess(_) => self.began.checked_add(HELLO_TIMEOUT),
+            Stage::Over => None,
+            _ => self.began.checked_add(LINK_TIMEOUT),
+        }
     }
 
     /// Checks the deadline. The owner's own time to decide counts.
@@ -207,11 +207,15 @@ impl LinkMachine {
     /// # Errors
     /// When it has passed.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), LinkFailure> {
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.stage = Stage::Over;
-            return Err(LinkFailure::Deadline);
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Ok(());
         }
-        Ok(())
+        let after = match self.stage {
+            Stage::Header | Stage::Mess(_) => HELLO_TIMEOUT,
+            _ => LINK_TIMEOUT,
+        };
+        self.stage = Stage::Over;
+        Err(LinkFailure::Deadline(after))
     }
 
     fn header(&mut self, bytes: &[u8]) -> Result<usize, LinkFailure> {
@@ -251,8 +255,8 @@ impl LinkMachine {
     }
 
     fn ticket(&mut self, bytes: &[u8], asked: Asked) -> Result<LinkEvent, LinkFailure> {
-        let Asked { request, key, admission } = asked;
-        let admitted = bytes.try_into().is_ok_and(|ticket| admission.admits(key, ticket));
+        let Asked { request, admission } = asked;
+        let admitted = bytes.try_into().is_ok_and(|ticket| admission.admits(ticket));
         if !admitted {
             return Err(self.result_failure(LinkError::PermissionDenied, LinkFailure::WrongPassword));
         }
@@ -310,7 +314,11 @@ mod tests {
     }
 
     fn secret() -> Admission {
-        Admission::Password(Password::new("secret").unwrap())
+        Admission::Password(Password::new("secret").unwrap(), shared_key())
+    }
+
+    fn open() -> Admission {
+        Admission::Open(*shared_key().spki())
     }
 
     /// Feeds `wire` and greets; yields what comes out at the end and the reply.
@@ -319,7 +327,7 @@ mod tests {
         let mut input = wire;
         assert!(matches!(machine.recv(&mut input), Ok(Some(LinkEvent::Hello(_)))));
         assert!(input.is_empty() && machine.take_output().is_empty());
-        machine.greet(shared_key(), admission, Caps::from(0x1052));
+        machine.greet(admission, Caps::from(0x1052));
         let output = machine.take_output();
         let reply = LinkReply::decode(&output[LINK_HEADER_LEN..]).unwrap();
         (machine, reply)
@@ -358,8 +366,8 @@ mod tests {
 
     #[test]
     fn the_wrong_password_gets_result_7() {
-        for (admission, shown) in [(secret(), "guess"), (secret(), ""), (Admission::Closed, "secret")] {
-            let (mut machine, reply) = greeted(&gtk().encode(), admission);
+        for shown in ["guess", ""] {
+            let (mut machine, reply) = greeted(&gtk().encode(), secret());
             let wire = [&1u32.to_le_bytes()[..], &seal(&reply.pub_key, shown.as_bytes())].concat();
             assert_eq!(machine.recv(&mut &wire[..]), Err(LinkFailure::WrongPassword));
             assert_eq!(result(&mut machine), 7);
@@ -380,7 +388,7 @@ mod tests {
 
     #[test]
     fn only_tickets_are_offered() {
-        let (mut machine, _) = greeted(&gtk().encode(), Admission::Open);
+        let (mut machine, _) = greeted(&gtk().encode(), open());
         assert_eq!(machine.recv(&mut &2u32.to_le_bytes()[..]), Err(LinkFailure::Mechanism(2)));
         assert_eq!(result(&mut machine), 3);
     }
@@ -393,7 +401,7 @@ mod tests {
         assert_eq!(failure, LinkFailure::TurnedAway(LinkError::NeedSecured));
         assert_eq!(refusal(&mut machine), LinkError::NeedSecured);
 
-        let (mut machine, reply) = greeted(&gtk().encode(), Admission::Open);
+        let (mut machine, reply) = greeted(&gtk().encode(), open());
         let wire = [&1u32.to_le_bytes()[..], &seal(&reply.pub_key, b"")].concat();
         assert!(matches!(machine.recv(&mut &wire[..]), Ok(Some(LinkEvent::Linked(_)))));
         machine.refuse(LinkError::BadConnectionId);
@@ -427,12 +435,26 @@ mod tests {
     fn slow_clients_meet_the_deadline() {
         let start = Instant::now();
         let mut machine = LinkMachine::new(start);
-        for (second, byte) in (1..).zip(gtk().encode().into_iter().take(9)) {
+        for (second, byte) in gtk().encode().into_iter().take(HELLO_TIMEOUT.as_secs() as usize).enumerate() {
+            assert_eq!(machine.handle_timeout(start + Duration::from_secs(second as u64)), Ok(()));
             assert_eq!(machine.recv(&mut &[byte][..]), Ok(None));
-            assert_eq!(machine.handle_timeout(start + Duration::from_secs(second)), Ok(()));
         }
-        assert_eq!(machine.deadline(), Some(start + LINK_TIMEOUT));
-        assert_eq!(machine.handle_timeout(start + LINK_TIMEOUT), Err(LinkFailure::Deadline));
+        assert_eq!(machine.deadline(), Some(start + HELLO_TIMEOUT));
+        let late = LinkFailure::Deadline(HELLO_TIMEOUT);
+        assert_eq!(machine.handle_timeout(start + HELLO_TIMEOUT), Err(late));
+    }
+
+    #[test]
+    fn a_whole_link_message_buys_time_for_the_ticket() {
+        let start = Instant::now();
+        let mut machine = LinkMachine::new(start);
+        assert!(matches!(machine.recv(&mut &gtk().encode()[..]), Ok(Some(LinkEvent::Hello(_)))));
+        for _ in 0..2 {
+            assert_eq!(machine.deadline(), Some(start + LINK_TIMEOUT));
+            assert_eq!(machine.handle_timeout(start + HELLO_TIMEOUT), Ok(()));
+            machine.greet(secret(), Caps::NONE);
+        }
+        assert_eq!(machine.handle_timeout(start + LINK_TIMEOUT), Err(LinkFailure::Deadline(LINK_TIMEOUT)));
     }
 
     proptest! {
@@ -449,7 +471,7 @@ mod tests {
             for mut piece in wire.chunks(chunk) {
                 match machine.recv(&mut piece) {
                     Ok(Some(LinkEvent::Hello(_))) => {
-                        machine.greet(shared_key(), secret(), Caps::NONE);
+                        machine.greet(secret(), Caps::NONE);
                     }
                     Ok(Some(LinkEvent::Linked(_))) => prop_assert!(false, "let in by chance"),
                     Ok(None) => {}
@@ -470,7 +492,7 @@ mod tests {
             for mut piece in wire.chunks(chunk) {
                 while !linked {
                     match machine.recv(&mut piece).unwrap() {
-                        Some(LinkEvent::Hello(_)) => machine.greet(shared_key(), secret(), Caps::NONE),
+                        Some(LinkEvent::Hello(_)) => machine.greet(secret(), Caps::NONE),
                         Some(LinkEvent::Linked(_)) => linked = true,
                         None => break,
                     }

@@ -22,7 +22,7 @@ pub use display::{DISPLAY_BODY_MAX, DisplayChannel, DisplayEvent, Video};
 pub use error::ChannelError;
 pub use flow::{ACK_TIMEOUT, ClientMessage, Flow, HALF_MESSAGE_TIMEOUT, PING_TIMEOUT, QUEUED_FRAMES_MAX};
 pub use inputs::{INPUTS_BODY_MAX, InputsChannel};
-pub use link::{LINK_TIMEOUT, LinkEvent, LinkFailure, LinkMachine, LinkRequest};
+pub use link::{HELLO_TIMEOUT, LINK_TIMEOUT, LinkEvent, LinkFailure, LinkMachine, LinkRequest};
 pub use machine::Machine;
 pub use main::{MAIN_BODY_MAX, MainChannel, MainEvent, MainStart};
 

@@ -60,8 +60,8 @@ impl Pair {
             match event {
                 LinkEvent::Hello(request) => {
                     assert_eq!(request.channel, MAIN);
-                    let secret = Admission::Password(Password::new("secret").unwrap());
-                    self.link.greet(shared_key(), secret, Caps::from(0xf));
+                    let secret = Admission::Password(Password::new("secret").unwrap(), shared_key());
+                    self.link.greet(secret, Caps::from(0xf));
                 }
                 LinkEvent::Linked(request) if request.connection_id != 0 => {
                     return Err(self.link.refuse(LinkError::BadConnectionId));
@@ -163,7 +163,7 @@ fn a_client_that_waits_for_ever_with_its_ticket_is_cut_off() {
     pair.exchange(&hello(0, 0xd), 1000).unwrap();
     let deadline = pair.link.deadline().unwrap();
     assert_eq!(pair.link.handle_timeout(deadline - DELAY), Ok(()));
-    assert_eq!(pair.link.handle_timeout(deadline), Err(LinkFailure::Deadline));
+    assert_eq!(pair.link.handle_timeout(deadline), Err(LinkFailure::Deadline(LINK_TIMEOUT)));
 }
 
 #[test]

@@ -146,7 +146,8 @@ impl Viewer<'_> {
         let before = self.chosen.replace(chosen);
         if before != Some(chosen) {
             self.seat.deliver(label(chosen.0), &chosen.1.to_string());
-            tracing::info!(console = %self.console.id(), delivery = ?chosen.0, reason = %chosen.1, "delivery chosen");
+            let (console, (delivery, reason)) = (self.console.id(), chosen);
+            self.server.say(|| tracing::info!(%console, ?delivery, %reason, "delivery chosen"));
         }
         if before.map(|before| before.0) == Some(chosen.0) {
             return;

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::connection::sleep_until;
 use super::{ChannelEnd, Connection, Server};
-use crate::spice::auth::Admission;
 use crate::spice::channel::{DisplayChannel, LinkEvent, LinkFailure, LinkMachine, LinkRequest, Machine};
 use crate::spice::wire::{Caps, ChannelType, LinkError, inputs, main};
 use crate::transport::Stream;
 
-/// How long someone with a wrong password waits for the answer. With the limit on connections that are being linked,
-/// it bounds how many passwords can be tried in a second.
+/// How long someone with a wrong password waits for the answer. How many passwords can be tried in a second is bounded by
+/// how many keys are made.
 const WRONG_PASSWORD_PAUSE: Duration = Duration::from_secs(1);
 
 /// Bytes read at a time; the whole stage has a few hundred.
@@ -46,11 +46,24 @@ pub(super) async fn run(server: &Server, mut stream: Stream) -> Result<Linked, C
         match event {
             Some(LinkEvent::Hello(request)) => match server_caps(request.channel.kind) {
                 Some(caps) => {
-                    let Ok(key) = server.keys.take().await else {
+                    // A peer that left with its link message is seen to have left only after the next look at sockets.
+                    tokio::task::yield_now().await;
+                    let deadline = machine.deadline();
+                    let origin = stream.peer().origin();
+                    let admission = tokio::select! {
+                        biased;
+                        () = closed(&mut stream, &mut input) => return Err(ChannelEnd::Closed),
+                        () = sleep_until(deadline) => {
+                            machine.handle_timeout(Instant::now())?;
+                            continue;
+                        }
+                        admission = server.door.admission(origin) => admission,
+                    };
+                    let Ok(admission) = admission else {
                         let failure = machine.reject(LinkError::Error);
                         return fail(&mut stream, &mut machine, failure).await;
                     };
-                    machine.greet(key, admission(server), caps);
+                    machine.greet(admission, caps);
                     stream.write_all(&machine.take_output()).await?;
                     continue;
                 }
@@ -106,8 +119,14 @@ fn server_caps(kind: ChannelType) -> Option<Caps> {
     }
 }
 
-fn admission(server: &Server) -> Admission {
-    server.password.clone().map_or(Admission::Open, Admission::Password)
+/// Waits until the peer has left. What it says meanwhile is kept, as far as there is room.
+async fn closed(stream: &mut Stream, input: &mut Vec<u8>) {
+    while input.len() < READ_SIZE {
+        if stream.read_buf(input).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Sends the machine's last words.

@@ -17,10 +17,12 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Starts the machine with what is known of the guest now.
 pub(super) fn start(server: &Server, session: &Session, request: &LinkRequest, now: Instant) -> MainChannel {
     let guest = server.hub.guest().borrow().clone();
+    let channels = channels(&guest);
+    session.offer(&channels);
     let start = MainStart {
         session_id: session.id,
         caps: request.channel_caps,
-        channels: channels(&guest),
+        channels,
         mouse: mouse(&guest, session),
         multi_media_time: server.clock.now(),
         name: Some(guest.name).filter(|name| !name.is_empty()),
@@ -54,6 +56,7 @@ pub(super) async fn run(
                 // Consoles that are gone keep their channel, black: they may come back, and clients cannot lose one.
                 let new: Vec<_> = channels(&guest).into_iter().filter(|id| !known.contains(id)).collect();
                 if !new.is_empty() {
+                    session.offer(&new);
                     connection.machine.add_channels(&new, now)?;
                     known.extend(new);
                 }

@@ -4,6 +4,7 @@ mod clock;
 mod connection;
 mod cursor;
 mod display;
+mod door;
 mod inputs;
 mod keys;
 mod link;
@@ -11,28 +12,27 @@ mod main_channel;
 mod network;
 mod video;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span};
 
 use self::clock::Clock;
 use self::connection::Connection;
-use self::keys::Keys;
+use self::door::Door;
 use self::link::Linked;
 use super::auth::Password;
 use super::channel::{ChannelError, LinkFailure};
+use super::lobby::Lobby;
 use super::session::{Seat, Sessions};
 use super::wire::{ChannelType, LinkError, WireError};
 use crate::encode::Encoders;
 use crate::frame::{ConsoleId, GuestCommand};
 use crate::hub::Hub;
 use crate::transport::{Peer, Stream};
-use crate::viewer::Roster;
-
-/// The most connections that are being linked: strangers can fill this, never the places of those who are in.
-const MAX_LINKING: usize = 64;
+use crate::viewer::{Lines, Refused, Roster};
 
 /// A SPICE server for one VM.
 pub struct Server {
@@ -41,11 +41,12 @@ pub struct Server {
     encoders: Option<Encoders>,
     passthrough: bool,
     max_bitrate: Option<u64>,
-    password: Option<Password>,
     commands: mpsc::Sender<GuestCommand>,
+    door: Door,
+    lobby: Arc<Lobby>,
     sessions: Arc<Sessions>,
-    keys: Arc<Keys>,
-    linking: Semaphore,
+    /// How much is logged of strangers.
+    lines: Mutex<Lines>,
     clock: Clock,
     end: CancellationToken,
 }
@@ -75,8 +76,8 @@ enum ChannelEnd {
     Malformed(#[from] WireError),
     #[error("connection: {0}")]
     Socket(#[from] std::io::Error),
-    #[error("too many connections are being linked")]
-    Crowded,
+    #[error("it gave its place to a newer connection before it had logged in")]
+    Displaced,
     #[error("the session ended")]
     Session,
 }
@@ -92,19 +93,17 @@ impl Server {
         end: CancellationToken,
     ) -> Self {
         let Settings { encoders, passthrough, max_bitrate, password } = settings;
-        let keys = Arc::new(Keys::default());
-        keys.refill();
         Self {
             hub,
             roster,
             encoders,
             passthrough,
             max_bitrate,
-            password,
             commands,
+            door: Door::new(password),
+            lobby: Arc::default(),
             sessions: Arc::default(),
-            keys,
-            linking: Semaphore::new(MAX_LINKING),
+            lines: Mutex::default(),
             clock: Clock::start(),
             end,
         }
@@ -114,12 +113,9 @@ impl Server {
     pub async fn serve(&self, stream: Stream) {
         let span = info_span!("viewer", peer = %stream.peer());
         async {
-            match self.serve_linked(stream).await {
-                Ok(()) => {}
-                Err(error @ ChannelEnd::Link(LinkFailure::WrongPassword | LinkFailure::NotSpice)) => {
-                    info!(%error, "refused");
-                }
-                Err(error) => debug!(%error, "channel ended"),
+            if let Err(error) = self.serve_linked(stream).await {
+                self.count_refused(&error);
+                debug!(%error, "channel ended");
             }
         }
         .instrument(span)
@@ -127,24 +123,40 @@ impl Server {
     }
 
     async fn serve_linked(&self, stream: Stream) -> Result<(), ChannelEnd> {
-        let peer = stream.peer().clone();
+        let peer = stream.peer();
         let linked = {
-            let _place = self.linking.try_acquire().map_err(|_| ChannelEnd::Crowded)?;
+            let place = self.lobby.enter(peer.origin());
             tokio::select! {
                 linked = link::run(self, stream) => linked?,
+                () = place.given_away() => return Err(ChannelEnd::Displaced),
                 () = self.end.cancelled() => return Err(ChannelEnd::Session),
             }
         };
         match linked.request.channel.kind {
-            ChannelType::Main => self.serve_main(linked).await,
-            _ => self.serve_other(linked, &peer).await,
+            ChannelType::Main => self.serve_main(linked, peer).await,
+            _ => self.serve_other(linked, peer).await,
         }
     }
 
-    async fn serve_main(&self, linked: Linked) -> Result<(), ChannelEnd> {
-        let seat = match self.sessions.start(&self.end) {
-            Ok(seat) if linked.request.connection_id == 0 => seat,
-            Ok(_) => return linked.refuse(LinkError::BadConnectionId).await,
+    fn count_refused(&self, error: &ChannelEnd) {
+        let Some(why) = error.refused() else { return };
+        self.roster.refuse(why);
+        self.say(|| info!(%error, "refused"));
+    }
+
+    /// Logs something that a client did, unless there was too much of that lately.
+    fn say(&self, log: impl FnOnce()) {
+        if self.lines.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now()) {
+            log();
+        }
+    }
+
+    async fn serve_main(&self, linked: Linked, peer: Peer) -> Result<(), ChannelEnd> {
+        if linked.request.connection_id != 0 {
+            return linked.refuse(LinkError::BadConnectionId).await;
+        }
+        let seat = match self.sessions.start(peer.origin(), &self.end) {
+            Ok(seat) => seat,
             Err(error) => return linked.refuse(error).await,
         };
         let span = info_span!("client", id = format_args!("{:08x}", seat.session().id));
@@ -152,18 +164,18 @@ impl Server {
             let session = seat.session();
             let start = |request: &_, now| main_channel::start(self, session, request, now);
             let connection = linked.accept(start).await?;
-            info!(clients = self.sessions.count(), "connected");
+            self.say(|| info!(clients = self.sessions.count(), "connected"));
             let ended = main_channel::run(self, session, connection).await;
             drop(seat);
             let reason = ended.err().map_or_else(|| "the server ends".to_owned(), |error| error.to_string());
-            info!(%reason, clients = self.sessions.count(), "disconnected");
+            self.say(|| info!(%reason, clients = self.sessions.count(), "disconnected"));
             Ok(())
         }
         .instrument(span)
         .await
     }
 
-    async fn serve_other(&self, linked: Linked, peer: &Peer) -> Result<(), ChannelEnd> {
+    async fn serve_other(&self, linked: Linked, peer: Peer) -> Result<(), ChannelEnd> {
         let request = linked.request;
         let seat = match self.sessions.join(request.connection_id, request.channel) {
             Ok(seat) => seat,
@@ -197,6 +209,21 @@ impl Server {
             ended = run.instrument(span) => leave(&seat, ended),
             () = end.cancelled() => Err(ChannelEnd::Session),
         }
+    }
+}
+
+impl ChannelEnd {
+    /// Why the connection was not let in, if it is that: whoever leaves before may come again.
+    fn refused(&self) -> Option<Refused> {
+        Some(match self {
+            Self::Displaced => Refused::Displaced,
+            Self::Link(LinkFailure::Deadline(_)) => Refused::Late,
+            Self::Link(LinkFailure::WrongPassword) => Refused::WrongPassword,
+            Self::Link(LinkFailure::TurnedAway(LinkError::PermissionDenied)) => Refused::Full,
+            Self::Link(LinkFailure::TurnedAway(_)) => Refused::NotOffered,
+            Self::Link(_) => Refused::Malformed,
+            _ => return None,
+        })
     }
 }
 

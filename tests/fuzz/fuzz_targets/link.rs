@@ -4,18 +4,19 @@
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use qemu_spice::spice::auth::{Admission, TicketKey};
+use qemu_spice::spice::auth::{Admission, Password, TicketKey};
 use qemu_spice::spice::channel::{LinkEvent, LinkMachine};
 use qemu_spice::spice::wire::{Caps, LinkError};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (piece, bytes) = input;
     let mut machine = LinkMachine::new(Instant::now());
-    let mut key = TicketKey::generate().ok();
+    let mut admission =
+        Password::new("secret").ok().zip(TicketKey::generate().ok()).map(|(word, key)| Admission::Password(word, key));
     for mut piece in bytes.chunks(usize::from(piece).max(1)) {
         while let Ok(Some(event)) = machine.recv(&mut piece) {
-            match (event, key.take()) {
-                (LinkEvent::Hello(_), Some(key)) => machine.greet(key, Admission::Open, Caps::NONE),
+            match (event, admission.take()) {
+                (LinkEvent::Hello(_), Some(admission)) => machine.greet(admission, Caps::NONE),
                 (LinkEvent::Hello(_), None) => drop(machine.reject(LinkError::Error)),
                 (LinkEvent::Linked(_), _) => machine.accept(),
             }

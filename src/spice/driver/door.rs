@@ -1,0 +1,44 @@
+//! What a client has to show, and the keys for that.
+
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use super::keys::Keys;
+use crate::spice::auth::{Admission, Password, PublicKey, TicketError, TicketKey};
+use crate::transport::Origin;
+
+/// Asks clients for what they have to show.
+pub(super) enum Door {
+    /// For nothing. All clients are shown the same key, whose private half is thrown away.
+    Open(OnceCell<PublicKey>),
+    /// For a password, each with a key of its own.
+    Password(Password, Arc<Keys>),
+}
+
+impl Door {
+    pub(super) fn new(password: Option<Password>) -> Self {
+        let Some(password) = password else { return Self::Open(OnceCell::new()) };
+        let keys = Arc::new(Keys::default());
+        keys.refill();
+        Self::Password(password, keys)
+    }
+
+    /// What a client from `origin` has to show. Drop the future if the client is gone.
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub(super) async fn admission(&self, origin: Origin) -> Result<Admission, TicketError> {
+        match self {
+            Self::Open(key) => key.get_or_try_init(public_key).await.copied().map(Admission::Open),
+            Self::Password(password, keys) => {
+                keys.take(origin).await.map(|key| Admission::Password(password.clone(), key))
+            }
+        }
+    }
+}
+
+async fn public_key() -> Result<PublicKey, TicketError> {
+    let made = tokio::task::spawn_blocking(TicketKey::generate).await;
+    made.unwrap_or(Err(TicketError::Generate)).map(|key| *key.spki())
+}
