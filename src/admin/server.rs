@@ -65,6 +65,14 @@ impl Server {
     fn viewers(&self) -> Vec<Row> {
         self.roster.snapshot().into_iter().map(viewer).collect()
     }
+
+    /// How many connections were not let in so far, by why: "displaced" (by newer ones, before they had logged in), "late"
+    /// (they took too long to log in), "malformed" (not SPICE), "wrong-password", "not-offered" (a channel or session that
+    /// they were not told of), "full" (too many viewers). A reason that there was none for is left out.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn refused(&self) -> HashMap<&'static str, u64> {
+        self.roster.refused().into_iter().map(|(why, count)| (why.name(), count)).collect()
+    }
 }
 
 impl Server {

@@ -111,6 +111,10 @@ impl Status {
                 [row.text("console"), row.text("label"), row.size(), row.memory(), row.text("format")]
             }),
         );
+        let refused = row.counts("Refused");
+        if !refused.is_empty() {
+            text += &format!("  refused: {refused}\n");
+        }
         let viewers = row.rows("Viewers");
         if viewers.is_empty() {
             return text + "  no viewers\n";
@@ -158,6 +162,13 @@ impl Row<'_> {
     fn rows(&self, name: &str) -> Vec<Row<'_>> {
         let rows = self.0.get(name).and_then(Json::as_array);
         rows.into_iter().flatten().filter_map(Json::as_object).map(Row).collect()
+    }
+
+    /// Such as `3 late, 1 full`, sorted by name.
+    fn counts(&self, name: &str) -> String {
+        let counts = self.0.get(name).and_then(Json::as_object);
+        let counts = counts.into_iter().flatten().filter_map(|(why, count)| Some((why, count.as_u64()?)));
+        counts.map(|(why, count)| format!("{count} {}", printable(why))).collect::<Vec<_>>().join(", ")
     }
 
     fn size(&self) -> String {
@@ -254,12 +265,14 @@ mod tests {
                 { "console": 0, "peer": ":1.9 (process 12)", "transport": "dbus", "delivery": "Passthrough",
                   "reason": "the listener takes GPU buffers", "sent": 7, "dropped": 0 },
             ],
+            "Refused": { "displaced": 1872, "wrong-password": 3, "odd": "many" },
         }));
         let expected = "\
 qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
   CONSOLE  DEVICE      SIZE           MEMORY         FORMAT
   0        virtio-vga  1280x800       dmabuf LINEAR  XR24
   1        virtio-vga  nothing shown
+  refused: 1872 displaced, 3 wrong-password
   VIEWER             CONSOLE  OVER  DELIVERY      TIER    MBIT/S  SENT  DROPPED  WHY
   10.0.0.7:4711      0        tcp   Encode(h264)  middle  2.7     120   3        buffers cannot be passed over this connection
   :1.9 (process 12)  0        dbus  Passthrough   -       -       7     0        the listener takes GPU buffers
