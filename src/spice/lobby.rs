@@ -7,19 +7,33 @@ use tokio_util::sync::CancellationToken;
 use super::places::Places;
 use crate::transport::Origin;
 
-/// The most connections that have not logged in: 40 clients that open all their channels at once.
-const MAX_PLACES: usize = 256;
+/// For connections that have not sent a whole link message. Clients send it at once.
+const SILENT: Limits = Limits { all: 128, each: 64 };
 
-/// The most of them of one origin.
-const MAX_PLACES_EACH: usize = 128;
+/// For those that have: clients that wait for a key, and users who are asked for a password.
+const LINKING: Limits = Limits { all: 512, each: 256 };
 
 /// So many may be one client's that opens all its channels at once. An origin with no more than that is not to be told
 /// from the others.
 const MODEST: usize = 8;
 
+/// How many places there are, and how many of them one origin may have.
+#[derive(Debug)]
+struct Limits {
+    all: usize,
+    each: usize,
+}
+
 /// The connections that have not logged in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lobby {
+    silent: Room,
+    linking: Room,
+}
+
+#[derive(Debug)]
+struct Room {
+    limits: Limits,
     places: Mutex<Places<Origin, CancellationToken>>,
 }
 
@@ -27,31 +41,51 @@ pub struct Lobby {
 #[derive(Debug)]
 pub struct Place {
     lobby: Arc<Lobby>,
+    origin: Origin,
+    /// It has sent a whole link message.
+    links: bool,
     id: u64,
     given_away: CancellationToken,
 }
 
+impl Default for Lobby {
+    fn default() -> Self {
+        Self { silent: Room::new(SILENT), linking: Room::new(LINKING) }
+    }
+}
+
 impl Lobby {
-    /// Takes a connection in. There is always a place, at worst somebody else's: see [`Lobby::dispensable`].
+    /// Takes a connection in. There is always a place, at worst somebody else's: see [`Room::dispensable`].
     pub fn enter(self: &Arc<Self>, origin: Origin) -> Place {
         let given_away = CancellationToken::new();
+        let id = self.silent.enter(origin, given_away.clone());
+        Place { lobby: self.clone(), origin, links: false, id, given_away }
+    }
+}
+
+impl Room {
+    fn new(limits: Limits) -> Self {
+        Self { limits, places: Mutex::default() }
+    }
+
+    fn enter(&self, origin: Origin, given_away: CancellationToken) -> u64 {
         let mut places = self.lock();
-        let id = places.take(origin, given_away.clone());
-        let loser = Self::dispensable(&places, origin).and_then(|id| places.free(id));
+        let id = places.take(origin, given_away);
+        let loser = self.dispensable(&places, origin).and_then(|id| places.free(id));
         drop(places);
         if let Some(loser) = loser {
             loser.cancel();
         }
-        Place { lobby: self.clone(), id, given_away }
+        id
     }
 
     /// The place that has to be given up now that one more of `origin` is taken, if any: the oldest of this origin if it
     /// has too many; else, where there are too many in all, the oldest of the origin that holds most, or of all.
-    fn dispensable(places: &Places<Origin, CancellationToken>, origin: Origin) -> Option<u64> {
-        if places.held_by(origin) > MAX_PLACES_EACH {
+    fn dispensable(&self, places: &Places<Origin, CancellationToken>, origin: Origin) -> Option<u64> {
+        if places.held_by(origin) > self.limits.each {
             return places.oldest_of(origin);
         }
-        if places.len() <= MAX_PLACES {
+        if places.len() <= self.limits.all {
             return None;
         }
         let greedy = places.greediest().filter(|most| places.held_by(*most) > MODEST);
@@ -65,15 +99,24 @@ impl Lobby {
 }
 
 impl Place {
-    /// Waits until the place is given to another connection.
-    pub async fn given_away(&self) {
-        self.given_away.cancelled().await;
+    /// Moves to the places of connections that have sent a whole link message: silent ones do not push it out.
+    pub fn links(&mut self) {
+        if !std::mem::replace(&mut self.links, true) {
+            self.lobby.silent.lock().free(self.id);
+            self.id = self.lobby.linking.enter(self.origin, self.given_away.clone());
+        }
+    }
+
+    /// Tells when the place is given to another connection.
+    pub fn given_away(&self) -> CancellationToken {
+        self.given_away.clone()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.lobby.lock().free(self.id);
+        let room = if self.links { &self.lobby.linking } else { &self.lobby.silent };
+        room.lock().free(self.id);
     }
 }
 
@@ -89,24 +132,40 @@ mod tests {
         places.iter().filter(|place| place.given_away.is_cancelled()).count()
     }
 
+    fn linking(lobby: &Arc<Lobby>, origin: Origin) -> Place {
+        let mut place = lobby.enter(origin);
+        place.links();
+        place
+    }
+
     #[test]
     fn a_newcomer_takes_the_place_of_the_oldest_of_whoever_holds_most() {
         let lobby = Arc::new(Lobby::default());
         let viewer = lobby.enter(host(1));
         let silent: Vec<_> = (0..2000).map(|_| lobby.enter(host(2))).collect();
-        assert_eq!(given_away(&silent), 2000 - MAX_PLACES_EACH);
-        assert!(silent[..2000 - MAX_PLACES_EACH].iter().all(|place| place.given_away.is_cancelled()));
+        assert_eq!(given_away(&silent), 2000 - SILENT.each);
+        assert!(silent[..2000 - SILENT.each].iter().all(|place| place.given_away.is_cancelled()));
         assert!(!viewer.given_away.is_cancelled());
         drop(silent);
-        assert_eq!(lobby.lock().len(), 1);
+        assert_eq!(lobby.silent.lock().len(), 1);
     }
 
     #[test]
     fn many_origins_push_out_each_other_before_one_that_comes_after_them() {
         let lobby = Arc::new(Lobby::default());
-        let silent: Vec<_> = (0..2000).map(|n| lobby.enter(host((n % 250) as u8))).collect();
-        assert_eq!(given_away(&silent), 2000 - MAX_PLACES);
-        let channels: Vec<_> = (0..6).map(|_| lobby.enter(host(251))).collect();
-        assert_eq!((given_away(&channels), lobby.lock().len()), (0, MAX_PLACES));
+        let waiting: Vec<_> = (0..2000).map(|n| linking(&lobby, host((n % 250) as u8))).collect();
+        assert_eq!(given_away(&waiting), 2000 - LINKING.all);
+        let channels: Vec<_> = (0..6).map(|_| linking(&lobby, host(251))).collect();
+        assert_eq!((given_away(&channels), lobby.linking.lock().len()), (0, LINKING.all));
+    }
+
+    #[test]
+    fn silent_ones_push_out_nobody_who_links() {
+        let lobby = Arc::new(Lobby::default());
+        let viewer = linking(&lobby, host(1));
+        let silent: Vec<_> = (0..2000).map(|_| lobby.enter(host(1))).collect();
+        assert!(!viewer.given_away.is_cancelled());
+        drop((viewer, silent));
+        assert_eq!(lobby.linking.lock().len() + lobby.silent.lock().len(), 0);
     }
 }

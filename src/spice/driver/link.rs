@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::connection::sleep_until;
 use super::{ChannelEnd, Connection, Server};
 use crate::spice::channel::{DisplayChannel, LinkEvent, LinkFailure, LinkMachine, LinkRequest, Machine};
+use crate::spice::lobby::Place;
 use crate::spice::wire::{Caps, ChannelType, LinkError, inputs, main};
 use crate::transport::Stream;
 
@@ -26,7 +27,11 @@ pub(super) struct Linked {
 }
 
 /// Runs the stage up to the question whether there is a place.
-pub(super) async fn run(server: &Server, mut stream: Stream) -> Result<Linked, ChannelEnd> {
+pub(super) async fn run(
+    server: &Server,
+    mut stream: Stream,
+    place: &mut Place,
+) -> Result<Linked, ChannelEnd> {
     let mut machine = LinkMachine::new(Instant::now());
     let mut input = Vec::with_capacity(READ_SIZE);
     loop {
@@ -46,6 +51,7 @@ pub(super) async fn run(server: &Server, mut stream: Stream) -> Result<Linked, C
         match event {
             Some(LinkEvent::Hello(request)) => match server_caps(request.channel.kind) {
                 Some(caps) => {
+                    place.links();
                     // A peer that left with its link message is seen to have left only after the next look at sockets.
                     tokio::task::yield_now().await;
                     let deadline = machine.deadline();

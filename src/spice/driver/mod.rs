@@ -74,6 +74,8 @@ enum ChannelEnd {
     Channel(#[from] ChannelError),
     #[error("malformed message: {0}")]
     Malformed(#[from] WireError),
+    #[error("the client took nothing of what waits for it for 30 s")]
+    NotReading,
     #[error("connection: {0}")]
     Socket(#[from] std::io::Error),
     #[error("it gave its place to a newer connection before it had logged in")]
@@ -125,10 +127,11 @@ impl Server {
     async fn serve_linked(&self, stream: Stream) -> Result<(), ChannelEnd> {
         let peer = stream.peer();
         let linked = {
-            let place = self.lobby.enter(peer.origin());
+            let mut place = self.lobby.enter(peer.origin());
+            let given_away = place.given_away();
             tokio::select! {
-                linked = link::run(self, stream) => linked?,
-                () = place.given_away() => return Err(ChannelEnd::Displaced),
+                linked = link::run(self, stream, &mut place) => linked?,
+                () = given_away.cancelled() => return Err(ChannelEnd::Displaced),
                 () = self.end.cancelled() => return Err(ChannelEnd::Session),
             }
         };
