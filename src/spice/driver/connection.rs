@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
@@ -13,8 +13,13 @@ use crate::spice::channel::Machine;
 use crate::spice::wire::Frame;
 use crate::transport::{SendQueue, Stream, TcpState};
 
-/// Messages taken out of the machine at a time, to leave in one system call.
+/// Messages taken out of the machine at a time, to leave in one system call. While so many wait, what the client says is
+/// not read: it could make us answer faster than we write.
 const BATCH: usize = 8;
+
+/// How long a client may take nothing of what waits for it, as with acknowledgements (`ACK_TIMEOUT`): a picture is held
+/// meanwhile.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes read at a time. Clients say little: a whole second of pointer motion fits.
 const READ_SIZE: usize = 4096;
@@ -29,6 +34,8 @@ pub(super) struct Connection<M> {
     input: Vec<u8>,
     writing: VecDeque<Frame>,
     written: usize,
+    /// When the client last took something, or there was nothing to take.
+    moved: Instant,
     /// To be sent before anything else is written.
     fds: Vec<Arc<OwnedFd>>,
 }
@@ -55,6 +62,7 @@ impl<M: Machine> Connection<M> {
             input: surplus,
             writing: VecDeque::new(),
             written: 0,
+            moved: Instant::now(),
             fds: Vec::new(),
         })
     }
@@ -77,29 +85,40 @@ impl<M: Machine> Connection<M> {
                 return Ok(Turn::Event(event));
             }
             self.refill();
-            let deadline = self.machine.deadline();
-            let ready = self.fds.is_empty() && self.writing.is_empty() && has_room(&self.machine);
+            let idle = self.fds.is_empty() && self.writing.is_empty();
+            let stalled = if idle { None } else { self.moved.checked_add(WRITE_TIMEOUT) };
+            let deadline = self.machine.deadline().into_iter().chain(stalled).min();
+            let ready = idle && has_room(&self.machine);
             let slices =
                 if !self.fds.is_empty() { Vec::new() } else { unwritten(&self.writing, self.written) };
             tokio::select! {
-                read = self.read.read_buf(&mut self.input) => {
-                    if read? == 0 {
-                        return Err(ChannelEnd::Closed);
-                    }
-                }
+                // INVARIANT: time runs out only where nothing could be written now.
+                biased;
                 sent = self.queue.send_fds(&self.fds), if !self.fds.is_empty() => {
                     sent?;
                     self.fds.clear();
+                    self.moved = Instant::now();
                 }
                 written = self.write.write_vectored(&slices), if !slices.is_empty() => {
                     drop(slices);
                     self.count(written?)?;
                 }
+                read = self.read.read_buf(&mut self.input), if self.writing.len() < BATCH => {
+                    if read? == 0 {
+                        return Err(ChannelEnd::Closed);
+                    }
+                }
                 drained = self.queue.drained(), if ready => {
                     drained?;
                     return Ok(Turn::Ready);
                 }
-                () = sleep_until(deadline) => self.machine.handle_timeout(Instant::now())?,
+                () = sleep_until(deadline) => {
+                    let now = Instant::now();
+                    if stalled.is_some_and(|at| at <= now) {
+                        return Err(ChannelEnd::NotReading);
+                    }
+                    self.machine.handle_timeout(now)?;
+                }
             }
         }
     }
@@ -135,6 +154,9 @@ impl<M: Machine> Connection<M> {
 
     fn refill(&mut self) {
         let now = Instant::now();
+        if self.fds.is_empty() && self.writing.is_empty() {
+            self.moved = now;
+        }
         while self.writing.len() < BATCH {
             match self.machine.poll_frame(now) {
                 Some(frame) => self.writing.push_back(frame),
@@ -149,6 +171,7 @@ impl<M: Machine> Connection<M> {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.written = self.written.saturating_add(written);
+        self.moved = Instant::now();
         while let Some(len) = self.writing.front().map(Frame::len).filter(|&len| len <= self.written) {
             self.written -= len;
             self.fds = self.writing.pop_front().map(|frame| frame.fds).unwrap_or_default();
@@ -179,5 +202,101 @@ pub(super) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::spice::channel::ChannelError;
+    use crate::transport::{Address, Listener};
+
+    /// Answers each byte with a frame of 64 KiB.
+    #[derive(Default)]
+    struct Echo {
+        read: usize,
+        sent: usize,
+    }
+
+    impl Machine for Echo {
+        type Event = ();
+
+        fn recv(&mut self, input: &mut &[u8], _: Instant) -> Result<Option<()>, ChannelError> {
+            self.read += std::mem::take(input).len();
+            Ok(None)
+        }
+
+        fn poll_frame(&mut self, _: Instant) -> Option<Frame> {
+            self.sent += usize::from(self.sent < self.read);
+            (self.sent < self.read).then(|| Frame { head: vec![0; 1 << 16], payload: None, fds: Vec::new() })
+        }
+
+        fn deadline(&self) -> Option<Instant> {
+            None
+        }
+
+        fn handle_timeout(&self, _: Instant) -> Result<(), ChannelError> {
+            Ok(())
+        }
+    }
+
+    async fn connected() -> (Connection<Echo>, UnixStream) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = Listener::bind(&Address::Unix(path.clone())).await.unwrap().unwrap();
+        let client = UnixStream::connect(path).await.unwrap();
+        let stream = listener.accept().await.unwrap();
+        (Connection::new(stream, Echo::default(), Vec::new()).unwrap(), client)
+    }
+
+    /// Turns until nothing happens any more.
+    async fn settle(connection: &mut Connection<Echo>) -> Option<ChannelEnd> {
+        let turn = connection.turn(|_| false);
+        tokio::time::timeout(Duration::from_millis(100), turn).await.ok().and_then(Result::err)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_not_read_either() {
+        let (mut connection, mut client) = connected().await;
+        let mut said = 0;
+        for _ in 0..100 {
+            said += client.try_write(&[0; 1024]).unwrap_or_default();
+            assert!(settle(&mut connection).await.is_none());
+            if connection.machine.read < said {
+                break;
+            }
+        }
+        let (read, waiting) = (connection.machine.read, connection.writing.len());
+        assert!(read < said && waiting == BATCH, "read {read} of {said} bytes, {waiting} answers wait");
+        let rest = async { while client.read(&mut [0; 1 << 16]).await.unwrap() > 0 {} };
+        let all =
+            async { while settle(&mut connection).await.is_none() && connection.machine.sent < said {} };
+        tokio::select! { () = rest => {}, () = all => {} }
+        assert_eq!(connection.machine.read, said, "it reads again, and is read again");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_left_after_a_while_and_not_before() {
+        let (mut connection, client) = connected().await;
+        client.try_write(&[0; 100]).unwrap();
+        assert!(settle(&mut connection).await.is_none());
+        assert!(!connection.writing.is_empty(), "the socket took it all");
+        connection.moved = Instant::now() - WRITE_TIMEOUT + Duration::from_secs(10);
+        assert!(settle(&mut connection).await.is_none());
+        connection.moved = Instant::now() - WRITE_TIMEOUT;
+        assert!(matches!(settle(&mut connection).await, Some(ChannelEnd::NotReading)));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_was_not_written_to_is_not_blamed_for_it() {
+        let (mut connection, client) = connected().await;
+        client.try_write(&[0; 100]).unwrap();
+        assert!(settle(&mut connection).await.is_none());
+        connection.moved = Instant::now() - WRITE_TIMEOUT;
+        while client.try_read(&mut [0; 1 << 16]).is_ok() {}
+        tokio::time::sleep(Duration::from_millis(1)).await; // the room is noticed
+        assert!(settle(&mut connection).await.is_none());
     }
 }
