@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
 
 use crate::admin::{self, Bus, Presence};
 use crate::cli::{Cli, Command, Document, Passthrough, ReadDmabuf, RelayBus, Serve, VideoCodec};
@@ -66,6 +67,10 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
         return say(&capabilities().to_string());
     }
     crate::sys::give_back_large_buffers();
+    crate::sys::raise_file_limit();
+    if cli.serve.password_file.is_some() {
+        crate::sys::keep_memory_private();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(serve(cli.serve));
     runtime.shutdown_timeout(FAREWELL);
@@ -232,7 +237,7 @@ fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
 
 fn read_password(path: &Path) -> anyhow::Result<Password> {
     let name = || format!("--password-file {}", path.display());
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     let file = std::fs::File::open(path).with_context(name)?;
     file.take(PASSWORD_FILE_MAX).read_to_string(&mut text).with_context(name)?;
     let line = text.lines().next().unwrap_or_default();

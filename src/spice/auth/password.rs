@@ -3,12 +3,13 @@
 use std::fmt;
 
 use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Most bytes of a password: `SPICE_MAX_PASSWORD_LENGTH`.
 pub const PASSWORD_MAX: usize = 60;
 
-/// A password. Never shown by `Debug`.
-#[derive(Clone)]
+/// A password. Never shown by `Debug`, and wiped from memory behind itself.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Password {
     /// INVARIANT: the bytes after `len` are zero, so that whole arrays can be compared.
     bytes: [u8; PASSWORD_MAX],

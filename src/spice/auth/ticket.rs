@@ -11,6 +11,7 @@ use rsa::pkcs8::EncodePublicKey;
 use rsa::rand_core::OsRng;
 use rsa::{BigUint, Oaep, RsaPrivateKey};
 use sha1::Sha1;
+use zeroize::Zeroizing;
 
 use super::Password;
 use crate::spice::wire::PUB_KEY_LEN;
@@ -66,10 +67,8 @@ impl TicketKey {
     /// # Errors
     /// When the ticket does not decrypt, or the password is longer than any may be.
     pub fn open(self, ticket: &[u8; TICKET_LEN]) -> Result<Password, TicketError> {
-        let plain = self
-            .key
-            .decrypt_blinded(&mut OsRng, Oaep::new::<Sha1>(), ticket)
-            .map_err(|_| TicketError::Undecryptable)?;
+        let opened = self.key.decrypt_blinded(&mut OsRng, Oaep::new::<Sha1>(), ticket);
+        let plain = Zeroizing::new(opened.map_err(|_| TicketError::Undecryptable)?);
         let password = plain.split(|byte| *byte == 0).next().unwrap_or_default();
         Password::shown(password).ok_or(TicketError::TooLong)
     }

@@ -1,0 +1,16 @@
+//! What the system lets this process do.
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
+/// Lets the process open as many files as the system allows at all. Where it is started the limit is often 1,024, for
+/// programs that still use `select(2)`.
+pub fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where this fails, connections are refused earlier.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// Keeps the process's memory from core dumps, and from being read by other processes of the same user.
+pub fn keep_memory_private() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
