@@ -1,10 +1,8 @@
 """The display offered again to D-Bus viewers, and `qemu-spice status`."""
 
-import json
 import math
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 
@@ -29,7 +27,7 @@ def viewers_of_every_kind(rig):
         rig.same_picture(vm, viewer, at_least=math.inf)
     rig.same_picture(vm, spice)
 
-    rows = _status(rig, bus)["Viewers"]
+    rows = rig.status(bus)["Viewers"]
     told = sorted((row["transport"], row["delivery"]) for row in rows)
     assert told == [("dbus", "Images"), ("dbus", "Passthrough"), ("dbus", "Passthrough"), ("tcp", "Encode(h264)")], rows
     assert all(row["sent"] > 5 and row["reason"] for row in rows), rows
@@ -89,7 +87,7 @@ def where_qemu_is_on_a_bus(rig):
     assert viewer("memory") == at_qemu("memory")
     vm.stop()
     viewer("wait-end")
-    status = _status(rig, bus)
+    status = rig.status(bus)
     assert not status["Attached"] and status["Viewers"] == [], status
 
 
@@ -104,17 +102,6 @@ def a_bus_that_is_not_there(rig):
 def _signal(viewers, which):
     for viewer in viewers:
         viewer.process.send_signal(which)
-
-
-def _status(rig, bus):
-    asked = [rig.settings.program, "status", "--json", "--dbus-address", bus.address]
-    told = subprocess.run(asked, capture_output=True, text=True, timeout=20)
-    assert told.returncode == 0, told.stderr
-    servers = json.loads(told.stdout)
-    assert len(servers) == 1, servers
-    people = subprocess.run([word for word in asked if word != "--json"], capture_output=True, text=True, timeout=20)
-    rig.fresh("status", ".txt").write_text(people.stdout)
-    return servers[0]
 
 
 def _files_of(process):

@@ -37,6 +37,7 @@ class Rig:
         self.shared = {}  # QEMU's name: its VM, kept for the next test
         self.own = []  # what the running test started
         self.likeness = []  # dB, of the pictures it compared
+        self.told = ""  # what the running test found, for its line
 
     # -- given to tests --
 
@@ -145,6 +146,21 @@ class Rig:
         self.likeness.append(result)
         return result
 
+    def status(self, bus):
+        """What `qemu-spice status` tells of the one program on a bus; its text for people is among the artifacts."""
+        asked = [self.settings.program, "status", "--json", "--dbus-address", bus.address]
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=20)
+        assert told.returncode == 0, told.stderr
+        servers = json.loads(told.stdout)
+        assert len(servers) == 1, servers
+        people = subprocess.run([word for word in asked if word != "--json"], capture_output=True, text=True, timeout=20)
+        self.fresh("status", ".txt").write_text(people.stdout)
+        return servers[0]
+
+    def tell(self, text):
+        """What the test found, for its line."""
+        self.told = text
+
     def fresh(self, stem, suffix):
         """An unused file name among this test's artifacts."""
         self.artifacts.mkdir(parents=True, exist_ok=True)
@@ -163,6 +179,7 @@ class Rig:
     def begin(self, name):
         self.artifacts = self.root_artifacts / name
         self.likeness = []
+        self.told = ""
 
     def end(self):
         """Ends what the test started; raises if the program had panicked."""

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rig import Rig, Skip, compare  # noqa: E402
 
-THEMES = ["picture", "inputs", "resolution", "cursor", "clients", "auth", "attach", "relay", "network", "lifecycle", "command_line",
+THEMES = ["picture", "inputs", "resolution", "cursor", "clients", "auth", "strangers", "attach", "relay", "network", "lifecycle", "command_line",
           "qemu_versions", "viewer"]
 TEST_LIMIT = 150  # seconds for one test
 
@@ -80,7 +80,9 @@ def run(rig, theme, test, line):
         finally:
             signal.alarm(30)
             rig.end()
-        if rig.likeness:
+        if rig.told:
+            told = f" ({rig.told})"
+        elif rig.likeness:
             told = f" ({compare.words(min(rig.likeness))})"
     except Skip as reason:
         word, told = "skip", f" ({reason})"

@@ -1,0 +1,166 @@
+#!/usr/bin/python3
+"""Connections that nobody wants: `crowd.py HOST PORT KIND COUNT [--origins N]`.
+
+KINDs, of which COUNT are made:
+
+  silent      connections that say nothing
+  ticketless  connections that send a link message and no ticket
+  leaving     connections that send a link message and leave at once; COUNT at a time, without end
+  sessions    main channels that do nothing; the server must want no password
+  channels    inputs channels of four sessions, a quarter each; likewise
+  displays    displays 0, 1, … of one session, whose connections end at once; likewise
+  motions     one inputs channel that sends so many motions in one piece and then reads; likewise
+
+They come from --origins addresses of 127.0.0.0/8 by turns. Prints one line, `there: N answered: N`, when all are made
+(`leaving`: when the first COUNT are), and keeps what the server leaves open until its standard input ends. Answered are those
+that were let in, or of `motions` the acknowledgements.
+"""
+
+import argparse
+import os
+import select
+import socket
+import struct
+import sys
+
+MAIN, DISPLAY, INPUTS = 1, 2, 3  # channels
+MAIN_INIT, INPUTS_INIT, MOTION_ACK, MOUSE_MOTION = 103, 101, 111, 111  # messages
+MOTIONS_EACH = 4  # motions for each acknowledgement
+TICKET = 128  # bytes
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("host")
+    parser.add_argument("port", type=int)
+    parser.add_argument("kind", choices=list(MAKERS))
+    parser.add_argument("count", type=int)
+    parser.add_argument("--origins", type=int, default=1)
+    settings = parser.parse_args()
+    made = MAKERS[settings.kind](settings)
+    print(f"there: {len(made)} answered: {sum(int(answer) for _, answer in made)}", flush=True)
+    if settings.kind == "leaving":
+        while not ended():
+            leaving(settings)
+    sys.stdin.read()
+    os._exit(0)  # without closing thousands of sockets one by one
+
+
+def ended():
+    return bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+def connect(settings, number):
+    address = 1 + number % settings.origins
+    peer = socket.socket()
+    peer.bind((f"127.0.{address // 250}.{1 + address % 250}" if settings.origins > 1 else "127.0.0.1", 0))
+    peer.connect((settings.host, settings.port))
+    return peer
+
+
+def silent(settings):
+    return [(connect(settings, number), False) for number in range(settings.count)]
+
+
+def ticketless(settings):
+    peers = []
+    for number in range(settings.count):
+        peer = connect(settings, number)
+        try:
+            peer.sendall(hello(0, MAIN, 0))
+        except OSError:
+            pass
+        peers.append((peer, False))
+    return peers
+
+
+def leaving(settings):
+    for number in range(settings.count):
+        with connect(settings, number) as peer:
+            peer.sendall(hello(0, MAIN, 0))
+    return [(None, False)] * settings.count
+
+
+def sessions(settings):
+    return [link(settings, number, 0, MAIN, 0) for number in range(settings.count)]
+
+
+def channels(settings):
+    made = []
+    for number in range(4):
+        peer, session = start(settings, number)
+        made.append((peer, False))
+        made += [link(settings, number, session, INPUTS, channel) for channel in range(settings.count // 4)]
+    return made
+
+
+def displays(settings):
+    peer, session = start(settings, 0)
+    made = [link(settings, 0, session, DISPLAY, channel) for channel in range(settings.count)]
+    for display, _ in made:
+        display.close()
+    peer.close()
+    return made
+
+
+def motions(settings):
+    main, session = start(settings, 0)
+    peer, entered = link(settings, 0, session, INPUTS, 0)
+    assert entered
+    assert struct.unpack("<HI", exactly(peer, 6)) == (INPUTS_INIT, 2)
+    exactly(peer, 2)
+    peer.sendall(struct.pack("<HIiiH", MOUSE_MOTION, 10, 1, 0, 0) * settings.count)
+    acknowledged = 0
+    while acknowledged < settings.count // MOTIONS_EACH:
+        kind, size = struct.unpack("<HI", exactly(peer, 6))
+        exactly(peer, size)
+        acknowledged += kind == MOTION_ACK
+    return [(main, False), (peer, acknowledged)]
+
+
+def start(settings, number):
+    """Begins a session. Returns its main channel's connection, and its number."""
+    peer, entered = link(settings, number, 0, MAIN, 0)
+    assert entered
+    # The mini header of MAIN_INIT, whose body begins with the session's number.
+    kind, _, session = struct.unpack("<HII", exactly(peer, 10))
+    assert kind == MAIN_INIT, kind
+    return peer, session
+
+
+def hello(session, kind, channel):
+    """SpiceLinkMess: the minimal header, tickets, no choice of mechanism."""
+    caps = struct.pack("<I", 1 << 3)
+    body = struct.pack("<IBBIII", session, kind, channel, 1, 0, 18) + caps
+    return b"REDQ" + struct.pack("<III", 2, 2, len(body)) + body
+
+
+def link(settings, number, session, kind, channel):
+    """Logs in to a server that wants no password. Returns the connection, and whether it was let in."""
+    peer = connect(settings, number)
+    peer.settimeout(20)
+    try:
+        peer.sendall(hello(session, kind, channel))
+        size = struct.unpack("<4sIII", exactly(peer, 16))[3]
+        exactly(peer, size)
+        peer.sendall(bytes(TICKET))
+        return peer, exactly(peer, 4) == bytes(4)
+    except OSError:
+        return peer, False
+
+
+def exactly(peer, size):
+    data = b""
+    while len(data) < size:
+        more = peer.recv(size - len(data))
+        if not more:
+            raise ConnectionError("the server closed the connection")
+        data += more
+    return data
+
+
+MAKERS = {"silent": silent, "ticketless": ticketless, "leaving": leaving, "sessions": sessions, "channels": channels,
+          "displays": displays, "motions": motions}
+
+if __name__ == "__main__":
+    main()
