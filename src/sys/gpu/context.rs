@@ -3,7 +3,7 @@ use std::path::Path;
 use super::egl::{Display, Image, Libraries};
 use super::gles::{Painter, Texture};
 use super::import::attributes;
-use super::{GpuError, GpuImage, GpuWindow};
+use super::{GpuError, GpuImage, GpuWindow, node};
 
 /// One render node, ready to import and to draw.
 pub(super) struct Context<'l> {
@@ -25,7 +25,7 @@ impl<'l> Context<'l> {
     /// through such a node, and crashes when it reads it; by itself it maps the buffer as any program does.
     pub(super) fn open(libraries: &'l Libraries, node: &Path) -> Result<Self, GpuError> {
         let open = || {
-            let context = Self::new(libraries, Display::open(libraries, node)?)?;
+            let context = Self::new(libraries, Display::open(libraries, node::open(node)?)?)?;
             if !context.painter.is_software() {
                 return Ok(context);
             }

@@ -2,10 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_void};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 use std::ptr::{null, null_mut};
-
-use rustix::fs::{Mode, OFlags};
 
 use super::GpuError;
 
@@ -215,14 +212,9 @@ impl Image {
 }
 
 impl<'l> Display<'l> {
-    /// Opens a render node.
-    pub(super) fn open(libraries: &'l Libraries, node: &Path) -> Result<Self, String> {
-        let file = rustix::fs::open(node, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-        let file = file.map_err(|error| match error {
-            rustix::io::Errno::ACCESS => format!("{error} (is the user in the group `render`?)"),
-            _ => error.to_string(),
-        })?;
-        let device = Device::new(&libraries.gbm, file)
+    /// Opens a GPU by its render node.
+    pub(super) fn open(libraries: &'l Libraries, node: OwnedFd) -> Result<Self, String> {
+        let device = Device::new(&libraries.gbm, node)
             .ok_or("no driver for it (on Debian: apt install libgl1-mesa-dri)")?;
         // SAFETY: the device outlives the display, in which it is kept. No attributes are given.
         let handle =
