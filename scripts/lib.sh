@@ -80,10 +80,37 @@ apt_source_like() {
     done | head -n 1
 }
 
+# apt_source_file PATH: writes the source on stdin to PATH, with the ending by which apt knows its form.
+apt_source_file() {
+    local source ending=list
+    source="$(cat)"
+    [ "${source#Types:}" = "$source" ] || ending=sources
+    as_root tee "$1.$ending" <<<"$source" >/dev/null
+}
+
 # The URI of this machine's own Debian archive.
 debian_uri() {
     local source
     source="$(apt_source_like "$(. /etc/os-release && echo "$VERSION_CODENAME")" any)"
     sed -nE -e 's/^URIs:[[:space:]]*([^[:space:]]+).*/\1/p' \
         -e 's/^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+).*/\2/p' <<<"$source" | head -n 1
+}
+
+# bare_debian SUITE TO LOG: makes the smallest Debian of SUITE in the new folder TO, with the archive and keys of this
+# machine. Prints why not, and returns 1, where it cannot.
+bare_debian() {
+    local uri keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    uri="$(debian_uri)"
+    if [ "$(id -u)" != 0 ]; then
+        say "debootstrap needs root"
+    elif ! command -v debootstrap >/dev/null; then
+        say "debootstrap is not installed"
+    elif [ -z "$uri" ]; then
+        say "no Debian entry in /etc/apt to take an address from"
+    elif ! debootstrap --variant=minbase --keyring="$keyring" "$1" "$2" "$uri" >"$3" 2>&1; then
+        say "debootstrap of $1 failed: $(tail -n 1 "$3") (all in $3)"
+    else
+        return 0
+    fi
+    return 1
 }
