@@ -20,6 +20,8 @@ unpack_kernel() {
     if (cd "$work" && { apt-get "$@" download "$package" ||
         { as_root apt-get update && apt-get "$@" download "$package"; }; }) >>"$log" 2>&1 &&
         dpkg-deb -x "$work/$package"_*.deb "$to.partial"; then
+        # Since Debian 13 the drivers are in usr/lib, but kmod looks in lib, which is a link to it on a real machine.
+        [ -d "$to.partial/lib" ] || ln -s usr/lib "$to.partial/lib"
         mv "$to.partial" "$to"
     fi
     rm -rf "$work"
