@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::QmpError;
+use super::{Obstacle, QmpError};
 use crate::frame::ConsoleId;
 
 /// Why a [`Source`](super::Source) could not attach, or could not stay. Each is one line that says what to do.
@@ -73,6 +73,16 @@ pub enum SourceError {
     /// The VM has nothing to show.
     #[error("this VM has no graphic console: give QEMU a display device, such as -device virtio-vga")]
     NoConsole,
+    /// QEMU would end if we asked to see a console, or could.
+    #[error("console {console} ({label:?}) is not shown, as QEMU could end when asked for it: {obstacle}")]
+    Obstacle {
+        /// The console.
+        console: ConsoleId,
+        /// What QEMU calls it.
+        label: String,
+        /// Why.
+        obstacle: Obstacle,
+    },
     /// QEMU does not let us see a console.
     #[error(
         "QEMU refuses to show console {console}: {error}; QEMU before 9.2 shows it to one program at a time"

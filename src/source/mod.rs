@@ -5,9 +5,11 @@
 
 mod dbus;
 mod error;
+mod obstacle;
 mod qmp;
 
 pub use error::SourceError;
+pub use obstacle::Obstacle;
 pub use qmp::QmpError;
 
 use std::os::fd::OwnedFd;
@@ -21,6 +23,7 @@ use tracing::info;
 use crate::frame::{DmabufReads, GuestCommand};
 use crate::hub::Hub;
 use dbus::{Bus, Qemu};
+use obstacle::Known;
 
 /// How long until a socket that is not there, or not yet served, is tried again. Only sockets: a bus tells by itself.
 const RETRY: Duration = Duration::from_millis(500);
@@ -96,7 +99,7 @@ impl Source {
             let qemu;
             (way, qemu) = match attach {
                 // The one connection that cannot be made again.
-                Attach::Peer(socket) => (None, Qemu::peer(socket).await),
+                Attach::Peer(socket) => (None, Qemu::peer(socket, Known::default()).await),
                 again => {
                     let qemu = tokio::select! {
                         qemu = reach(&again, &bus_name, wait, &mut waiting) => qemu,
@@ -138,7 +141,10 @@ async fn reach(attach: &Attach, name: &str, wait: bool, waiting: &mut bool) -> R
     let address = match attach {
         Attach::Bus(address) => Some(address.as_str()),
         Attach::SessionBus | Attach::Peer(_) => None,
-        Attach::Qmp(path) => return Qemu::peer(qmp::open_display(path).await?).await,
+        Attach::Qmp(path) => {
+            let (socket, known) = qmp::open_display(path).await?;
+            return Qemu::peer(socket, known).await;
+        }
     };
     let mut bus = Bus::connect(address, name).await?;
     let owner = match bus.owner().await? {
@@ -152,7 +158,7 @@ async fn reach(attach: &Attach, name: &str, wait: bool, waiting: &mut bool) -> R
             bus.next_owner().await?
         }
     };
-    Ok(bus.into_qemu(owner))
+    Ok(bus.into_qemu(owner).await)
 }
 
 fn say_waiting(waiting: &mut bool, error: &SourceError) {

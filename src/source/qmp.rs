@@ -1,4 +1,5 @@
-//! As much QMP as it takes to ask a QEMU for a D-Bus connection of our own (`qapi/misc.json`: `getfd`, `add_client`).
+//! As much QMP as it takes to ask a QEMU for a D-Bus connection of our own (`qapi/misc.json`: `getfd`, `add_client`), and
+//! for what might be in the way of using it (`query-display-options`, `qom-list`).
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Interest};
 use tokio::net::UnixStream;
 
 use super::SourceError;
+use super::obstacle::{Known, is_gpu};
 
 /// How long the whole exchange may take. QEMU answers at once, unless another program holds its QMP socket.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -66,29 +68,45 @@ impl QmpError {
     }
 }
 
-/// Asks the QEMU at this QMP socket for a D-Bus connection; gives our end of it.
+/// Asks the QEMU at this QMP socket for a D-Bus connection; gives our end of it, and what is known of QEMU.
 ///
 /// # Errors
 /// If nobody is there, or QEMU has no D-Bus display of the peer-to-peer kind.
-pub(super) async fn open_display(path: &Path) -> Result<OwnedFd, SourceError> {
+pub(super) async fn open_display(path: &Path) -> Result<(OwnedFd, Known), SourceError> {
     let opened = tokio::time::timeout(DEADLINE, ask(path)).await.unwrap_or(Err(QmpError::Deadline));
     opened.map_err(|error| SourceError::Qmp { path: path.to_owned(), error })
 }
 
-async fn ask(path: &Path) -> Result<OwnedFd, QmpError> {
+async fn ask(path: &Path) -> Result<(OwnedFd, Known), QmpError> {
     let stream = UnixStream::connect(path).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => QmpError::Absent(error),
         _ => error.into(),
     })?;
+    // A QMP socket that another program opened for QEMU has that one's process.
+    let process = stream.peer_cred()?.pid().and_then(|pid| pid.try_into().ok());
+    let mut known = process.map(Known::of_process).unwrap_or_default();
     let mut monitor = Monitor { stream: BufReader::new(stream) };
     if monitor.line().await?.get("QMP").is_none() {
         return Err(QmpError::Foreign("it does not greet as QEMU does".into()));
     }
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     monitor.run("qmp_capabilities", json!({}), None).await?;
+    let display = monitor.run("query-display-options", json!({}), None).await?;
+    known.gl = Some(matches!(display.get("gl").and_then(Value::as_str), Some("on" | "core" | "es")));
+    let devices = monitor.run("qom-list", json!({ "path": "/machine/peripheral" }), None).await?;
+    known.gpus.extend(gpus(&devices));
     monitor.run("getfd", json!({ "fdname": FD_NAME }), Some(theirs.as_fd())).await?;
     monitor.run("add_client", json!({ "protocol": "@dbus-display", "fdname": FD_NAME }), None).await?;
-    Ok(ours.into())
+    Ok((ours.into(), known))
+}
+
+/// The ids of vhost-user GPUs among the devices that have one.
+fn gpus(devices: &Value) -> impl Iterator<Item = String> {
+    devices.as_array().into_iter().flatten().filter_map(|device| {
+        let text = |name| device.get(name).and_then(Value::as_str);
+        let kind = text("type")?.strip_prefix("child<")?;
+        text("name").filter(|_| is_gpu(kind)).map(str::to_owned)
+    })
 }
 
 struct Monitor {
@@ -96,20 +114,20 @@ struct Monitor {
 }
 
 impl Monitor {
-    /// Runs a command, handing over a file descriptor with it, and waits for its answer.
+    /// Runs a command, handing over a file descriptor with it, and gives its answer.
     async fn run(
         &mut self,
         command: &'static str,
         arguments: Value,
         fd: Option<BorrowedFd<'_>>,
-    ) -> Result<(), QmpError> {
+    ) -> Result<Value, QmpError> {
         let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
         line.push_str("\r\n");
         self.send(line.as_bytes(), fd).await?;
         loop {
-            let answer = self.line().await?;
-            if answer.get("return").is_some() {
-                return Ok(());
+            let mut answer = self.line().await?;
+            if let Some(value) = answer.get_mut("return") {
+                return Ok(value.take());
             }
             if let Some(error) = answer.get("error") {
                 let reason = error.get("desc").and_then(Value::as_str).unwrap_or("it does not say why");

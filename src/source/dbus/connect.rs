@@ -14,6 +14,7 @@ use zbus::zvariant::DynamicType;
 use zbus::{Connection, MatchRule, MessageStream};
 
 use crate::source::SourceError;
+use crate::source::obstacle::Known;
 
 /// How long a bus, or a QEMU that may be busy loading a VM, gets for one answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
@@ -74,8 +75,10 @@ impl Bus {
     }
 
     /// The QEMU that has this unique name.
-    pub(in crate::source) fn into_qemu(self, owner: OwnedUniqueName) -> Qemu {
-        Qemu { connection: self.connection, name: Some(owner) }
+    pub(in crate::source) async fn into_qemu(self, owner: OwnedUniqueName) -> Qemu {
+        let process = self.proxy.get_connection_unix_process_id((&owner).into()).await;
+        let known = process.map(Known::of_process).unwrap_or_default();
+        Qemu { connection: self.connection, name: Some(owner), known }
     }
 }
 
@@ -84,11 +87,12 @@ pub(in crate::source) struct Qemu {
     connection: Connection,
     /// Its unique name on a bus; none where the connection leads to it alone.
     name: Option<OwnedUniqueName>,
+    pub(super) known: Known,
 }
 
 impl Qemu {
     /// Makes a connection of a socket that has QEMU at its other end. QEMU is the server there.
-    pub(in crate::source) async fn peer(socket: OwnedFd) -> Result<Self, SourceError> {
+    pub(in crate::source) async fn peer(socket: OwnedFd, known: Known) -> Result<Self, SourceError> {
         let stream = std::os::unix::net::UnixStream::from(socket);
         let connecting = async {
             stream.set_nonblocking(true)?;
@@ -96,7 +100,7 @@ impl Qemu {
             Builder::unix_stream(stream).p2p().method_timeout(DEADLINE).build().await
         };
         match within("a new connection", connecting).await? {
-            Ok(connection) => Ok(Self { connection, name: None }),
+            Ok(connection) => Ok(Self { connection, name: None, known }),
             Err(_) if hung_up(&stream) => Err(SourceError::Left),
             Err(error) => Err(SourceError::Handshake(error)),
         }

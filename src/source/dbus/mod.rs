@@ -71,14 +71,24 @@ async fn attach_and_serve(
     let mut changes = consoles::changes(qemu).await?;
     let mut guest = consoles::discover(qemu).await?;
     let (replays, mut asked) = mpsc::channel(REPLAYS);
-    let mut shown = Vec::new();
-    for &id in guest.consoles.keys() {
+    let (mut shown, mut hidden) = (Vec::new(), Vec::new());
+    for (&id, info) in &guest.consoles {
+        if let Some(obstacle) = qemu.known.obstacle(&info.label) {
+            hidden.push(SourceError::Obstacle { console: id, label: info.label.clone(), obstacle });
+            continue;
+        }
         if shown.len() >= MAX_CONSOLES {
             warn!(console = %id, MAX_CONSOLES, "too many consoles: this one is not shown");
             continue;
         }
         register(qemu, hub.add_console(id), reads, &replays, listeners).await?;
         shown.push(id);
+    }
+    for error in hidden {
+        if shown.is_empty() {
+            return Err(error);
+        }
+        warn!("{error}");
     }
     guest.consoles.retain(|id, _| shown.contains(id));
     info!(name = guest.name, consoles = shown.len(), "attached to QEMU");

@@ -63,6 +63,12 @@ pub struct Vm {
     pub name: &'static str,
     /// Numbers and types (`Graphic` or `Text`) of its consoles.
     pub consoles: Vec<(u32, &'static str)>,
+    /// What some of its consoles are called: the ids or types of their devices.
+    pub labels: Vec<(u32, &'static str)>,
+    /// Ids and types of its devices, as QMP tells them.
+    pub devices: Vec<(&'static str, &'static str)>,
+    /// Its D-Bus display has GL.
+    pub gl: bool,
     /// Its pointing device takes absolute positions.
     pub absolute: bool,
     /// It is from before QEMU 8.1: it does not ask listeners for further interfaces.
@@ -80,6 +86,9 @@ impl Default for Vm {
         Self {
             name: "scripted",
             consoles: vec![(0, "Graphic")],
+            labels: Vec::new(),
+            devices: Vec::new(),
+            gl: false,
             absolute: true,
             old: false,
             answers_late: None,
@@ -168,6 +177,11 @@ impl ScriptedQemu {
             let next = tokio::time::timeout(PATIENCE, self.screens.recv()).await;
             self.waiting.push(next.expect("no listener was registered").unwrap());
         }
+    }
+
+    /// How many listeners were registered so far.
+    pub fn listeners(&self) -> u32 {
+        self.shared.listeners.load(Ordering::Relaxed)
     }
 
     /// How many listeners were registered that the script has not asked for.

@@ -91,7 +91,8 @@ impl ConsoleObject {
 
     #[zbus(property)]
     fn label(&self) -> &str {
-        "scripted"
+        let labels = &self.shared.vm.labels;
+        labels.iter().find(|(console, _)| *console == self.console).map_or("scripted", |(_, label)| label)
     }
 
     #[zbus(property, name = "Type")]

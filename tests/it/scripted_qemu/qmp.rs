@@ -1,5 +1,7 @@
 //! QMP, as far as it takes to hand over a socket.
 
+use serde_json::json;
+
 use super::*;
 
 /// Speaks as much QMP as it takes to hand over a socket.
@@ -50,6 +52,16 @@ async fn speak_qmp(stream: UnixStream, shared: &Arc<Shared>) -> std::io::Result<
             }
             tokio::spawn(serve(shared.clone(), handed.take().expect("no fd came with getfd")));
         }
-        say(r#"{"return": {}}"#).await?;
+        let answer = match command["execute"].as_str() {
+            Some("query-display-options") if shared.vm.gl => json!({"type": "dbus", "p2p": true, "gl": "on"}),
+            Some("query-display-options") => json!({"type": "dbus", "p2p": true}),
+            Some("qom-list") => {
+                assert_eq!(command["arguments"]["path"], "/machine/peripheral");
+                let device = |(id, kind): &(_, &str)| json!({"name": id, "type": format!("child<{kind}>")});
+                shared.vm.devices.iter().map(device).collect()
+            }
+            _ => json!({}),
+        };
+        say(&json!({ "return": answer }).to_string()).await?;
     }
 }

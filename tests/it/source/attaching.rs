@@ -3,6 +3,50 @@
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_console_that_would_end_qemu_is_not_asked_for() {
+    let gpu = Vm { labels: vec![(0, "vhost-user-gpu-pci")], ..Vm::default() };
+    let by_id = Vm {
+        labels: vec![(0, "video0")],
+        devices: vec![("mouse", "virtio-mouse-pci"), ("video0", "vhost-user-vga")],
+        ..Vm::default()
+    };
+    let refused = async |attach| Attached::to(attach, true).ended().await.unwrap_err().to_string();
+    // D-Bus alone does not tell whether there is GL.
+    let qemu = ScriptedQemu::start(gpu.clone());
+    let line = refused(Attach::Peer(qemu.control_fd())).await;
+    assert_eq!(qemu.listeners(), 0);
+    assert!(line.contains("vhost-user-gpu-pci") && line.contains("give --qmp"), "{line}");
+    for vm in [gpu.clone(), by_id.clone()] {
+        let mut qemu = ScriptedQemu::start(vm);
+        let line = refused(Attach::Qmp(qemu.qmp_path())).await;
+        assert_eq!(qemu.listeners(), 0);
+        assert!(line.ends_with("start QEMU with -display dbus,gl=on"), "{line}");
+    }
+    for vm in [gpu, by_id] {
+        let mut qemu = ScriptedQemu::start(Vm { gl: true, ..vm });
+        let attached = Attached::to(Attach::Qmp(qemu.qmp_path()), false);
+        attached.attached().await;
+        assert_eq!(qemu.listeners(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_console_that_would_end_qemu_the_others_are_shown() {
+    let mut qemu = ScriptedQemu::start(Vm {
+        consoles: vec![(0, "Graphic"), (1, "Graphic")],
+        labels: vec![(0, "vhost-user-vga")],
+        ..Vm::default()
+    });
+    let attached = Attached::to(Attach::Peer(qemu.control_fd()), false);
+    let _screen = qemu.screen(1).await;
+    attached.attached().await;
+    assert_eq!(attached.hub.guest().borrow().consoles.keys().collect::<Vec<_>>(), [&ConsoleId(1)]);
+    attached.commands.try_send(GuestCommand::Key { qnum: 1, down: true }).unwrap();
+    assert_eq!(qemu.input().await, Input::Key(1, true));
+    assert_eq!(qemu.listeners(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_drawn_before_the_registration_ends_is_seen() {
     let late = Vm { answers_late: Some(Duration::from_millis(300)), ..Vm::default() };
     let (_qemu, screen, attached) = start(late).await;
