@@ -56,7 +56,7 @@ pub enum Command {
     /// Show what every qemu-spice on a D-Bus bus serves, to whom, and how
     Status {
         /// Ask on the bus at this address [default: the session bus]
-        #[arg(long, short = 'a', value_name = "ADDRESS")]
+        #[arg(long, short = 'a', value_name = "ADDRESS", value_parser = bus_address)]
         dbus_address: Option<String>,
 
         /// Print one JSON document instead of tables
@@ -88,7 +88,7 @@ pub enum Document {
 #[derive(Args, Clone, Debug)]
 pub struct Serve {
     /// Find QEMU on the D-Bus bus at this address [default: the session bus]
-    #[arg(long, short = 'a', value_name = "ADDRESS", group = "attach", help_heading = "Virtual machine")]
+    #[arg(long, short = 'a', value_name = "ADDRESS", value_parser = bus_address, group = "attach", help_heading = "Virtual machine")]
     pub dbus_address: Option<String>,
 
     /// Speak to QEMU over this connected socket, left open by the parent process
@@ -170,6 +170,14 @@ fn bitrate(text: &str) -> Result<u64, String> {
     format!("{:.0}", number * unit).parse().ok().filter(|rate| *rate >= MIN_BITRATE).ok_or_else(wrong)
 }
 
+/// The address of a D-Bus bus, as it is.
+fn bus_address(text: &str) -> Result<String, String> {
+    let address = zbus::Address::from_str(text);
+    address
+        .map(|_| text.to_owned())
+        .map_err(|_| "give a D-Bus address, such as unix:path=/run/user/1000/bus".into())
+}
+
 /// Which video codec to encode with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum VideoCodec {
@@ -198,15 +206,15 @@ pub enum RelayBus {
 }
 
 impl FromStr for RelayBus {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "none" => Ok(Self::None),
             "session" => Ok(Self::Session),
-            // Each kind of address has its name before a colon; what follows is the bus's business.
-            address if address.contains(':') => Ok(Self::Address(address.to_owned())),
-            _ => Err("give `session`, `none` or a D-Bus address, such as unix:path=/run/user/1000/bus"),
+            address => bus_address(address)
+                .map(Self::Address)
+                .map_err(|error| format!("{error}, or `session` or `none`")),
         }
     }
 }
@@ -257,6 +265,13 @@ mod tests {
         let address = "unix:path=/run/bus".to_owned();
         assert_eq!(bus(&address), Some(Some(RelayBus::Address(address))));
         assert_eq!(bus("system"), None);
+        for words in [&["--dbus-address"][..], &["--relay-bus"], &["status", "--dbus-address"]] {
+            for wrong in ["", "nonsense", "unix:", "carrier-pigeon:coop=1"] {
+                let line = [&["qemu-spice"], words, &[wrong]].concat();
+                let error = Cli::try_parse_from(&line).unwrap_err().to_string();
+                assert!(error.contains("such as unix:path="), "{line:?}: {error}");
+            }
+        }
     }
 
     #[test]

@@ -101,7 +101,16 @@ impl Presence {
     }
 
     /// Stays on the bus: on this connection, and on another one whenever the last has ended. Ends only when dropped.
+    ///
+    /// Without a `connection` the bus is QEMU's. If it is not there, whoever looks for QEMU on it tells so, and waits
+    /// or ends: it is tried again once QEMU was found.
     pub async fn keep(self, mut connection: Option<Connection>) -> std::convert::Infallible {
+        if connection.is_none() {
+            connection = self.connect().await.ok();
+        }
+        if connection.is_none() {
+            let _ = self.hub.guest().wait_for(|guest| !guest.consoles.is_empty()).await;
+        }
         // Whether it is known that the bus is away.
         let mut away = false;
         loop {

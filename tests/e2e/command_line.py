@@ -12,8 +12,18 @@ PLUGINS = Path("/usr/lib/x86_64-linux-gnu/gstreamer-1.0")
 
 
 def no_bus(rig):
-    """no D-Bus at the address"""
-    _fails(rig, ["--dbus-address", f"unix:path={rig.artifacts}/nothing"], "bus")
+    """no D-Bus at the address: nothing is said to be tried again"""
+    _fails(rig, ["--dbus-address", f"unix:path={rig.artifacts}/nothing"], "bus", env={"RUST_LOG": "info"})
+
+
+def no_bus_address(rig):
+    """a D-Bus address that is none, which is not waited for"""
+    _fails(rig, ["--dbus-address", "nonsense", "--wait"], "nonsense", lines=None)
+
+
+def no_session_bus(rig):
+    """no session bus: nothing is said to be tried again"""
+    _fails(rig, [], "session bus", env={"RUST_LOG": "info", "DBUS_SESSION_BUS_ADDRESS": "nonsense"})
 
 
 def no_qemu(rig):
