@@ -95,7 +95,7 @@ pub struct Serve {
     #[arg(long, value_name = "FD", group = "attach", help_heading = "Virtual machine")]
     pub dbus_p2p_fd: Option<i32>,
 
-    /// Ask QEMU for a connection through its QMP socket (QEMU runs with `-display dbus,p2p=yes`)
+    /// Ask QEMU for a connection through its QMP socket (QEMU runs with `-display dbus,p2p=yes`); @NAME is one without a file
     #[arg(long, value_name = "SOCKET", group = "attach", help_heading = "Virtual machine")]
     pub qmp: Option<PathBuf>,
 
@@ -109,10 +109,11 @@ pub struct Serve {
     #[arg(long, help_heading = "Virtual machine")]
     pub wait: bool,
 
-    /// Listen for viewers here: HOST:PORT, unix:PATH, fd:N (a listening socket) or none
+    /// Listen for viewers here: HOST:PORT, unix:PATH, unix:@NAME, fd:N (a listening socket) or none
     ///
     /// May be given several times. IPv6 addresses stand in brackets. Port 0 lets the system choose a port; the line
-    /// printed tells which.
+    /// printed tells which. unix:@NAME is a socket without a file, which all users of this machine reach; SPICE clients
+    /// have no URI for it, so it is for programs that hand them a connection.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5900", help_heading = "Viewers")]
     pub spice_addr: Vec<Address>,
 

@@ -37,7 +37,7 @@ pub enum Attach {
     Bus(String),
     /// A socket whose other end QEMU has already, such as libvirt's `virDomainOpenGraphicsFD` gives.
     Peer(OwnedFd),
-    /// The QMP socket at this path, where QEMU is asked for a connection of our own.
+    /// The QMP socket at this path, or without a file at `@NAME`, where QEMU is asked for a connection of our own.
     Qmp(PathBuf),
 }
 

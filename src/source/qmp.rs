@@ -1,9 +1,11 @@
 //! As much QMP as it takes to ask a QEMU for a D-Bus connection of our own (`qapi/misc.json`: `getfd`, `add_client`), and
 //! for what might be in the way of using it (`query-display-options`, `qom-list`).
 
+use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -78,7 +80,7 @@ pub(super) async fn open_display(path: &Path) -> Result<(OwnedFd, Known), Source
 }
 
 async fn ask(path: &Path) -> Result<(OwnedFd, Known), QmpError> {
-    let stream = UnixStream::connect(path).await.map_err(|error| match error.kind() {
+    let stream = connect(path).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => QmpError::Absent(error),
         _ => error.into(),
     })?;
@@ -98,6 +100,14 @@ async fn ask(path: &Path) -> Result<(OwnedFd, Known), QmpError> {
     monitor.run("getfd", json!({ "fdname": FD_NAME }), Some(theirs.as_fd())).await?;
     monitor.run("add_client", json!({ "protocol": "@dbus-display", "fdname": FD_NAME }), None).await?;
     Ok((ours.into(), known))
+}
+
+/// Connects to a unix socket at a path, or without a file at `@NAME`.
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) => UnixStream::connect(OsStr::from_bytes(&[b"\0", name].concat())).await,
+        None => UnixStream::connect(path).await,
+    }
 }
 
 /// The ids of vhost-user GPUs among the devices that have one.

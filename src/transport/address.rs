@@ -15,6 +15,8 @@ pub enum Address {
     },
     /// `unix:PATH`.
     Unix(PathBuf),
+    /// `unix:@NAME`: a unix socket without a file, in the system's abstract namespace.
+    Abstract(String),
     /// `fd:N`: a listening socket that the parent process left open.
     Fd(i32),
     /// `none`: nowhere.
@@ -23,7 +25,7 @@ pub enum Address {
 
 /// An address that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{0}` is not an address: give HOST:PORT, [IPV6]:PORT, unix:PATH, fd:N or none")]
+#[error("`{0}` is not an address: give HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME, fd:N or none")]
 pub struct AddressError(String);
 
 impl FromStr for Address {
@@ -33,6 +35,9 @@ impl FromStr for Address {
         let wrong = || AddressError(text.to_owned());
         if text == "none" {
             return Ok(Self::None);
+        }
+        if let Some(name) = text.strip_prefix("unix:@") {
+            return if name.is_empty() { Err(wrong()) } else { Ok(Self::Abstract(name.to_owned())) };
         }
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() { Err(wrong()) } else { Ok(Self::Unix(path.into())) };
@@ -58,6 +63,7 @@ impl fmt::Display for Address {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Abstract(name) => write!(f, "unix:@{name}"),
             Self::Fd(number) => write!(f, "fd:{number}"),
             Self::None => f.write_str("none"),
         }
@@ -70,17 +76,34 @@ mod tests {
 
     #[test]
     fn addresses_read_as_they_are_written() {
-        for text in ["127.0.0.1:5900", "localhost:0", "[::1]:5900", "unix:/run/vm/spice.sock", "fd:3", "none"]
-        {
+        for text in [
+            "127.0.0.1:5900",
+            "localhost:0",
+            "[::1]:5900",
+            "unix:/run/vm/spice.sock",
+            "unix:@vm",
+            "fd:3",
+            "none",
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in
-            ["", "5900", ":5900", "host:", "host:70000", "::1:5900", "[host]:1", "unix:", "fd:0", "fd:x"]
-        {
+        for text in [
+            "",
+            "5900",
+            ":5900",
+            "host:",
+            "host:70000",
+            "::1:5900",
+            "[host]:1",
+            "unix:",
+            "unix:@",
+            "fd:0",
+            "fd:x",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

@@ -60,11 +60,16 @@ impl Listener {
                 let _path = Some(OwnPath(path.clone()));
                 Self { socket: Socket::Unix(socket), uri: unix_uri(path), _path }
             }
+            Address::Abstract(name) => {
+                let socket = UnixListener::bind(format!("\0{name}")).map_err(refused)?;
+                Self { socket: Socket::Unix(socket), uri: address.to_string(), _path: None }
+            }
             Address::Fd(number) => Self::inherited(*number)?,
         }))
     }
 
-    /// What a SPICE client opens to get here, such as `spice://127.0.0.1:5900`.
+    /// What a SPICE client opens to get here, such as `spice://127.0.0.1:5900`. Of a socket that no URI leads to, as
+    /// SPICE clients know only paths of unix sockets, it is the [`Address`].
     #[must_use]
     pub fn uri(&self) -> &str {
         &self.uri
@@ -109,7 +114,9 @@ impl Listener {
         socket.set_nonblocking(true).map_err(wrong)?;
         match socket.local_addr().map_err(wrong)? {
             address if address.is_unix() => {
-                let uri = address.as_pathname().map_or_else(|| format!("fd:{number}"), unix_uri);
+                let named = address.as_abstract_namespace().map(String::from_utf8_lossy);
+                let unnamed = || named.map_or(Address::Fd(number), |name| Address::Abstract(name.into()));
+                let uri = address.as_pathname().map_or_else(|| unnamed().to_string(), unix_uri);
                 let socket = UnixListener::from_std(socket.into()).map_err(wrong)?;
                 Ok(Self { socket: Socket::Unix(socket), uri, _path: None })
             }
@@ -148,6 +155,9 @@ impl Drop for OwnPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Peer;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
 
     fn at(path: &Path) -> Address {
         Address::Unix(path.into())
@@ -163,6 +173,22 @@ mod tests {
         assert!(matches!(Listener::bind(&at(&path)).await, Err(BindError::Taken(_))));
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn an_abstract_socket_has_no_file() {
+        let name = format!("qemu-spice-test-{}", std::process::id());
+        let address: Address = format!("unix:@{name}").parse().unwrap();
+        let listener = Listener::bind(&address).await.unwrap().unwrap();
+        assert_eq!(listener.uri(), format!("unix:@{name}"));
+        let there = SocketAddr::from_abstract_name(&name).unwrap();
+        let _viewer = std::os::unix::net::UnixStream::connect_addr(&there).unwrap();
+        assert_eq!(*listener.accept().await.unwrap().peer(), Peer::Local);
+        assert!(!Path::new(&format!("@{name}")).exists());
+        let taken = Listener::bind(&address).await.unwrap_err().to_string();
+        assert!(taken.starts_with(&format!("unix:@{name} is taken")), "{taken}");
+        drop(listener);
+        assert!(Listener::bind(&address).await.is_ok());
     }
 
     #[tokio::test]

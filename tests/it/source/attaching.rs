@@ -47,6 +47,15 @@ async fn beside_a_console_that_would_end_qemu_the_others_are_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_qmp_socket_may_be_one_without_a_file() {
+    let name = format!("qemu-spice-test-{}", std::process::id());
+    let mut qemu = ScriptedQemu::start(Vm::default());
+    qemu.listen_at(format!("\0{name}").as_ref());
+    let attached = Attached::to(Attach::Qmp(format!("@{name}").into()), false);
+    attached.attached().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_drawn_before_the_registration_ends_is_seen() {
     let late = Vm { answers_late: Some(Duration::from_millis(300)), ..Vm::default() };
     let (_qemu, screen, attached) = start(late).await;
