@@ -10,9 +10,10 @@ use crate::hub::{Guest, Hub};
 
 /// The most commands taken at once: as many as a fast mouse makes while QEMU is busy for a tenth of a second.
 const BATCH: usize = 128;
-/// Least time between two moves of the pointer that nothing came between: a common USB mouse's, as QEMU's own. A guest
+/// Least time for a move of the pointer that nothing came after: a common USB mouse's, as QEMU's own. A guest
 /// that does not run for a moment loses what its device's queue cannot hold: what follows 21 moves, with QEMU's virtio
 /// tablet and mouse, also if that is a button. So it may halt for 160 ms, in the place of 21 with a mouse of 1000 Hz.
+/// All consoles can have the same device.
 const MOVE_EVERY: Duration = Duration::from_millis(8);
 
 const KEYBOARD: &str = "org.qemu.Display1.Keyboard";
@@ -28,10 +29,10 @@ pub(super) async fn forward(
     let mut batch = Vec::new();
     let mut move_due = Instant::now();
     while gather(commands, &mut batch, move_due).await {
+        if let Some(pause) = pause_after(&batch) {
+            move_due = Instant::now() + pause;
+        }
         for command in batch.drain(..) {
-            if is_move(&command) {
-                move_due = Instant::now() + MOVE_EVERY;
-            }
             let size = |console| hub.console(console).and_then(|console| console.size());
             let Some(call) = call(command, &guest.borrow(), size) else { continue };
             let path = consoles::path(call.console);
@@ -49,8 +50,8 @@ pub(super) async fn forward(
     std::future::pending().await
 }
 
-/// Takes the commands that wait, at least one. A move alone waits until `move_due` for the next one to join it, or for
-/// what has to come after it. False when no more will come.
+/// Takes the commands that wait, at least one. Moves alone wait until `move_due` for the next ones to join them, or for
+/// what has to come after them. False when no more will come.
 async fn gather(
     commands: &mut mpsc::Receiver<GuestCommand>,
     batch: &mut Vec<GuestCommand>,
@@ -58,7 +59,7 @@ async fn gather(
 ) -> bool {
     let mut more = commands.recv_many(batch, BATCH).await > 0;
     coalesce(batch);
-    while more && matches!(&batch[..], [alone] if is_move(alone)) {
+    while more && batch.iter().all(is_move) {
         match timeout_at(move_due, commands.recv_many(batch, BATCH)).await {
             Ok(taken) => more = taken > 0,
             Err(_) => break,
@@ -72,20 +73,38 @@ fn is_move(command: &GuestCommand) -> bool {
     matches!(command, GuestCommand::Position { .. } | GuestCommand::Motion { .. })
 }
 
-/// Moves that follow each other become one: of places only the last matters, ways add up.
+/// How long until the next move after these commands: its time for each move that nothing comes after.
+fn pause_after(batch: &[GuestCommand]) -> Option<Duration> {
+    batch.iter().any(is_move).then(|| {
+        let moves = batch.iter().rev().take_while(|command| is_move(command));
+        moves.skip(1).fold(MOVE_EVERY, |pause, _| pause + MOVE_EVERY)
+    })
+}
+
+/// Of moves that nothing comes between, those of one console become one, in the place of the last: of places only the
+/// last matters, ways add up.
 fn coalesce(batch: &mut Vec<GuestCommand>) {
+    let mut kept: Vec<GuestCommand> = Vec::with_capacity(batch.len());
+    for command in batch.drain(..) {
+        let moves = kept.iter().rev().take_while(|command| is_move(command)).count();
+        let first = kept.len().saturating_sub(moves);
+        let joined = kept.iter().skip(first).position(|earlier| join(*earlier, command).is_some());
+        let command = joined.and_then(|at| join(kept.remove(first + at), command)).unwrap_or(command);
+        kept.push(command);
+    }
+    *batch = kept;
+}
+
+/// The one move that two of a console are.
+fn join(earlier: GuestCommand, later: GuestCommand) -> Option<GuestCommand> {
     use GuestCommand::{Motion, Position};
-    batch.dedup_by(|next, kept| match (*next, *kept) {
-        (Position { console: a, .. }, Position { console: b, .. }) if a == b => {
-            *kept = *next;
-            true
+    match (earlier, later) {
+        (Position { console: a, .. }, Position { console: b, .. }) if a == b => Some(later),
+        (Motion { console, dx: x, dy: y }, Motion { console: b, dx, dy }) if console == b => {
+            Some(Motion { console, dx: x.saturating_add(dx), dy: y.saturating_add(dy) })
         }
-        (Motion { console: a, dx, dy }, Motion { console: b, dx: x, dy: y }) if a == b => {
-            *kept = Motion { console: a, dx: x.saturating_add(dx), dy: y.saturating_add(dy) };
-            true
-        }
-        _ => false,
-    });
+        _ => None,
+    }
 }
 
 /// A call of a console's keyboard or mouse.
@@ -145,6 +164,7 @@ mod tests {
 
     const ZERO: ConsoleId = ConsoleId(0);
     const ONE: ConsoleId = ConsoleId(1);
+    const TWO: ConsoleId = ConsoleId(2);
 
     fn at(console: ConsoleId, x: u32) -> GuestCommand {
         GuestCommand::Position { console, x, y: 0 }
@@ -164,6 +184,24 @@ mod tests {
         assert_eq!(batch, [motion(3, -2), button, motion(14, i32::MIN)]);
     }
 
+    #[test]
+    fn moves_by_turns_on_several_consoles_become_one_for_each() {
+        let motion = |console, dx| GuestCommand::Motion { console, dx, dy: 0 };
+        let mut batch: Vec<_> = (0..40).flat_map(|x| [at(ZERO, x), motion(ONE, 1), at(TWO, x)]).collect();
+        batch.push(at(ZERO, 40));
+        coalesce(&mut batch);
+        assert_eq!(batch, [motion(ONE, 40), at(TWO, 39), at(ZERO, 40)], "the last comes last");
+        assert_eq!(pause_after(&batch), Some(3 * MOVE_EVERY));
+
+        let key = GuestCommand::Key { qnum: 30, down: true };
+        batch.extend([key, at(ONE, 1), at(ZERO, 1), at(ONE, 2)]);
+        coalesce(&mut batch);
+        let after = [key, at(ZERO, 1), at(ONE, 2)];
+        assert_eq!(batch, [&[motion(ONE, 40), at(TWO, 39), at(ZERO, 40)][..], &after].concat());
+        assert_eq!(pause_after(&batch), Some(2 * MOVE_EVERY));
+        assert_eq!((pause_after(&[at(ONE, 1), key]), pause_after(&[key])), (Some(MOVE_EVERY), None));
+    }
+
     #[tokio::test]
     async fn a_move_waits_its_time_for_the_next_one_and_nothing_waits_for_it() {
         let (give, mut commands) = mpsc::channel(BATCH);
@@ -174,14 +212,14 @@ mod tests {
         assert!(gather(&mut commands, &mut batch, now).await);
         assert_eq!(std::mem::take(&mut batch), [at(ZERO, 1)], "it is time for it");
 
-        for command in [at(ZERO, 2), at(ZERO, 3)] {
+        for command in [at(ZERO, 2), at(ONE, 5), at(ZERO, 3), at(ONE, 6), at(ZERO, 4)] {
             give.send(command).await.unwrap();
             let gathering = gather(&mut commands, &mut batch, never);
             assert!(tokio::time::timeout(Duration::from_millis(20), gathering).await.is_err(), "too soon");
         }
         give.send(button).await.unwrap();
         assert!(gather(&mut commands, &mut batch, never).await);
-        assert_eq!(std::mem::take(&mut batch), [at(ZERO, 3), button]);
+        assert_eq!(std::mem::take(&mut batch), [at(ONE, 6), at(ZERO, 4), button]);
 
         give.send(at(ZERO, 4)).await.unwrap();
         drop(give);
