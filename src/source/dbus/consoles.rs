@@ -51,6 +51,11 @@ pub(super) async fn register(qemu: &Qemu, id: ConsoleId, socket: OwnedFd) -> Res
     })
 }
 
+/// Asks something small of a console. QEMU answers when it has carried out all that it was told before.
+pub(super) async fn ask(qemu: &Qemu, id: ConsoleId) -> Result<Message, SourceError> {
+    qemu.call(&path(id), "org.freedesktop.DBus.Properties", "Get", &(CONSOLE, "Label")).await
+}
+
 /// The changes that [`apply_change`] understands, from now on.
 pub(super) async fn changes(qemu: &Qemu) -> Result<MessageStream, SourceError> {
     qemu.changes().await

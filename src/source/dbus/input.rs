@@ -1,12 +1,14 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
+use zbus::zvariant::Structure;
 
 use super::connect::Qemu;
 use super::consoles;
 use crate::frame::{ConsoleId, GuestCommand, Size};
 use crate::hub::{Guest, Hub};
+use crate::source::SourceError;
 
 /// The most commands taken at once: as many as a fast mouse makes while QEMU is busy for a tenth of a second.
 const BATCH: usize = 128;
@@ -26,47 +28,65 @@ pub(super) async fn forward(
     commands: &mut mpsc::Receiver<GuestCommand>,
 ) -> std::convert::Infallible {
     let guest = hub.guest();
-    let mut batch = Vec::new();
+    let size = |console| hub.console(console).and_then(|console| console.size());
+    let (mut batch, mut calls) = (Vec::new(), Vec::new());
     let mut move_due = Instant::now();
-    while gather(commands, &mut batch, move_due).await {
+    while gather(commands, &mut batch, tell(qemu, &calls), move_due).await {
         if let Some(pause) = pause_after(&batch) {
             move_due = Instant::now() + pause;
         }
-        for command in batch.drain(..) {
-            let size = |console| hub.console(console).and_then(|console| console.size());
-            let Some(call) = call(command, &guest.borrow(), size) else { continue };
-            let path = consoles::path(call.console);
-            let told = match call.arguments {
-                Arguments::Number(n) => qemu.tell(&path, call.interface, call.method, &n).await,
-                Arguments::Place(x, y) => qemu.tell(&path, call.interface, call.method, &(x, y)).await,
-                Arguments::Way(dx, dy) => qemu.tell(&path, call.interface, call.method, &(dx, dy)).await,
-            };
-            if told.is_err() {
-                break; // QEMU is going; whoever watches for that ends this
-            }
-        }
-        batch.clear();
+        calls.clear();
+        calls.extend(batch.drain(..).filter_map(|command| call(command, &guest.borrow(), size)));
     }
     std::future::pending().await
 }
 
-/// Takes the commands that wait, at least one. Moves alone wait until `move_due` for the next ones to join them, or for
-/// what has to come after them. False when no more will come.
+/// Makes calls in their order, and waits until QEMU has carried out the last.
+///
+/// A QEMU that is busy reads calls without limit, 2 KB of its memory for each, and a bus takes them without limit for
+/// one that does not read: so no more than these are ever under way.
+async fn tell(qemu: &Qemu, calls: &[Call]) {
+    let Some((last, before)) = calls.split_last() else { return };
+    for call in before {
+        let Call { console, interface, method, arguments } = call;
+        if qemu.tell(&consoles::path(*console), interface, method, &arguments.body()).await.is_err() {
+            return; // QEMU is going; whoever watches for that ends this
+        }
+    }
+    let Call { console, interface, method, arguments } = last;
+    let path = consoles::path(*console);
+    let mut answer = qemu.call(&path, interface, method, &arguments.body()).await;
+    // Whatever else the answer is, QEMU was there.
+    while matches!(answer, Err(SourceError::Deadline { .. })) {
+        answer = consoles::ask(qemu, *console).await;
+    }
+}
+
+/// Takes the commands that wait, at least one, once what was `told` before has been. Moves alone wait until `move_due`
+/// for the next ones to join them, or for what has to come after them. False when no more will come.
 async fn gather(
     commands: &mut mpsc::Receiver<GuestCommand>,
     batch: &mut Vec<GuestCommand>,
+    told: impl Future<Output = ()>,
     move_due: Instant,
 ) -> bool {
-    let mut more = commands.recv_many(batch, BATCH).await > 0;
-    coalesce(batch);
-    while more && batch.iter().all(is_move) {
-        match timeout_at(move_due, commands.recv_many(batch, BATCH)).await {
-            Ok(taken) => more = taken > 0,
-            Err(_) => break,
+    tokio::pin!(told);
+    let (mut telling, mut more) = (true, true);
+    while telling || more || !batch.is_empty() {
+        let wanting = more && batch.iter().all(is_move);
+        let room = BATCH.saturating_sub(batch.len());
+        tokio::select! {
+            biased;
+            () = &mut told, if telling => telling = false,
+            () = sleep_until(move_due), if !telling && wanting && !batch.is_empty() => return true,
+            () = std::future::ready(()), if !telling && !wanting => return true,
+            taken = commands.recv_many(batch, room), if more && room > 0 => {
+                more = taken > 0;
+                coalesce(batch);
+            }
         }
-        coalesce(batch);
     }
-    !batch.is_empty()
+    false
 }
 
 fn is_move(command: &GuestCommand) -> bool {
@@ -121,6 +141,16 @@ enum Arguments {
     Number(u32),
     Place(u32, u32),
     Way(i32, i32),
+}
+
+impl Arguments {
+    fn body(&self) -> Structure<'static> {
+        match *self {
+            Self::Number(n) => (n,).into(),
+            Self::Place(x, y) => (x, y).into(),
+            Self::Way(dx, dy) => (dx, dy).into(),
+        }
+    }
 }
 
 /// What a command is to QEMU. Nothing, if it is for a console that is not there, a pointing device that the guest does
@@ -209,23 +239,52 @@ mod tests {
         let (now, never) = (Instant::now(), Instant::now() + Duration::from_secs(3600));
         let mut batch = Vec::new();
         give.send(at(ZERO, 1)).await.unwrap();
-        assert!(gather(&mut commands, &mut batch, now).await);
+        assert!(gather(&mut commands, &mut batch, async {}, now).await);
         assert_eq!(std::mem::take(&mut batch), [at(ZERO, 1)], "it is time for it");
 
         for command in [at(ZERO, 2), at(ONE, 5), at(ZERO, 3), at(ONE, 6), at(ZERO, 4)] {
             give.send(command).await.unwrap();
-            let gathering = gather(&mut commands, &mut batch, never);
+            let gathering = gather(&mut commands, &mut batch, async {}, never);
             assert!(tokio::time::timeout(Duration::from_millis(20), gathering).await.is_err(), "too soon");
         }
         give.send(button).await.unwrap();
-        assert!(gather(&mut commands, &mut batch, never).await);
+        assert!(gather(&mut commands, &mut batch, async {}, never).await);
         assert_eq!(std::mem::take(&mut batch), [at(ONE, 6), at(ZERO, 4), button]);
 
         give.send(at(ZERO, 4)).await.unwrap();
         drop(give);
-        assert!(gather(&mut commands, &mut batch, never).await);
+        assert!(gather(&mut commands, &mut batch, async {}, never).await);
         assert_eq!(std::mem::take(&mut batch), [at(ZERO, 4)], "nothing will come after it");
-        assert!(!gather(&mut commands, &mut batch, now).await);
+        assert!(!gather(&mut commands, &mut batch, async {}, now).await);
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_qemu_has_done_the_last_waits_and_moves_join() {
+        let (give, mut commands) = mpsc::channel(4 * BATCH);
+        let (done, told) = tokio::sync::oneshot::channel::<()>();
+        let told = async { told.await.unwrap() };
+        let keys = (0..100).map(|qnum| GuestCommand::Key { qnum, down: true });
+        let moves = (0..200).map(|x| at(ZERO, x));
+        let all: Vec<_> = keys.clone().chain(moves).chain(keys.clone()).collect();
+        for command in &all {
+            give.try_send(*command).unwrap();
+        }
+        let mut batch = Vec::new();
+        {
+            let gathering = gather(&mut commands, &mut batch, told, Instant::now());
+            tokio::pin!(gathering);
+            let early = tokio::time::timeout(Duration::from_millis(20), &mut gathering).await;
+            assert!(early.is_err(), "QEMU was told of more");
+            done.send(()).unwrap();
+            assert!(gathering.await);
+        }
+        let joined: Vec<_> = keys.clone().chain([at(ZERO, 199)]).chain(keys).collect();
+        assert_eq!(batch, joined[..BATCH]);
+        assert!(gather(&mut commands, &mut batch, async {}, Instant::now()).await);
+        assert!(batch.len() == BATCH, "full");
+        batch.clear();
+        assert!(gather(&mut commands, &mut batch, async {}, Instant::now()).await);
+        assert_eq!(batch, joined[BATCH..]);
     }
 
     #[test]

@@ -116,6 +116,8 @@ pub struct ScriptedQemu {
     shared: Arc<Shared>,
     screens: mpsc::UnboundedReceiver<Screen>,
     input: mpsc::UnboundedReceiver<Input>,
+    /// Input is carried out one at a time, and only while this can be locked.
+    pub busy: Arc<tokio::sync::Mutex<()>>,
     waiting: Vec<Screen>,
     dir: tempfile::TempDir,
     qmp: Option<JoinHandle<()>>,
@@ -125,6 +127,7 @@ struct Shared {
     vm: Vm,
     screens: mpsc::UnboundedSender<Screen>,
     input: mpsc::UnboundedSender<Input>,
+    busy: Arc<tokio::sync::Mutex<()>>,
     control: Mutex<Option<Connection>>,
     listeners: AtomicU32,
 }
@@ -134,8 +137,17 @@ impl ScriptedQemu {
     pub fn start(vm: Vm) -> Self {
         let (screens, new_screens) = mpsc::unbounded_channel();
         let (input, new_input) = mpsc::unbounded_channel();
-        let shared = Shared { vm, screens, input, control: Mutex::default(), listeners: AtomicU32::new(0) };
+        let busy = Arc::new(tokio::sync::Mutex::new(()));
+        let shared = Shared {
+            vm,
+            screens,
+            input,
+            busy: busy.clone(),
+            control: Mutex::default(),
+            listeners: AtomicU32::new(0),
+        };
         Self {
+            busy,
             shared: Arc::new(shared),
             screens: new_screens,
             input: new_input,

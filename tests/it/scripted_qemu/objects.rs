@@ -20,9 +20,9 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: OwnedFd) {
         builder = builder
             .serve_at(path.clone(), ConsoleObject { console, kind, shared: shared.clone() })
             .unwrap()
-            .serve_at(path.clone(), Keyboard { input: shared.input.clone() })
+            .serve_at(path.clone(), Keyboard(shared.clone()))
             .unwrap()
-            .serve_at(path, Mouse { absolute: vm.absolute, input: shared.input.clone() })
+            .serve_at(path, Mouse(shared.clone()))
             .unwrap();
     }
     if let Ok(connection) = builder.build().await {
@@ -101,18 +101,23 @@ impl ConsoleObject {
     }
 }
 
-struct Keyboard {
-    input: mpsc::UnboundedSender<Input>,
+impl Shared {
+    async fn carry_out(&self, input: Input) {
+        let _able = self.busy.lock().await;
+        let _ = self.input.send(input);
+    }
 }
+
+struct Keyboard(Arc<Shared>);
 
 #[interface(name = "org.qemu.Display1.Keyboard", spawn = false)]
 impl Keyboard {
     async fn press(&self, key: u32) {
-        let _ = self.input.send(Input::Key(key, true));
+        self.0.carry_out(Input::Key(key, true)).await;
     }
 
     async fn release(&self, key: u32) {
-        let _ = self.input.send(Input::Key(key, false));
+        self.0.carry_out(Input::Key(key, false)).await;
     }
 
     #[zbus(property)]
@@ -121,31 +126,28 @@ impl Keyboard {
     }
 }
 
-struct Mouse {
-    absolute: bool,
-    input: mpsc::UnboundedSender<Input>,
-}
+struct Mouse(Arc<Shared>);
 
 #[interface(name = "org.qemu.Display1.Mouse", spawn = false)]
 impl Mouse {
     async fn press(&self, button: u32) {
-        let _ = self.input.send(Input::Button(button, true));
+        self.0.carry_out(Input::Button(button, true)).await;
     }
 
     async fn release(&self, button: u32) {
-        let _ = self.input.send(Input::Button(button, false));
+        self.0.carry_out(Input::Button(button, false)).await;
     }
 
     async fn set_abs_position(&self, x: u32, y: u32) {
-        let _ = self.input.send(Input::Position(x, y));
+        self.0.carry_out(Input::Position(x, y)).await;
     }
 
     async fn rel_motion(&self, dx: i32, dy: i32) {
-        let _ = self.input.send(Input::Motion(dx, dy));
+        self.0.carry_out(Input::Motion(dx, dy)).await;
     }
 
     #[zbus(property)]
     fn is_absolute(&self) -> bool {
-        self.absolute
+        self.0.vm.absolute
     }
 }

@@ -49,6 +49,29 @@ async fn the_cursor_is_followed() {
     assert!(!cursor.pointer.visible && cursor.shape.is_some(), "the shape is kept for when it shows again");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_qemu_that_is_busy_is_told_of_a_pointers_last_place_alone() {
+    let (mut qemu, screen, attached) = start(Vm::default()).await;
+    screen.scanout(64, 32, 256, XRGB, &grey(0, 64 * 32)).await.unwrap();
+    attached.attached().await;
+    let console = ConsoleId(0);
+    let busy = qemu.busy.clone().lock_owned().await;
+    let give = async |command| attached.commands.send(command).await.unwrap();
+    give(GuestCommand::Key { qnum: 1, down: true }).await;
+    for x in 0..40 {
+        give(GuestCommand::Position { console, x, y: 1 }).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    give(GuestCommand::Key { qnum: 2, down: true }).await;
+    drop(busy);
+    let mut told = Vec::new();
+    while told.last() != Some(&Input::Key(2, true)) {
+        told.push(qemu.input().await);
+    }
+    // The first place may have come with the key.
+    assert!(told.len() <= 4 && told.ends_with(&[Input::Position(39, 1), Input::Key(2, true)]), "{told:?}");
+}
+
 /// On one thread: nothing is taken before all has been given.
 #[tokio::test]
 async fn input_arrives_in_order_inside_the_screen_and_without_stale_places() {
