@@ -28,8 +28,8 @@ pub type PublicKey = [u8; PUB_KEY_LEN];
 
 /// A private key for one ticket.
 pub struct TicketKey {
-    key: RsaPrivateKey,
-    spki: PublicKey,
+    key: Box<RsaPrivateKey>,
+    spki: Box<PublicKey>,
 }
 
 /// Why there is no key, or no password in a ticket.
@@ -76,7 +76,7 @@ impl TicketKey {
     fn from_key(key: RsaPrivateKey) -> Result<Self, TicketError> {
         let der = key.to_public_key().to_public_key_der().map_err(|_| TicketError::Generate)?;
         let spki = der.as_bytes().try_into().map_err(|_| TicketError::Generate)?;
-        Ok(Self { key, spki })
+        Ok(Self { key: Box::new(key), spki: Box::new(spki) })
     }
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn seal(spki: &PublicKey, password: &[u8]) -> [u8; TICKET_LEN] {
 #[cfg(test)]
 pub(crate) fn shared_key() -> TicketKey {
     static KEY: std::sync::OnceLock<RsaPrivateKey> = std::sync::OnceLock::new();
-    let key = KEY.get_or_init(|| TicketKey::generate().unwrap().key);
+    let key = KEY.get_or_init(|| *TicketKey::generate().unwrap().key);
     TicketKey::from_key(key.clone()).unwrap()
 }
 
