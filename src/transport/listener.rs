@@ -1,11 +1,15 @@
 use std::io;
-
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::{Address, Stream};
+
+/// So many connections may wait until we look. The system drops the SYN of one more, and its client waits for a second
+/// before it tries again. Linux allows as many by default (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
 
 /// A socket that viewers connect to. A unix socket's path is removed when it is dropped.
 #[derive(Debug)]
@@ -52,16 +56,19 @@ impl Listener {
             Address::None => return Ok(None),
             Address::Tcp { host, port } => {
                 let socket = TcpListener::bind((host.as_str(), *port)).await.map_err(refused)?;
+                SockRef::from(&socket).listen(BACKLOG).map_err(refused)?;
                 Self::tcp(socket).map_err(refused)?
             }
             Address::Unix(path) => {
                 remove_stale(path)?;
                 let socket = UnixListener::bind(path).map_err(refused)?;
                 let _path = Some(OwnPath(path.clone()));
+                SockRef::from(&socket).listen(BACKLOG).map_err(refused)?;
                 Self { socket: Socket::Unix(socket), uri: unix_uri(path), _path }
             }
             Address::Abstract(name) => {
                 let socket = UnixListener::bind(format!("\0{name}")).map_err(refused)?;
+                SockRef::from(&socket).listen(BACKLOG).map_err(refused)?;
                 Self { socket: Socket::Unix(socket), uri: address.to_string(), _path: None }
             }
             Address::Fd(number) => Self::inherited(*number)?,
