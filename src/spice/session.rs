@@ -61,6 +61,15 @@ pub struct MainSeat {
     place: u64,
 }
 
+/// Who wants to link, as far as that is known before it has logged in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// Anybody from there.
+    Stranger(Origin),
+    /// It knows the number of a session, which nobody is told but its client.
+    Client(u32),
+}
+
 impl Sessions {
     /// Starts a session for a main channel from `origin`. Where there are too many, one that somebody else needs less
     /// gives up its place: see [`Sessions::dispensable`].
@@ -103,6 +112,12 @@ impl Sessions {
         }
         let most = open.greediest()?;
         open.newest_of(most).filter(|_| open.held_by(most) > open.held_by(origin) + 1)
+    }
+
+    /// Tells who it is that comes from `origin` and names session `id`.
+    pub fn standing(&self, origin: Origin, id: u32) -> Standing {
+        let is_open = lock(&self.open).iter().any(|(_, _, session)| session.id == id);
+        if is_open { Standing::Client(id) } else { Standing::Stranger(origin) }
     }
 
     /// Seats another channel in the session it names.

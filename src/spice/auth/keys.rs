@@ -20,7 +20,7 @@ impl KeyStock {
         Self { keys: VecDeque::new(), capacity }
     }
 
-    /// A key that nobody has seen.
+    /// A key that has opened no ticket.
     pub fn take(&mut self) -> Option<TicketKey> {
         self.keys.pop_front()
     }

@@ -1,4 +1,4 @@
-//! Who may come in: the ticket, which is a password under a key that the server shows once.
+//! Who may come in: the ticket, which is a password under a key that opens no other.
 
 mod keys;
 mod password;
@@ -25,6 +25,14 @@ impl Admission {
         match self {
             Self::Open(key) => key,
             Self::Password(_, key) => key.spki(),
+        }
+    }
+
+    /// The key of a ticket that will not come.
+    pub fn into_key(self) -> Option<TicketKey> {
+        match self {
+            Self::Open(_) => None,
+            Self::Password(_, key) => Some(key),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::flow::take;
-use crate::spice::auth::{Admission, TICKET_LEN};
+use crate::spice::auth::{Admission, TICKET_LEN, TicketKey};
 use crate::spice::wire::{
     Caps, ChannelId, HeaderForm, LINK_HEADER_LEN, LINK_MAGIC, LINK_MESS_MAX, LINK_MESS_MIN, LinkError,
     LinkHeader, LinkMess, LinkReply, WireError, common,
@@ -188,6 +188,17 @@ impl LinkMachine {
         self.result_failure(error, LinkFailure::TurnedAway(error))
     }
 
+    /// Takes back the key of a ticket that has not come, and ends.
+    pub fn unused_key(&mut self) -> Option<TicketKey> {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Mechanism(asked) | Stage::Ticket(asked) => asked.admission.into_key(),
+            stage => {
+                self.stage = stage;
+                None
+            }
+        }
+    }
+
     /// Bytes to write; empty when there are none.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.outbox)
@@ -214,7 +225,6 @@ impl LinkMachine {
             Stage::Header | Stage::Mess(_) => HELLO_TIMEOUT,
             _ => LINK_TIMEOUT,
         };
-        self.stage = Stage::Over;
         Err(LinkFailure::Deadline(after))
     }
 
@@ -455,6 +465,17 @@ mod tests {
             machine.greet(secret(), Caps::NONE);
         }
         assert_eq!(machine.handle_timeout(start + LINK_TIMEOUT), Err(LinkFailure::Deadline(LINK_TIMEOUT)));
+        assert!(machine.unused_key().is_some(), "the next client can have it");
+        assert!(machine.unused_key().is_none(), "it is not there twice");
+    }
+
+    #[test]
+    fn a_key_that_opened_a_ticket_is_gone() {
+        let (mut machine, reply) = greeted(&gtk().encode(), secret());
+        let ticket = seal(&reply.pub_key, b"wrong");
+        let shown = [&MECHANISM_TICKET.to_le_bytes()[..], &ticket[..]].concat();
+        assert!(machine.recv(&mut &shown[..]).is_err());
+        assert!(machine.unused_key().is_none());
     }
 
     proptest! {

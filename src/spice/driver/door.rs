@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::keys::Keys;
 use crate::spice::auth::{Admission, Password, PublicKey, TicketError, TicketKey};
-use crate::transport::Origin;
+use crate::spice::session::Standing;
 
 /// Asks clients for what they have to show.
 pub(super) enum Door {
@@ -24,16 +24,23 @@ impl Door {
         Self::Password(password, keys)
     }
 
-    /// What a client from `origin` has to show. Drop the future if the client is gone.
+    /// What a client has to show. Drop the future if the client is gone.
     ///
     /// # Errors
     /// If no key can be made.
-    pub(super) async fn admission(&self, origin: Origin) -> Result<Admission, TicketError> {
+    pub(super) async fn admission(&self, asks: Standing) -> Result<Admission, TicketError> {
         match self {
             Self::Open(key) => key.get_or_try_init(public_key).await.copied().map(Admission::Open),
             Self::Password(password, keys) => {
-                keys.take(origin).await.map(|key| Admission::Password(password.clone(), key))
+                keys.take(asks).await.map(|key| Admission::Password(password.clone(), key))
             }
+        }
+    }
+
+    /// Takes back a key that no ticket came for.
+    pub(super) fn take_back(&self, key: TicketKey) {
+        if let Self::Password(_, keys) = self {
+            keys.put_back(key);
         }
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::spice::auth::{KeyStock, TicketError, TicketKey};
 use crate::spice::places::Places;
+use crate::spice::session::Standing;
 use crate::transport::Origin;
 
 /// Keys in reserve: two clients that connect at once.
@@ -14,17 +15,24 @@ const STOCK: usize = 12;
 
 /// Makes keys: ahead in time that nobody else wants, and at once, one after the other, for clients that wait.
 ///
-/// Who waits for fewest is served first, then who came last: strangers who connect in masses wait for each other, and a
-/// client that comes after them does not.
+/// Clients that are in and open more channels are served by turns with all others. Among either, who waits for fewest is
+/// served first, then who came last: strangers who connect in masses wait for each other, and a client that comes after
+/// them does not. What was shown to someone who left without a ticket is shown again.
 #[derive(Default)]
 pub(super) struct Keys {
     state: Mutex<State>,
 }
 
+/// Who waits for a key, by whose keys they are counted to.
+type Waiting<T> = Places<T, oneshot::Sender<TicketKey>>;
+
 struct State {
     stock: KeyStock,
     /// INVARIANT: while someone waits the stock is empty and a thread makes keys.
-    waiting: Places<Origin, oneshot::Sender<TicketKey>>,
+    clients: Waiting<u32>,
+    strangers: Waiting<Origin>,
+    /// Whose turn was last.
+    client_was_last: bool,
     /// A thread makes keys for those who wait.
     making: bool,
     /// A thread fills the stock.
@@ -33,16 +41,23 @@ struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { stock: KeyStock::new(STOCK), waiting: Places::default(), making: false, filling: false }
+        Self {
+            stock: KeyStock::new(STOCK),
+            clients: Places::default(),
+            strangers: Places::default(),
+            client_was_last: false,
+            making: false,
+            filling: false,
+        }
     }
 }
 
 impl Keys {
-    /// Gets a key that nobody has seen. Drop the future if the client is gone: no key is made for it then.
+    /// Gets a key that has opened no ticket. Drop the future if the client is gone: no key is made for it then.
     ///
     /// # Errors
     /// If none can be made.
-    pub(super) async fn take(self: &Arc<Self>, origin: Origin) -> Result<TicketKey, TicketError> {
+    pub(super) async fn take(self: &Arc<Self>, asks: Standing) -> Result<TicketKey, TicketError> {
         let made = {
             let mut state = self.lock();
             if let Some(key) = state.stock.take() {
@@ -51,7 +66,10 @@ impl Keys {
                 return Ok(key);
             }
             let (to, made) = oneshot::channel();
-            state.waiting.take(origin, to);
+            match asks {
+                Standing::Client(session) => state.clients.take(session, to),
+                Standing::Stranger(origin) => state.strangers.take(origin, to),
+            };
             if !std::mem::replace(&mut state.making, true) {
                 let keys = self.clone();
                 tokio::task::spawn_blocking(move || keys.serve());
@@ -59,6 +77,11 @@ impl Keys {
             made
         };
         made.await.map_err(|_| TicketError::Generate)
+    }
+
+    /// Takes back a key that has opened no ticket.
+    pub(super) fn put_back(&self, key: TicketKey) {
+        self.lock().give(key);
     }
 
     /// Makes keys in the background until there are enough, unless that is being done already.
@@ -77,7 +100,7 @@ impl Keys {
         while self.lock().is_waited_for() {
             match TicketKey::generate() {
                 Ok(key) => self.lock().give(key),
-                Err(_) => self.lock().waiting = Places::default(), // they hear of it
+                Err(_) => self.lock().forget(), // they hear of it
             }
         }
         self.refill();
@@ -104,13 +127,15 @@ impl Keys {
 impl State {
     /// Whether somebody still waits; else who makes keys for them ends.
     fn is_waited_for(&mut self) -> bool {
-        let gone: Vec<u64> =
-            self.waiting.iter().filter(|(_, _, to)| to.is_closed()).map(|(id, ..)| id).collect();
-        for id in gone {
-            self.waiting.free(id);
-        }
-        self.making = self.waiting.len() > 0;
+        forget_gone(&mut self.clients);
+        forget_gone(&mut self.strangers);
+        self.making = self.clients.len() + self.strangers.len() > 0;
         self.making
+    }
+
+    fn forget(&mut self) {
+        self.clients = Places::default();
+        self.strangers = Places::default();
     }
 
     /// Whether there is room for more keys; else who makes them ends.
@@ -122,14 +147,33 @@ impl State {
     /// Gives a key to whoever is next, or puts it into the stock.
     fn give(&mut self, key: TicketKey) {
         let mut key = key;
-        while let Some(origin) = self.waiting.most_modest() {
-            let next = self.waiting.newest_of(origin).and_then(|id| self.waiting.free(id));
-            match next.map(|to| to.send(key)) {
-                None | Some(Ok(())) => return,
-                Some(Err(unwanted)) => key = unwanted,
+        while let Some(to) = self.next() {
+            match to.send(key) {
+                Ok(()) => return,
+                Err(unwanted) => key = unwanted,
             }
         }
         self.stock.put(key);
+    }
+
+    fn next(&mut self) -> Option<oneshot::Sender<TicketKey>> {
+        let stranger = if self.client_was_last { next_of(&mut self.strangers) } else { None };
+        let client = if stranger.is_none() { next_of(&mut self.clients) } else { None };
+        self.client_was_last = client.is_some();
+        stranger.or(client).or_else(|| next_of(&mut self.strangers))
+    }
+}
+
+fn next_of<T: Copy + Ord>(waiting: &mut Waiting<T>) -> Option<oneshot::Sender<TicketKey>> {
+    let whose = waiting.most_modest()?;
+    let newest = waiting.newest_of(whose)?;
+    waiting.free(newest)
+}
+
+fn forget_gone<T: Copy + Ord>(waiting: &mut Waiting<T>) {
+    let gone: Vec<u64> = waiting.iter().filter(|(_, _, to)| to.is_closed()).map(|(id, ..)| id).collect();
+    for id in gone {
+        waiting.free(id);
     }
 }
 
@@ -167,24 +211,27 @@ mod tests {
     async fn a_client_that_comes_after_a_crowd_gets_the_next_key_and_those_who_left_get_none() {
         let keys = Arc::new(Keys::default());
         keys.lock().making = true; // by this test
-        let wait = |user| {
-            let mut taking = Box::pin(keys.take(Origin::User(user)));
+        let take = |asks| {
+            let mut taking = Box::pin(keys.take(asks));
             let mut context = std::task::Context::from_waker(std::task::Waker::noop());
             assert!(taking.as_mut().poll(&mut context).is_pending());
             taking
         };
+        let wait = |user| take(Standing::Stranger(Origin::User(user)));
         let left: Vec<_> = (0..500).map(|_| wait(1)).collect();
         let mut crowd: Vec<_> = (0..100).map(|_| wait(1)).collect();
         let viewer = wait(2);
         let after = wait(1);
         drop(left);
         assert!(keys.lock().is_waited_for());
-        assert_eq!(keys.lock().waiting.len(), 102);
-        for waiting in [viewer, after, crowd.pop().unwrap()] {
+        assert_eq!(keys.lock().strangers.len(), 102);
+        let mut channels: Vec<_> = (0..3).map(|_| take(Standing::Client(7))).collect();
+        let mut channel = || channels.pop().unwrap();
+        for waiting in [channel(), viewer, channel(), after, channel(), crowd.pop().unwrap()] {
             keys.lock().give(crate::spice::auth::shared_key());
             assert!(waiting.await.is_ok());
         }
-        assert_eq!(keys.lock().waiting.len(), 99);
+        assert_eq!(keys.lock().strangers.len(), 99);
         drop(crowd);
         keys.lock().give(crate::spice::auth::shared_key());
         assert!(keys.lock().stock.take().is_some(), "it is kept for the next client");

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connection::sleep_until;
 use super::{ChannelEnd, Connection, Server};
+use crate::spice::auth::TicketKey;
 use crate::spice::channel::{DisplayChannel, LinkEvent, LinkFailure, LinkMachine, LinkRequest, Machine};
 use crate::spice::lobby::Place;
 use crate::spice::wire::{Caps, ChannelType, LinkError, inputs, main};
@@ -18,22 +19,27 @@ const WRONG_PASSWORD_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes read at a time; the whole stage has a few hundred.
 const READ_SIZE: usize = 1024;
 
+/// A connection that links.
+pub(super) struct Linking {
+    machine: LinkMachine,
+    stream: Stream,
+    /// What the machine has not taken yet.
+    input: Vec<u8>,
+}
+
 /// A connection that may attach, if there is a place for it.
 pub(super) struct Linked {
     pub(super) request: LinkRequest,
-    machine: LinkMachine,
-    stream: Stream,
-    surplus: Vec<u8>,
+    linking: Linking,
 }
 
 /// Runs the stage up to the question whether there is a place.
 pub(super) async fn run(
     server: &Server,
-    mut stream: Stream,
+    linking: &mut Linking,
     place: &mut Place,
-) -> Result<Linked, ChannelEnd> {
-    let mut machine = LinkMachine::new(Instant::now());
-    let mut input = Vec::with_capacity(READ_SIZE);
+) -> Result<LinkRequest, ChannelEnd> {
+    let Linking { machine, stream, input } = linking;
     loop {
         let mut rest = input.as_slice();
         let event = machine.recv(&mut rest);
@@ -45,7 +51,7 @@ pub(super) async fn run(
                 if failure == LinkFailure::WrongPassword {
                     tokio::time::sleep(WRONG_PASSWORD_PAUSE).await;
                 }
-                return fail(&mut stream, &mut machine, failure).await;
+                return fail(stream, machine, failure).await;
             }
         };
         match event {
@@ -55,19 +61,19 @@ pub(super) async fn run(
                     // A peer that left with its link message is seen to have left only after the next look at sockets.
                     tokio::task::yield_now().await;
                     let deadline = machine.deadline();
-                    let origin = stream.peer().origin();
+                    let asks = server.sessions.standing(stream.peer().origin(), request.connection_id);
                     let admission = tokio::select! {
                         biased;
-                        () = closed(&mut stream, &mut input) => return Err(ChannelEnd::Closed),
+                        () = closed(stream, input) => return Err(ChannelEnd::Closed),
                         () = sleep_until(deadline) => {
                             machine.handle_timeout(Instant::now())?;
                             continue;
                         }
-                        admission = server.door.admission(origin) => admission,
+                        admission = server.door.admission(asks) => admission,
                     };
                     let Ok(admission) = admission else {
                         let failure = machine.reject(LinkError::Error);
-                        return fail(&mut stream, &mut machine, failure).await;
+                        return fail(stream, machine, failure).await;
                     };
                     machine.greet(admission, caps);
                     stream.write_all(&machine.take_output()).await?;
@@ -75,17 +81,15 @@ pub(super) async fn run(
                 }
                 None => {
                     let failure = machine.reject(LinkError::ChannelNotAvailable);
-                    return fail(&mut stream, &mut machine, failure).await;
+                    return fail(stream, machine, failure).await;
                 }
             },
-            Some(LinkEvent::Linked(request)) => {
-                return Ok(Linked { request, machine, stream, surplus: input });
-            }
+            Some(LinkEvent::Linked(request)) => return Ok(request),
             None => {}
         }
         input.reserve(READ_SIZE);
         let deadline = machine.deadline().unwrap_or_else(Instant::now);
-        match tokio::time::timeout_at(deadline.into(), stream.read_buf(&mut input)).await {
+        match tokio::time::timeout_at(deadline.into(), stream.read_buf(input)).await {
             Ok(Ok(0)) => return Err(ChannelEnd::Closed),
             Ok(read) => {
                 read?;
@@ -95,22 +99,39 @@ pub(super) async fn run(
     }
 }
 
+impl Linking {
+    pub(super) fn new(stream: Stream) -> Self {
+        let machine = LinkMachine::new(Instant::now());
+        Self { machine, stream, input: Vec::with_capacity(READ_SIZE) }
+    }
+
+    /// Takes back the key of a ticket that has not come.
+    pub(super) fn unused_key(&mut self) -> Option<TicketKey> {
+        self.machine.unused_key()
+    }
+
+    /// What [`run`] came to.
+    pub(super) fn linked(self, request: LinkRequest) -> Linked {
+        Linked { request, linking: self }
+    }
+}
+
 impl Linked {
     /// Tells the client that it is in, and starts the machine that speaks from now on.
     pub(super) async fn accept<M: Machine>(
         self,
         start: impl FnOnce(&LinkRequest, Instant) -> M,
     ) -> Result<Connection<M>, ChannelEnd> {
-        let Self { request, mut machine, mut stream, surplus } = self;
+        let Self { request, linking: Linking { mut machine, mut stream, input } } = self;
         machine.accept();
         stream.write_all(&machine.take_output()).await?;
-        Ok(Connection::new(stream, start(&request, Instant::now()), surplus)?)
+        Ok(Connection::new(stream, start(&request, Instant::now()), input)?)
     }
 
     /// Tells the client why it is not.
     pub(super) async fn refuse(mut self, error: LinkError) -> Result<(), ChannelEnd> {
-        let failure = self.machine.refuse(error);
-        fail(&mut self.stream, &mut self.machine, failure).await
+        let failure = self.linking.machine.refuse(error);
+        fail(&mut self.linking.stream, &mut self.linking.machine, failure).await
     }
 }
 

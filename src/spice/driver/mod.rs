@@ -22,7 +22,7 @@ use tracing::{Instrument, debug, info, info_span};
 use self::clock::Clock;
 use self::connection::Connection;
 use self::door::Door;
-use self::link::Linked;
+use self::link::{Linked, Linking};
 use super::auth::Password;
 use super::channel::{ChannelError, LinkFailure};
 use super::lobby::Lobby;
@@ -126,15 +126,20 @@ impl Server {
 
     async fn serve_linked(&self, stream: Stream) -> Result<(), ChannelEnd> {
         let peer = stream.peer();
-        let linked = {
+        let mut linking = Linking::new(stream);
+        let request = {
             let mut place = self.lobby.enter(peer.origin());
             let given_away = place.given_away();
             tokio::select! {
-                linked = link::run(self, stream, &mut place) => linked?,
-                () = given_away.cancelled() => return Err(ChannelEnd::Displaced),
-                () = self.end.cancelled() => return Err(ChannelEnd::Session),
+                request = link::run(self, &mut linking, &mut place) => request,
+                () = given_away.cancelled() => Err(ChannelEnd::Displaced),
+                () = self.end.cancelled() => Err(ChannelEnd::Session),
             }
         };
+        if let Some(key) = linking.unused_key() {
+            self.door.take_back(key);
+        }
+        let linked = linking.linked(request?);
         match linked.request.channel.kind {
             ChannelType::Main => self.serve_main(linked, peer).await,
             _ => self.serve_other(linked, peer).await,
