@@ -173,7 +173,8 @@ impl Run {
             if self.changed.is_some() && self.rate.ready_at(now).is_some_and(|at| at <= now) {
                 self.measure(now);
                 let drawn = self.changed.take().unwrap();
-                let bytes = bytes.min(self.rate.frame_bytes().unwrap_or(u64::MAX));
+                let limits = self.rate.frame_bytes().into_iter().chain(self.rate.first_bytes());
+                let bytes = limits.fold(bytes, u64::min);
                 let ping = self.rate.sent(bytes, now);
                 self.way.write(bytes, ping);
                 self.under_way.push_back((self.way.written, drawn));
