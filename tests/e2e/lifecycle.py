@@ -1,7 +1,9 @@
 """Starting late, ending early: QEMU's end and the program's own."""
 
+import os
 import signal
 import time
+from pathlib import Path
 
 
 def qemu_leaves(rig):
@@ -85,6 +87,17 @@ def the_socket_file(rig):
         getattr(server.process, how)()
         server.wait(5)
         assert path.exists() == (how == "kill")
+
+
+def a_socket_without_a_file(rig):
+    """a viewer comes through unix:@NAME, which makes no file"""
+    rig.needs_program()
+    vm = rig.vm()
+    name = f"@qemu-spice-{os.getpid()}"
+    server = rig.serve(vm, address=f"unix:{name}")
+    assert server.uri == f"unix:{name}", server.uri
+    rig.same_picture(vm, rig.client(server, uri=rig.tunnel(name)))
+    assert not Path(name).exists()
 
 
 def guest_reboots(rig):

@@ -93,7 +93,7 @@ class _Scene:
         near, port = free_port(), free_port()
         if tunnel:
             self.server = rig.serve(self.vm, *arguments, address=f"127.0.0.1:{near}")
-            rig.background([sys.executable, Path(link.__file__).with_name("tunnel.py"), f"{link.HERE}:{port}", f"127.0.0.1:{near}"])
+            rig.tunnel(f"127.0.0.1:{near}", here=f"{link.HERE}:{port}")
         else:
             # The link's address is there only now.
             self.server = rig.serve(self.vm, "--spice-addr", f"{link.HERE}:{port}", *arguments)

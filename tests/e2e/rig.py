@@ -117,6 +117,15 @@ class Rig:
         self.own.append(process)
         return process
 
+    def tunnel(self, there, here=None):
+        """tunnel.py to `there`; returns the URI of its near end, where it listens."""
+        here = here or f"127.0.0.1:{free_port()}"
+        process = subprocess.Popen([sys.executable, Path(__file__).with_name("tunnel.py"), here, there],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.own.append(Process(process))
+        assert process.stdout.readline() == "ready\n", f"no tunnel from {here} to {there}"
+        return f"spice://{here}"
+
     def same_picture(self, vm, client, at_least=PICTURE_LIMIT):
         """The client comes to show what QEMU itself says the guest shows, to `at_least` dB (`inf`: every pixel)."""
         shown = self.fresh("shown", ".png")
@@ -226,7 +235,7 @@ class Server:
             data = os.read(self.process.stdout.fileno(), 4096) if readable else b""
             assert data, f"the program printed no URI within {limit} s: {text.decode()!r}; {self.errors()[-400:]}"
             text += data
-            self.uris = re.findall(r"spice\S*://[^\s\"',;]+", text.decode())
+            self.uris = re.findall(r"(?:spice\S*://|unix:@)[^\s\"',;]+", text.decode())
 
     def errors(self):
         """What it wrote on standard error."""

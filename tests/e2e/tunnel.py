@@ -1,5 +1,6 @@
 """What a tunnel does to connections: `tunnel.py HERE:PORT THERE:PORT` takes them at one address and makes one to the
-other for each. Like ssh it takes a megabyte before it lets the sender wait."""
+other for each. Like ssh it takes a megabyte before it lets the sender wait. THERE may be `@NAME`, a unix socket without a
+file. Prints `ready` when it listens."""
 
 import asyncio
 import sys
@@ -9,9 +10,13 @@ AHEAD = 1024 * 1024  # bytes
 
 async def main(here, there):
     async def serve(reader, writer):
-        far_reader, far_writer = await asyncio.open_connection(*there)
+        if there.startswith("@"):
+            far_reader, far_writer = await asyncio.open_unix_connection(there.replace("@", "\0", 1))
+        else:
+            far_reader, far_writer = await asyncio.open_connection(*there.rsplit(":", 1))
         await asyncio.gather(pass_on(reader, far_writer), pass_on(far_reader, writer))
-    server = await asyncio.start_server(serve, *here)
+    server = await asyncio.start_server(serve, *here.rsplit(":", 1))
+    print("ready", flush=True)
     await server.serve_forever()
 
 
@@ -27,4 +32,4 @@ async def pass_on(reader, writer):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*(argument.rsplit(":", 1) for argument in sys.argv[1:3])))
+    asyncio.run(main(*sys.argv[1:3]))
