@@ -102,11 +102,20 @@ impl Console {
     /// For the source: a part of the picture changed. Numbers are picture coordinates, cut to the picture here.
     /// `release` is dropped at once where nobody waits to read.
     pub fn damage(&self, (x, y, width, height): (i32, i32, i32, i32), release: Option<Release>) {
+        let Some(rect) = self.size().and_then(|size| Rect::clipped(x, y, width, height, size)) else {
+            return;
+        };
+        self.damage_region(&rect.into(), release);
+    }
+
+    /// For the source: as [`Console::damage`], of a region inside the picture. If it is empty nobody hears of it.
+    pub fn damage_region(&self, damage: &Region, release: Option<Release>) {
         let mut screen = lock(&self.screen);
-        let Some(size) = screen.scanout.as_ref().map(|scanout| scanout.size()) else { return };
-        let Some(rect) = Rect::clipped(x, y, width, height, size) else { return };
+        if screen.scanout.is_none() || damage.is_empty() {
+            return;
+        }
         for reader in screen.readers.values_mut() {
-            reader.mailbox.damage(rect, release.as_ref());
+            reader.mailbox.damage(damage, release.as_ref());
             reader.ring();
         }
     }

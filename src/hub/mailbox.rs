@@ -1,5 +1,5 @@
 use super::Release;
-use crate::frame::{Rect, Region, Size};
+use crate::frame::{Region, Size};
 
 /// What one reader has not seen yet: never more than the newest picture, with the damage added up.
 #[derive(Debug, Default)]
@@ -34,11 +34,11 @@ impl Mailbox {
     }
 
     /// A part of the picture changed. A reader that waits gets to hold the frame, one that is busy does not.
-    pub(super) fn damage(&mut self, rect: Rect, release: Option<&Release>) {
+    pub(super) fn damage(&mut self, damage: &Region, release: Option<&Release>) {
         if !self.waiting && !self.damage.is_empty() {
             self.missed = self.missed.saturating_add(1);
         }
-        self.damage.add(rect);
+        self.damage.add_region(damage);
         self.release = release.filter(|_| self.waiting).cloned();
     }
 
@@ -85,6 +85,7 @@ impl Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Rect;
     use crate::hub::ReleaseQueue;
 
     fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -100,9 +101,9 @@ mod tests {
     fn a_busy_reader_finds_all_damage_and_the_guest_did_not_wait() {
         let queue = ReleaseQueue::default();
         let mut mailbox = Mailbox::default();
-        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(1)));
+        mailbox.damage(&Rect::new(0, 0, 8, 8).into(), Some(&queue.release(1)));
         assert_eq!(ready(queue.returned()), Some(1), "the guest waits for a busy reader");
-        mailbox.damage(Rect::new(500, 500, 8, 8), Some(&queue.release(2)));
+        mailbox.damage(&Rect::new(500, 500, 8, 8).into(), Some(&queue.release(2)));
         assert_eq!(ready(queue.returned()), Some(2));
         let mail = mailbox.take().unwrap();
         assert_eq!((mail.damage.area(), mail.missed), (128, 1));
@@ -114,8 +115,8 @@ mod tests {
         let queue = ReleaseQueue::default();
         let mut mailbox = Mailbox::default();
         assert!(mailbox.take().is_none());
-        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(1)));
-        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(2)));
+        mailbox.damage(&Rect::new(0, 0, 8, 8).into(), Some(&queue.release(1)));
+        mailbox.damage(&Rect::new(0, 0, 8, 8).into(), Some(&queue.release(2)));
         assert_eq!(ready(queue.returned()), Some(1), "only the newest frame is held");
         let mail = mailbox.take().unwrap();
         assert_eq!(ready(queue.returned()), None);
@@ -128,23 +129,23 @@ mod tests {
         let queue = ReleaseQueue::default();
         let mut mailbox = Mailbox::default();
         assert!(mailbox.take().is_none());
-        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(1)));
+        mailbox.damage(&Rect::new(0, 0, 8, 8).into(), Some(&queue.release(1)));
         mailbox.leave();
         assert_eq!(ready(queue.returned()), Some(1));
-        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(2)));
+        mailbox.damage(&Rect::new(0, 0, 8, 8).into(), Some(&queue.release(2)));
         assert_eq!(ready(queue.returned()), Some(2), "it has not come back yet");
         assert!(mailbox.is_left() && mailbox.come_back() && !mailbox.is_left());
         assert!(mailbox.take().is_some(), "what changed is still there");
         mailbox.leave();
         assert!(!mailbox.come_back(), "there is nothing to come back for");
-        mailbox.damage(Rect::new(0, 0, 8, 8), Some(&queue.release(3)));
+        mailbox.damage(&Rect::new(0, 0, 8, 8).into(), Some(&queue.release(3)));
         assert_eq!(ready(queue.returned()), None, "it waited");
     }
 
     #[test]
     fn a_new_scanout_forgets_damage_of_the_old_one() {
         let mut mailbox = Mailbox::default();
-        mailbox.damage(Rect::new(1000, 0, 8, 8), None);
+        mailbox.damage(&Rect::new(1000, 0, 8, 8).into(), None);
         mailbox.replace(Some(Size::new(64, 64)));
         let mail = mailbox.take().unwrap();
         assert!(mail.replaced);
