@@ -7,9 +7,11 @@ mod cursor;
 mod dmabuf;
 mod format;
 mod gpu;
+mod merge;
 mod reader;
 mod region;
 mod scanout;
+mod still;
 mod tier;
 
 pub use command::{GuestCommand, PointerButton};
@@ -20,6 +22,7 @@ pub use gpu::{DmabufReads, ReadPath};
 pub use reader::ScanoutReader;
 pub use region::{Rect, Region, Size};
 pub use scanout::{MemoryKind, Scanout, ScanoutError, ScanoutInfo, SharedMemory};
+pub use still::Still;
 pub use tier::Tier;
 
 /// The number of a console, as in `/org/qemu/Display1/Console_N`: one display head of the guest.

@@ -1,9 +1,11 @@
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::gpu::{DmabufReads, GpuRows, ReadPath};
+use super::merge::Merge;
 use super::reader::{Access, Bytes, Place, Plane, Rows, ScanoutReader};
-use super::{Dmabuf, MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, Rect, Size};
+use super::{Dmabuf, MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, Rect, Region, Size};
 use crate::sys::GpuError;
 
 /// The largest side of a picture, in pixels: twice what any display has today.
@@ -15,6 +17,12 @@ const MAX_BYTES: u64 = 512 << 20;
 /// The most planes of a buffer, as in DRM.
 const MAX_PLANES: usize = 4;
 
+/// The largest picture that is copied to see what changes of memory that is not ours, in bytes: 4096x4096 pixels.
+const MAX_COPY: u64 = 64 << 20;
+
+/// The bytes of a picture that are compared at a time: few enough to be still in the cache when they are.
+const COMPARED_BYTES: u32 = 64 << 10;
+
 /// What a console shows: a picture's size and the memory its pixels are read from.
 ///
 /// The memory belongs to someone else and changes while it is read, so it is never borrowed as a slice: readers
@@ -24,12 +32,17 @@ pub struct Scanout {
     size: Size,
     format: PixelFormat,
     memory: Memory,
+    /// Packed rows of B, G, R, x that are read in place of the memory; none if that is read itself. What came by value
+    /// has no other. See [`Scanout::keep_copy`].
+    copy: Mutex<Vec<u8>>,
+    /// Its pixels were read.
+    read: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Memory {
-    /// Ours: packed rows of B, G, R, x.
-    Owned(Mutex<Vec<u8>>),
+    /// None but the copy.
+    Owned,
     /// Shared by QEMU, read with `pread`: nothing that happens to the file can hurt more than the read.
     Shared { fd: OwnedFd, offset: u32, stride: u32 },
     /// A GPU's.
@@ -152,8 +165,8 @@ impl Scanout {
         let (size, format) = (checked_size(width, height)?, checked_format(pixman)?);
         let source = Packed::new(size, stride, format, data)?;
         let mut pixels = vec![0; bytes(size.area() * 4)?];
-        source.copy_into(&mut pixels, size, size.rect());
-        Ok(Self { size, format, memory: Memory::Owned(Mutex::new(pixels)) })
+        source.copy_into(&mut pixels);
+        Ok(Self { copy: Mutex::new(pixels), ..Self::new(size, format, Memory::Owned) })
     }
 
     /// Memory shared by QEMU (`Listener.Unix.Map.ScanoutMap`).
@@ -170,8 +183,7 @@ impl Scanout {
     ) -> Result<Self, ScanoutError> {
         let (size, format) = (checked_size(width, height)?, checked_format(pixman)?);
         check_span(size, stride, format, 0, u64::from(offset), crate::sys::file_size(&fd)?)?;
-        let memory = Memory::Shared { fd, offset, stride };
-        Ok(Self { size, format, memory })
+        Ok(Self::new(size, format, Memory::Shared { fd, offset, stride }))
     }
 
     /// A GPU's buffer (`Listener.ScanoutDMABUF`), of up to four planes in any tiling. `reads` is how its pixels are
@@ -200,7 +212,11 @@ impl Scanout {
                 check_tiled(dmabuf.backing, plane.stride, format, index, offset, found)?;
             }
         }
-        Ok(Self { size, format, memory: Memory::Dmabuf { dmabuf, reads: reads.clone() } })
+        Ok(Self::new(size, format, Memory::Dmabuf { dmabuf, reads: reads.clone() }))
+    }
+
+    fn new(size: Size, format: PixelFormat, memory: Memory) -> Self {
+        Self { size, format, memory, copy: Mutex::default(), read: AtomicBool::new(false) }
     }
 
     /// The picture's size.
@@ -213,7 +229,7 @@ impl Scanout {
     #[must_use]
     pub fn info(&self) -> ScanoutInfo {
         let memory = match &self.memory {
-            Memory::Owned(_) => MemoryKind::Owned,
+            Memory::Owned => MemoryKind::Owned,
             Memory::Shared { .. } => MemoryKind::Shared,
             Memory::Dmabuf { dmabuf, .. } => MemoryKind::Dmabuf {
                 planes: dmabuf.planes.len(),
@@ -251,20 +267,79 @@ impl Scanout {
         self.format
     }
 
-    /// Replaces a part of pixels that came by value (`Listener.Update`).
+    /// Whether its pixels were ever read: they are not where it passes through, or a device takes them.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Replaces a part of pixels that came by value (`Listener.Update`). Gives what of it really changed.
     ///
     /// # Errors
     /// If the numbers do not fit each other or `data`, or the scanout's memory is not ours.
-    pub fn write(&self, rect: Rect, stride: u32, pixman: u32, data: &[u8]) -> Result<(), ScanoutError> {
-        let Memory::Owned(pixels) = &self.memory else {
+    pub fn write(&self, rect: Rect, stride: u32, pixman: u32, data: &[u8]) -> Result<Region, ScanoutError> {
+        let Memory::Owned = &self.memory else {
             return Err(ScanoutError::NotOurs);
         };
         if rect.area() == 0 || !self.size.rect().contains(rect) {
             return Err(ScanoutError::Size { width: rect.right(), height: rect.bottom() });
         }
         let source = Packed::new(Size::new(rect.width, rect.height), stride, checked_format(pixman)?, data)?;
-        source.copy_into(&mut lock(pixels), self.size, rect);
+        Ok(source.merge_into(&mut lock(&self.copy), self.size, rect))
+    }
+
+    /// Copies all of memory that is not ours. From now on the copy is what is read, and [`Scanout::take_in`] tells what
+    /// changes of it. Readers that read before may have seen what is not in the copy: they are to read all of it again.
+    ///
+    /// # Errors
+    /// If the picture is too large for that, or the CPU cannot read it.
+    pub fn keep_copy(&self) -> Result<(), ScanoutError> {
+        let needed = self.size.area() * 4;
+        if needed > MAX_COPY {
+            return Err(ScanoutError::Short { needed, found: MAX_COPY });
+        }
+        let mut pixels = vec![0; bytes(needed)?];
+        self.memory_by_cpu()?.read(self.size.rect(), &mut pixels)?;
+        *lock(&self.copy) = pixels;
         Ok(())
+    }
+
+    /// Takes a part of the memory into the copy of it. Gives what of it really changed.
+    ///
+    /// INVARIANT: what was compared is what is read afterwards, whatever the guest writes into the memory meanwhile.
+    ///
+    /// # Errors
+    /// If there is no copy, or the memory cannot be read: then the copy is of no use any more.
+    pub fn take_in(&self, part: Rect) -> Result<Region, ScanoutError> {
+        let mut memory = self.memory_by_cpu()?;
+        let mut copy = lock(&self.copy);
+        if copy.is_empty() || !self.size.rect().contains(part) {
+            return Err(ScanoutError::Torn);
+        }
+        let row = bytes(u64::from(part.width) * 4)?;
+        let at_once = (COMPARED_BYTES / 4).checked_div(part.width).unwrap_or(1).clamp(1, part.height.max(1));
+        let mut buffer = vec![0; row.saturating_mul(bytes(at_once.into())?)];
+        let mut merge = Merge::new(part);
+        let mut rows = rows_of(&mut copy, self.size, part);
+        let mut y = part.y;
+        while y < part.bottom() {
+            let band = Rect { y, height: at_once.min(part.bottom() - y), ..part };
+            let now = buffer.get_mut(..row.saturating_mul(bytes(band.height.into())?));
+            let now = now.ok_or(ScanoutError::Torn)?;
+            memory.read(band, now)?;
+            for (now, before) in now.chunks_exact(row).zip(&mut rows) {
+                merge.row(before, now);
+            }
+            y = band.bottom();
+        }
+        Ok(merge.end())
+    }
+
+    /// Forgets the copy of memory that is not ours, which is read itself again.
+    pub fn drop_copy(&self) {
+        if !matches!(self.memory, Memory::Owned) {
+            *lock(&self.copy) = Vec::new();
+        }
     }
 
     /// Starts reading: holds off whoever must be held off, until the reader is dropped.
@@ -272,16 +347,30 @@ impl Scanout {
     /// # Errors
     /// If the buffer's device refuses.
     pub fn reader(&self) -> Result<ScanoutReader<'_>, ScanoutError> {
-        let access = match &self.memory {
-            Memory::Owned(pixels) => Access::Owned(lock(pixels)),
+        self.read.store(true, Ordering::Relaxed);
+        let copy = lock(&self.copy);
+        let access = if copy.is_empty() { self.access()? } else { Access::Owned(copy) };
+        Ok(ScanoutReader { size: self.size, access })
+    }
+
+    /// Starts reading the memory itself, if that takes no more than the CPU.
+    fn memory_by_cpu(&self) -> Result<ScanoutReader<'_>, ScanoutError> {
+        match self.access()? {
+            access @ Access::Rows(_) => Ok(ScanoutReader { size: self.size, access }),
+            _ => Err(ScanoutError::NotOurs),
+        }
+    }
+
+    fn access(&self) -> Result<Access<'_>, ScanoutError> {
+        match &self.memory {
+            Memory::Owned => Err(ScanoutError::Torn), // it has a copy, always
             Memory::Shared { fd, offset, stride } => {
                 let place = Place { crop: self.size.rect(), bottom_up: false };
                 let plane = Plane::new(Bytes::File(fd), *offset, *stride);
-                Access::Rows(Rows::new(self.format, place, plane, None))
+                Ok(Access::Rows(Rows::new(self.format, place, plane, None)))
             }
-            Memory::Dmabuf { dmabuf, reads } => self.dmabuf_access(dmabuf, reads)?,
-        };
-        Ok(ScanoutReader { size: self.size, access })
+            Memory::Dmabuf { dmabuf, reads } => self.dmabuf_access(dmabuf, reads),
+        }
     }
 
     /// By the CPU where the buffer lies in rows and its exporter allows it, else by the GPU.
@@ -338,17 +427,41 @@ impl<'a> Packed<'a> {
         Ok(Self { size, stride: bytes(u64::from(stride))?, format, data })
     }
 
-    /// Writes them as B, G, R, 255 where `rect` is in a packed picture of size `picture`; `rect` has their size.
-    fn copy_into(&self, pixels: &mut [u8], picture: Size, rect: Rect) {
-        let to = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
-        let (width, left) = (to(self.size.width) * 4, to(rect.x) * 4);
-        let rows = pixels.chunks_exact_mut(to(picture.width) * 4).skip(to(rect.y));
-        for (from, row) in self.data.chunks(self.stride).zip(rows).take(to(self.size.height)) {
-            if let Some(out) = row.get_mut(left..).and_then(|row| row.get_mut(..width)) {
-                self.format.to_bgrx(false, from, &[], out);
-            }
+    /// Writes them as B, G, R, 255 into packed rows of a picture that has their size.
+    fn copy_into(&self, pixels: &mut [u8]) {
+        let rows = pixels.chunks_exact_mut(to_usize(self.size.width) * 4);
+        for (from, row) in self.rows().zip(rows) {
+            self.format.to_bgrx(false, from, &[], row);
         }
     }
+
+    /// Writes them as B, G, R, 255 where `rect` is in a packed picture of size `picture`; `rect` has their size. Gives
+    /// what of it really changed.
+    fn merge_into(&self, pixels: &mut [u8], picture: Size, rect: Rect) -> Region {
+        let mut merge = Merge::new(rect);
+        let mut now = vec![0; to_usize(rect.width) * 4];
+        for (from, before) in self.rows().zip(rows_of(pixels, picture, rect)) {
+            if merge.is_most() {
+                self.format.to_bgrx(false, from, &[], before);
+            } else {
+                self.format.to_bgrx(false, from, &[], &mut now);
+                merge.row(before, &now);
+            }
+        }
+        merge.end()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[u8]> {
+        self.data.chunks(self.stride).take(to_usize(self.size.height))
+    }
+}
+
+/// The rows of a part of a packed picture, to be written to.
+fn rows_of(pixels: &mut [u8], picture: Size, part: Rect) -> impl Iterator<Item = &mut [u8]> {
+    let (left, width) = (to_usize(part.x) * 4, to_usize(part.width) * 4);
+    let rows = pixels.chunks_exact_mut(to_usize(picture.width) * 4);
+    let rows = rows.skip(to_usize(part.y)).take(to_usize(part.height));
+    rows.filter_map(move |row| row.get_mut(left..)?.get_mut(..width))
 }
 
 fn checked_size(width: u32, height: u32) -> Result<Size, ScanoutError> {
@@ -412,6 +525,10 @@ fn is_untiled(modifier: u64) -> bool {
 
 fn bytes(n: u64) -> Result<usize, ScanoutError> {
     usize::try_from(n).map_err(|_| ScanoutError::Short { needed: n, found: 0 })
+}
+
+fn to_usize(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 /// A thread that panicked while writing pixels left pixels behind, nothing worse.

@@ -15,7 +15,6 @@ mod refusal;
 mod replay;
 mod screen;
 mod socket;
-mod still;
 mod warnings;
 
 pub(super) use connect::{Bus, Qemu};

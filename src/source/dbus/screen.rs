@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -9,9 +9,11 @@ use super::disable::Disable;
 use super::imports::Imports;
 use super::refusal::Refusal;
 use super::replay::{Drawn, Replay};
-use super::still::Still;
-use crate::frame::{Cursor, DmabufReads, Pointer, Rect, Scanout};
+use crate::frame::{Cursor, DmabufReads, MemoryKind, Pointer, Rect, Region, Scanout, Size, Still};
 use crate::hub::{Console, Release};
+
+/// The longest that looking for what changed of a device's memory may take, which may be slow to read: the guest waits.
+const SLOW: Duration = Duration::from_millis(16);
 
 /// What QEMU's calls mean for the console they are about.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl Screen {
     pub(super) fn apply(&mut self, call: Call<'_>, now: Instant) -> Result<(), Refusal> {
         match call {
             Call::Scanout { width, height, stride, pixman, data } => {
-                self.show(Scanout::owned(width, height, stride, pixman, data).map_err(Refusal::from))
+                self.show_by_value(Size::new(width, height), stride, pixman, data)
             }
             Call::ScanoutMap { fd, offset, width, height, stride, pixman } => {
                 let scanout = Scanout::shared(fd, offset, width, height, stride, pixman)?;
@@ -66,17 +68,13 @@ impl Screen {
             }
             Call::Update { at, stride, pixman, data } => {
                 let shown = self.console.shown().ok_or(Refusal::Nothing)?;
-                shown.write(rect(at)?, stride, pixman, data)?;
-                self.damage(at, None, now);
-                Ok(())
-            }
-            Call::UpdateMap(at) => {
-                if let Some(at) = self.changed(at) {
-                    self.damage(at, None, now);
+                let changed = shown.write(rect(at)?, stride, pixman, data)?;
+                if self.draws(at, now) {
+                    self.console.damage_region(&changed, None);
                 }
                 Ok(())
             }
-            Call::UpdateDmabuf(at) => {
+            Call::UpdateMap(at) | Call::UpdateDmabuf(at) => {
                 self.damage(at, None, now);
                 Ok(())
             }
@@ -98,12 +96,18 @@ impl Screen {
 
     /// A part of the memory that is shown changed. Whoever reads it gets the release.
     pub(super) fn damage(&mut self, at: Given, release: Option<Release>, now: Instant) {
+        if self.draws(at, now) {
+            let changed = self.changed(at, now);
+            self.console.damage_region(&changed, release);
+        }
+    }
+
+    /// The guest drew on what is shown. Whether that is what it shows, as far as is known.
+    fn draws(&mut self, at: Given, now: Instant) -> bool {
         self.disable.drawn();
         self.flipped = false;
         self.replay.drawn(self.drawn(at), now);
-        if !self.replay.is_blind() {
-            self.console.damage(at, release);
-        }
+        !self.replay.is_blind()
     }
 
     /// QEMU dropped the flip that came before a `Disable`, as QEMU 9.0 to 10.0 do: they discard what is not sent yet
@@ -141,13 +145,14 @@ impl Screen {
             self.imports.forget();
             self.console.show(None);
         }
+        self.still.tick(now);
         self.is_watched() && self.replay.due(now)
     }
 
     /// When to call [`Screen::tick`] next, unless someone starts to watch before.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let replay = self.replay.wake_at().filter(|_| self.is_watched());
-        self.disable.wake_at().into_iter().chain(replay).min()
+        [self.disable.wake_at(), self.still.wake_at(), replay].into_iter().flatten().min()
     }
 
     /// Waits until someone starts to watch, or nobody does any more.
@@ -164,16 +169,39 @@ impl Screen {
         if at == given(size.rect()) { Drawn::All } else { Drawn::Part }
     }
 
-    /// What of an update changed that a viewer could see; `None` if nothing did.
-    fn changed(&mut self, at: Given) -> Option<Given> {
-        let watched = self.console.shown().filter(|_| self.is_watched());
-        let Some(scanout) = watched else {
+    /// What of an update of memory that is not ours readers are to read; nothing if nothing changed.
+    fn changed(&mut self, (x, y, width, height): Given, now: Instant) -> Region {
+        let Some(scanout) = self.console.shown() else { return Region::new() };
+        let Some(told) = Rect::clipped(x, y, width, height, scanout.size()) else { return Region::new() };
+        if !self.is_watched() {
             self.still.forget();
-            return Some(at);
+            return told.into();
+        }
+        let changed = self.still.changed(told, &scanout, now);
+        if scanout.as_dmabuf().is_some() && now.elapsed() > SLOW {
+            self.still.give_up();
+        }
+        changed
+    }
+
+    /// Shows pixels that came by value: as an update where they replace such ones of the same size, as QEMU sends one of
+    /// the whole picture.
+    fn show_by_value(&mut self, size: Size, stride: u32, pixman: u32, data: &[u8]) -> Result<(), Refusal> {
+        let shown = self.console.shown().filter(|shown| {
+            let info = shown.info();
+            info.memory == MemoryKind::Owned && info.size == size && shown.format().pixman() == Some(pixman)
+        });
+        let Some(shown) = shown else {
+            return self
+                .show(Scanout::owned(size.width, size.height, stride, pixman, data).map_err(Refusal::from));
         };
-        let (x, y, width, height) = at;
-        let part = self.still.changed(Rect::clipped(x, y, width, height, scanout.size())?, &scanout)?;
-        Some(given(part))
+        self.disable.drawn();
+        self.flipped = true;
+        self.replay.told(false);
+        let changed =
+            shown.write(size.rect(), stride, pixman, data).inspect_err(|_| self.console.show(None))?;
+        self.console.damage_region(&changed, None);
+        Ok(())
     }
 
     fn show(&mut self, scanout: Result<Scanout, Refusal>) -> Result<(), Refusal> {

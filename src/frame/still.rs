@@ -1,0 +1,333 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Rect, Region, Scanout};
+
+/// After so many pictures' worth of updates it is looked at whether anything changes.
+const SUSPICIOUS: u64 = 8;
+
+/// The most that this grows to, where looking finds that most did change.
+const MOVING: u64 = 256;
+
+/// Looking goes on while it saved more than it told of, of which no more than so many pictures count: a page that turns
+/// does not end it, a film does.
+const CREDIT: u64 = 4;
+
+/// After so long without an update the copy is given back.
+const REST: Duration = Duration::from_secs(2);
+
+/// Finds out what really changed in updates of memory that is not ours: QEMU's VGA sends one of the whole screen every
+/// 30 ms in text mode, where no more than a cursor blinks, and so do displays that know nothing of what the guest draws.
+///
+/// It keeps at most one copy, of what is shown now, and none of what nobody reads. Pixels that come by value are compared
+/// as they are written ([`Scanout::write`]) and need none of this.
+///
+/// A pure state machine but for the pixels.
+#[derive(Debug)]
+pub struct Still {
+    /// The scanout that has a copy.
+    kept: Option<Arc<Scanout>>,
+    /// Pixels told of since nobody looks.
+    told: u64,
+    /// How many pictures' worth of them before somebody does.
+    wait: u64,
+    /// Pixels that were told of less the double of those that changed.
+    credit: u64,
+    /// When the copy is given back.
+    rest_at: Option<Instant>,
+}
+
+impl Default for Still {
+    fn default() -> Self {
+        Self { kept: None, told: 0, wait: SUSPICIOUS, credit: 0, rest_at: None }
+    }
+}
+
+impl Still {
+    /// What of an update readers are to read, which may be more than `told`, or nothing.
+    #[must_use]
+    pub fn changed(&mut self, told: Rect, scanout: &Arc<Scanout>, now: Instant) -> Region {
+        if !scanout.is_read() {
+            return told.into();
+        }
+        if !self.kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, scanout)) {
+            return self.suspect(told, scanout, now);
+        }
+        self.rest_at = Some(now + REST);
+        let Ok(changed) = scanout.take_in(told) else {
+            self.give_up();
+            return told.into();
+        };
+        let picture = scanout.size().area();
+        match (self.credit + told.area()).checked_sub(changed.area().saturating_mul(2)) {
+            Some(credit) => {
+                self.credit = credit.min(picture * CREDIT);
+                if credit >= picture {
+                    self.wait = SUSPICIOUS; // it was worth it
+                }
+            }
+            None => self.give_up(),
+        }
+        changed
+    }
+
+    /// When to call [`Still::tick`] next.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.rest_at
+    }
+
+    /// Gives the copy back if nothing was drawn for long.
+    pub fn tick(&mut self, now: Instant) {
+        if self.rest_at.is_some_and(|at| at <= now) {
+            self.end(SUSPICIOUS);
+        }
+    }
+
+    /// Looking costs too much, for now.
+    pub fn give_up(&mut self) {
+        self.end((self.wait * 2).min(MOVING));
+    }
+
+    /// What is shown is another picture, or nobody looks at it.
+    pub fn forget(&mut self) {
+        self.end(SUSPICIOUS);
+    }
+
+    /// Begins to look once it was told of much.
+    fn suspect(&mut self, told: Rect, scanout: &Arc<Scanout>, now: Instant) -> Region {
+        if self.kept.is_some() {
+            self.forget();
+        }
+        self.told = self.told.saturating_add(told.area());
+        if self.told <= scanout.size().area().saturating_mul(self.wait) {
+            return told.into();
+        }
+        if scanout.keep_copy().is_err() {
+            self.give_up();
+            return told.into();
+        }
+        self.kept = Some(scanout.clone());
+        self.rest_at = Some(now + REST);
+        // What was read until now may be what the guest had there between two updates.
+        scanout.size().rect().into()
+    }
+
+    /// Ends looking. Nobody looks again before so many pictures' worth of updates.
+    fn end(&mut self, wait: u64) {
+        if let Some(kept) = self.kept.take() {
+            kept.drop_copy();
+        }
+        *self = Self { wait, ..Self::default() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Buffer, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_LINEAR, Size};
+    use std::os::fd::OwnedFd;
+
+    const XRGB: u32 = 0x2002_0888;
+    const SIZE: Size = Size::new(40, 40);
+
+    /// What a guest draws into, and who looks.
+    struct Rig {
+        fd: OwnedFd,
+        scanout: Arc<Scanout>,
+        still: Still,
+        now: Instant,
+        /// What a viewer has read.
+        seen: Vec<u8>,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let fd = rustix::fs::memfd_create("still", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+            rustix::io::pwrite(&fd, &[1; 40 * 40 * 4], 0).unwrap();
+            let scanout = Scanout::shared(fd.try_clone().unwrap(), 0, 40, 40, 160, XRGB).unwrap();
+            Self::of(fd, scanout)
+        }
+
+        /// The same memory as a dmabuf.
+        fn dmabuf() -> Self {
+            let fd = Self::new().fd;
+            let buffer = Arc::new(Buffer::new(fd.try_clone().unwrap()).unwrap());
+            let planes = vec![DmabufPlane { buffer, offset: 0, stride: 160 }];
+            let fourcc = u32::from_le_bytes(*b"XR24");
+            let (backing, crop) = (SIZE, SIZE.rect());
+            let dmabuf =
+                Dmabuf { planes, fourcc, modifier: MODIFIER_LINEAR, backing, crop, bottom_up: false };
+            Self::of(fd, Scanout::dmabuf(dmabuf, &DmabufReads::default()).unwrap())
+        }
+
+        fn of(fd: OwnedFd, scanout: Scanout) -> Self {
+            let seen = vec![0; 40 * 40 * 4];
+            let mut rig =
+                Self { fd, scanout: Arc::new(scanout), still: Still::default(), now: Instant::now(), seen };
+            rig.read(SIZE.rect());
+            rig
+        }
+
+        /// Draws one pixel.
+        fn draw(&self, x: u32, y: u32, level: u8) {
+            rustix::io::pwrite(&self.fd, &[level; 4], u64::from((y * 40 + x) * 4)).unwrap();
+        }
+
+        fn draw_all(&self, level: u8) {
+            rustix::io::pwrite(&self.fd, &[level; 40 * 40 * 4], 0).unwrap();
+        }
+
+        fn update(&mut self, told: Rect) -> Region {
+            self.now += Duration::from_millis(30);
+            self.still.changed(told, &self.scanout, self.now)
+        }
+
+        /// So many updates of everything: how many of them a viewer hears of.
+        fn heard(&mut self, updates: usize) -> usize {
+            (0..updates).filter(|_| !self.update(SIZE.rect()).is_empty()).count()
+        }
+
+        fn read(&mut self, part: Rect) {
+            let mut reader = self.scanout.reader().unwrap();
+            for y in part.y..part.bottom() {
+                let at = ((y * 40 + part.x) * 4) as usize;
+                let row = &mut self.seen[at..][..part.width as usize * 4];
+                reader.read(Rect { y, height: 1, ..part }, row).unwrap();
+            }
+        }
+
+        fn memory(&self) -> Vec<u8> {
+            let mut all = vec![0; 40 * 40 * 4];
+            rustix::io::pread(&self.fd, &mut all, 0).unwrap();
+            all
+        }
+    }
+
+    #[test]
+    fn a_picture_that_stands_still_is_told_of_a_few_times_only() {
+        for mut rig in [Rig::new(), Rig::dmabuf()] {
+            assert_eq!(rig.heard(1000), 9);
+        }
+    }
+
+    #[test]
+    fn a_small_part_drawn_again_and_again_is_told_of_for_a_while_only() {
+        let mut rig = Rig::new();
+        let told = (0..1000).filter(|_| !rig.update(Rect::new(0, 0, 20, 20)).is_empty()).count();
+        assert_eq!(told, 33, "as many pixels as eight pictures have");
+    }
+
+    #[test]
+    fn what_passes_through_is_left_alone() {
+        let fd = Rig::new().fd;
+        let mut rig = Rig::new();
+        rig.scanout = Arc::new(Scanout::shared(fd, 0, 40, 40, 160, XRGB).unwrap());
+        assert_eq!(rig.heard(100), 100);
+        assert!(rig.still.kept.is_none() && !rig.scanout.is_read(), "nobody but us would have read it");
+        rig.read(SIZE.rect());
+        assert_eq!(rig.heard(100), 9);
+    }
+
+    #[test]
+    fn every_change_is_told_of_at_once_and_no_more_than_that() {
+        let mut rig = Rig::new();
+        rig.heard(20);
+        for level in 2..50 {
+            rig.draw(3, 3, level);
+            rig.draw(35, u32::from(level) % 3 + 8, level);
+            let changed = rig.update(SIZE.rect());
+            assert!(
+                changed.rects().iter().any(|rect| rect.contains(Rect::new(3, 3, 1, 1))),
+                "change {level}"
+            );
+            assert!(changed.area() < 33 * 8 + 1, "{changed:?}");
+            assert_eq!(rig.heard(usize::from(level) % 20), 0);
+        }
+        rig.draw(7, 9, 99);
+        assert_eq!(rig.update(SIZE.rect()).rects(), [Rect::new(7, 9, 1, 1)]);
+    }
+
+    /// The guest draws and takes back what it drew between two updates, and a viewer reads just then.
+    #[test]
+    fn a_viewer_that_reads_between_two_updates_does_not_keep_what_was_there_then() {
+        let mut rig = Rig::new();
+        for round in 0..30 {
+            for rect in rig.update(SIZE.rect()).rects().to_vec() {
+                rig.draw(20, 20, 77);
+                rig.read(rect);
+                rig.draw(20, 20, 1);
+            }
+            rig.draw(5, 5, round);
+            for rect in rig.update(SIZE.rect()).rects().to_vec() {
+                rig.draw(6, 5, 77);
+                rig.read(rect);
+                rig.draw(6, 5, 1);
+            }
+        }
+        for _ in 0..2 {
+            for rect in rig.update(SIZE.rect()).rects().to_vec() {
+                rig.read(rect);
+            }
+        }
+        assert!(rig.seen == rig.memory());
+    }
+
+    #[test]
+    fn a_page_that_turns_does_not_end_the_looking() {
+        let mut rig = Rig::new();
+        rig.heard(20);
+        for page in 2..10 {
+            rig.draw_all(page);
+            assert_eq!(rig.heard(10), 1, "page {page}");
+        }
+    }
+
+    #[test]
+    fn a_moving_picture_is_hardly_looked_at() {
+        let mut rig = Rig::new();
+        let mut looks = 0;
+        for frame in 0..2000_u32 {
+            rig.draw_all((frame % 250) as u8);
+            assert_eq!(rig.update(SIZE.rect()).rects(), [SIZE.rect()]);
+            looks += usize::from(rig.still.kept.is_some());
+            rig.read(SIZE.rect());
+            assert!(rig.seen == rig.memory(), "frame {frame}");
+        }
+        assert!((1..20).contains(&looks), "{looks} looks at 2000 updates");
+        assert!(rig.heard(1000) < 270, "it stands still at last");
+    }
+
+    #[test]
+    fn the_copy_is_given_back_when_nothing_is_drawn_any_more() {
+        let mut rig = Rig::new();
+        rig.heard(20);
+        let due = rig.still.wake_at().unwrap();
+        rig.still.tick(due - Duration::from_millis(1));
+        assert!(rig.still.kept.is_some());
+        rig.still.tick(due);
+        assert!(rig.still.kept.is_none() && rig.still.wake_at().is_none());
+        rig.draw(1, 1, 9);
+        rig.read(SIZE.rect());
+        assert!(rig.seen == rig.memory(), "what is read is the memory again");
+        assert_eq!(rig.heard(20), 9);
+    }
+
+    #[test]
+    fn another_picture_is_not_taken_for_the_same() {
+        let (mut rig, other) = (Rig::new(), Rig::new());
+        rig.heard(20);
+        let before = std::mem::replace(&mut rig.scanout, other.scanout.clone());
+        assert_eq!(rig.heard(20), 9);
+        assert_eq!(Arc::strong_count(&before), 1, "the one before is kept for nothing");
+    }
+
+    #[test]
+    fn memory_that_is_gone_is_told_of_as_ever() {
+        let mut rig = Rig::new();
+        rig.heard(20);
+        rustix::fs::ftruncate(&rig.fd, 100).unwrap();
+        assert_eq!(rig.heard(100), 100);
+        assert!(rig.still.kept.is_none());
+    }
+}
