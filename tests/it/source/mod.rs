@@ -7,6 +7,7 @@ mod order;
 mod pictures;
 mod refusals;
 mod release;
+mod still;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
