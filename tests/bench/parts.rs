@@ -11,6 +11,7 @@
 use std::hint::black_box;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -18,7 +19,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSrc};
 use qemu_spice::encode::{Picture, Pixels};
-use qemu_spice::frame::{ConsoleId, Rect, Scanout, Size};
+use qemu_spice::frame::{ConsoleId, PixelFormat, Rect, Scanout, Size, Still};
 use qemu_spice::hub::{Hub, ReleaseQueue};
 use qemu_spice::spice::wire::msg::display::{FromServer, StreamData};
 use qemu_spice::spice::wire::{HeaderForm, Payload};
@@ -32,7 +33,7 @@ const I420_BYTES: usize = 1280 * 720 * 3 / 2;
 criterion_group! {
     name = parts;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = converter, encoder, wire, hub
+    targets = converter, still, encoder, wire, hub
 }
 criterion_main!(parts);
 
@@ -60,6 +61,59 @@ fn converter(c: &mut Criterion) {
     c.bench_function("converter/reading and converting 200x40", |b| {
         b.iter(|| picture.refresh(&mut reader, Rect::new(333, 222, 200, 40)).unwrap())
     });
+}
+
+/// Finding out what really changed, where all does in every frame and where nothing does. The floors are the frames without
+/// that: what it may cost where all changes is a twentieth of a frame, which is read, converted and encoded as well.
+fn still(c: &mut Criterion) {
+    let frames = [frame(0), frame(6)];
+    let all = SIZE.rect();
+    let write = |scanout: &Scanout, n: usize| scanout.write(all, STRIDE, XRGB, &frames[n % 2]).unwrap();
+    let mut group = c.benchmark_group("still");
+    let format = PixelFormat::from_pixman(XRGB).unwrap();
+    let mut pixels = vec![0; frames[0].len()];
+    group.bench_function("floor: writing a frame that came by value", |b| {
+        b.iter(|| {
+            let rows = frames[0].chunks(STRIDE as usize).zip(pixels.chunks_mut(STRIDE as usize));
+            rows.for_each(|(from, to)| format.to_bgrx(false, from, &[], black_box(to)));
+        })
+    });
+    let owned = Scanout::owned(SIZE.width, SIZE.height, STRIDE, XRGB, &frames[0]).unwrap();
+    let mut count = 0;
+    group.bench_function("by value, all changes", |b| {
+        b.iter(|| {
+            count += 1;
+            assert!(!write(&owned, count).is_empty());
+        })
+    });
+    group.bench_function("by value, nothing changes", |b| b.iter(|| write(&owned, count)));
+
+    let memory = memfd(&frames[0]);
+    let scanout = Scanout::shared(memory.try_clone().unwrap(), 0, SIZE.width, SIZE.height, STRIDE, XRGB);
+    let scanout = Arc::new(scanout.unwrap());
+    for (name, moves) in [("shared memory, all changes", true), ("shared memory, nothing changes", false)] {
+        let mut still = Still::default();
+        let mut count = 0;
+        group.bench_function(name, |b| {
+            b.iter_custom(|times| {
+                let mut taken = Duration::ZERO;
+                for _ in 0..times {
+                    count += 1;
+                    if moves {
+                        rustix::io::pwrite(&memory, &frames[count % 2], 0).unwrap();
+                    }
+                    if count % 64 == 1 {
+                        scanout.reader().unwrap().read(all, &mut pixels).unwrap();
+                    }
+                    let now = Instant::now();
+                    black_box(still.changed(all, &scanout, now));
+                    taken += now.elapsed();
+                }
+                taken
+            })
+        });
+    }
+    drop(group);
 }
 
 /// x264 alone, with the settings that matter for speed: the floor of all that sends video.
