@@ -214,8 +214,11 @@ mod tests {
     #[test]
     fn a_small_part_drawn_again_and_again_is_told_of_for_a_while_only() {
         let mut rig = Rig::new();
-        let told = (0..1000).filter(|_| !rig.update(Rect::new(0, 0, 20, 20)).is_empty()).count();
-        assert_eq!(told, 33, "as many pixels as eight pictures have");
+        let part = Rect::new(0, 0, 20, 20);
+        let told: Vec<Region> = (0..1000).map(|_| rig.update(part)).filter(|told| !told.is_empty()).collect();
+        assert_eq!(told.len(), 33, "as many pixels as eight pictures have");
+        assert!(told[..32].iter().all(|told| told.rects() == [part]));
+        assert_eq!(told[32].rects(), [SIZE.rect()], "of what was read before nobody knows what was there");
     }
 
     #[test]

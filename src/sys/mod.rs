@@ -16,6 +16,6 @@ pub use gpu::{Gpu, GpuError, GpuImage, GpuPlane, GpuWindow};
 pub use gst_memory::dmabuf_memory;
 pub use inherited::inherited_fd;
 pub use malloc::give_back_large_buffers;
-pub use process::{keep_memory_private, raise_file_limit};
+pub use process::{keep_memory_private, raise_file_limit, thread_time};
 pub use tcp::{TcpState, tcp_state};
 pub use wait::{QuietSocket, Room};

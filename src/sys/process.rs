@@ -1,4 +1,6 @@
-//! What the system lets this process do.
+//! What the system lets this process do, and how much it did.
+
+use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
@@ -13,4 +15,11 @@ pub fn raise_file_limit() {
 /// Keeps the process's memory from core dumps, and from being read by other processes of the same user.
 pub fn keep_memory_private() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// How long this thread has computed so far: what others do with the processor meanwhile does not count.
+#[must_use]
+pub fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }

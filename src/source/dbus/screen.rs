@@ -11,9 +11,14 @@ use super::refusal::Refusal;
 use super::replay::{Drawn, Replay};
 use crate::frame::{Cursor, DmabufReads, MemoryKind, Pointer, Rect, Region, Scanout, Size, Still};
 use crate::hub::{Console, Release};
+use crate::sys::thread_time;
 
-/// The longest that looking for what changed of a device's memory may take, which may be slow to read: the guest waits.
-const SLOW: Duration = Duration::from_millis(16);
+/// The longest that looking for what changed may take, besides [`SLOW_PIXEL`]: memory of a device may be slow to read, and
+/// the guest waits, and all that waits for a socket.
+const SLOW: Duration = Duration::from_millis(2);
+
+/// … and for each pixel of the picture: four times what it takes in memory that is not a device's.
+const SLOW_PIXEL: Duration = Duration::from_nanos(8);
 
 /// What QEMU's calls mean for the console they are about.
 #[derive(Debug)]
@@ -177,8 +182,10 @@ impl Screen {
             self.still.forget();
             return told.into();
         }
+        let began = thread_time();
         let changed = self.still.changed(told, &scanout, now);
-        if scanout.as_dmabuf().is_some() && now.elapsed() > SLOW {
+        let pixels = u32::try_from(scanout.size().area()).unwrap_or(u32::MAX);
+        if thread_time().saturating_sub(began) > SLOW + SLOW_PIXEL.saturating_mul(pixels) {
             self.still.give_up();
         }
         changed
