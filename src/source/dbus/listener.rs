@@ -80,27 +80,41 @@ struct Listener {
 }
 
 /// The numbers of the messages on a connection: one that is missing was discarded by QEMU.
+///
+/// What replaces a picture discards what was to be drawn before it, but not the pointer's messages in between: on the
+/// wire the gap may be before one of those.
 #[derive(Debug, Default)]
 struct Serials {
     last: Option<u32>,
-    /// It numbers what it sends to others in the same row, as other programs do: what is missing says nothing.
-    not_ours_alone: bool,
+    /// It numbers this connection's messages by themselves, from 1 on, as GDBus does. Of a program that does not, what is
+    /// missing says nothing.
+    ours_alone: bool,
+    /// How many are missing since a picture was replaced.
+    missing: u32,
 }
 
 impl Serials {
-    /// Whether messages before this one were discarded. Only what replaces a picture discards what is before it.
-    fn are_missing_before(&mut self, message: &Message) -> bool {
+    /// How many messages QEMU discarded since a picture was replaced the last time, where `message` replaces one and
+    /// came right after such a gap; 0 otherwise.
+    fn missing_before(&mut self, message: &Message) -> u32 {
         let header = message.header();
         let member = header.member().map_or("", |member| member.as_str());
         let replaces = member == "Disable" || member.starts_with("Scanout");
         self.see(message.primary_header().serial_num().get(), replaces)
     }
 
-    fn see(&mut self, serial: u32, replaces: bool) -> bool {
-        let last = self.last.replace(serial);
-        let missing = last.is_some_and(|last| serial != last.wrapping_add(1));
-        self.not_ours_alone |= missing && !replaces;
-        missing && !self.not_ours_alone
+    fn see(&mut self, serial: u32, replaces: bool) -> u32 {
+        let Some(last) = self.last.replace(serial) else {
+            self.ours_alone = serial == 1;
+            return 0;
+        };
+        let gap = serial.wrapping_sub(last).wrapping_sub(1);
+        self.missing = self.missing.saturating_add(gap);
+        if !replaces {
+            return 0;
+        }
+        let missing = std::mem::take(&mut self.missing);
+        if gap > 0 && self.ours_alone { missing } else { 0 }
     }
 }
 
@@ -144,7 +158,7 @@ impl Listener {
 
     async fn handle(&mut self, message: Message) -> zbus::Result<()> {
         let now = Instant::now();
-        let lost = self.serials.are_missing_before(&message);
+        let missing = self.serials.missing_before(&message);
         let (header, body) = (message.header(), message.body());
         let path = header.path().map(|path| path.as_str());
         let interface = header.interface().map(|interface| interface.as_str());
@@ -160,7 +174,7 @@ impl Listener {
                         None => Ok(()),
                     };
                 }
-                Ok(Call::Disable) if lost => {
+                Ok(Call::Disable) if missing > 0 => {
                     self.screen.lose_flip(now);
                     Ok(Answer::Nothing)
                 }
@@ -267,20 +281,30 @@ fn is_end(error: &zbus::Error) -> bool {
 mod tests {
     use super::*;
 
+    /// What is missing before each of these messages, given by their numbers and whether they replace a picture.
+    fn missing<const N: usize>(messages: [(u32, bool); N]) -> [u32; N] {
+        let mut serials = Serials::default();
+        messages.map(|(serial, replaces)| serials.see(serial, replaces))
+    }
+
     #[test]
     fn what_qemu_discards_is_missed() {
-        let mut serials = Serials::default();
-        let seen = [(7, false), (8, true), (10, true), (11, false), (14, true)];
-        assert_eq!(
-            seen.map(|(serial, replaces)| serials.see(serial, replaces)),
-            [false, false, true, false, true]
-        );
+        let seen = [(1, false), (2, true), (4, true), (5, false), (8, true), (9, true)];
+        assert_eq!(missing(seen), [0, 0, 1, 0, 2, 0]);
+    }
+
+    #[test]
+    fn what_is_discarded_around_a_pointer_that_moves_is_missed_too() {
+        // A new connection: both first scanouts are discarded, the pointer's place is not.
+        let seen = [(1, false), (2, false), (5, false), (6, true), (7, true), (8, false), (10, true)];
+        assert_eq!(missing(seen), [0, 0, 0, 0, 0, 0, 1]);
+        // The flip after it as well.
+        let seen = [(1, false), (2, false), (5, false), (7, true), (8, false), (10, true)];
+        assert_eq!(missing(seen), [0, 0, 0, 3, 0, 1]);
     }
 
     #[test]
     fn a_program_that_counts_for_all_its_connections_loses_nothing() {
-        let mut serials = Serials::default();
-        let seen = [(7, false), (9, false), (12, true), (13, false), (20, true)];
-        assert!(seen.iter().all(|&(serial, replaces)| !serials.see(serial, replaces)));
+        assert_eq!(missing([(7, false), (9, false), (12, true), (13, false), (20, true)]), [0; 5]);
     }
 }
