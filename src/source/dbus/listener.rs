@@ -175,7 +175,7 @@ impl Listener {
                     };
                 }
                 Ok(Call::Disable) if missing > 0 => {
-                    self.screen.lose_flip(now);
+                    self.screen.lose_flip(missing == 1, now);
                     Ok(Answer::Nothing)
                 }
                 Ok(call) => self.screen.apply(call, now).map(|()| Answer::Nothing),

@@ -30,6 +30,8 @@ pub(super) struct Replay {
     left: u32,
     /// The flips of late that came, and were what would have been guessed.
     foreseen: u32,
+    /// More than one flip may have been lost at once: what is guessed since may be a step behind.
+    out_of_step: bool,
     interval: Duration,
     not_before: Option<Instant>,
     /// QEMU was asked, and has not shown anything since.
@@ -62,6 +64,7 @@ impl Default for Replay {
             has_lost: false,
             left: MAX_REPLAYS,
             foreseen: 0,
+            out_of_step: false,
             interval: MIN_INTERVAL,
             not_before: None,
             asked: false,
@@ -75,9 +78,10 @@ impl Replay {
         self.has_lost
     }
 
-    /// A flip was lost, and what the guest shows now was guessed.
-    pub(super) fn guessed(&mut self, now: Instant) {
+    /// A flip was lost, and what the guest shows now was guessed; `one` says that surely no other was lost with it.
+    pub(super) fn guessed(&mut self, one: bool, now: Instant) {
         self.has_lost = true;
+        self.out_of_step |= !one;
         self.doubt = Some(Doubt::Guessed { due: Some(now + REST), drawn: false });
     }
 
@@ -111,7 +115,8 @@ impl Replay {
         if let Some(Doubt::Guessed { due, drawn }) = &mut self.doubt {
             // A guest that draws on without a flip does not do what it did so far: it may have gone to its text console.
             let is_first = !std::mem::replace(drawn, true);
-            let is_trusted = is_first && on == Drawn::All && self.foreseen >= TRUSTED;
+            let is_usual = is_first && on == Drawn::All && !self.out_of_step;
+            let is_trusted = is_usual && self.foreseen >= TRUSTED;
             *due = (!is_trusted).then(|| now + REST);
         }
     }
@@ -123,6 +128,7 @@ impl Replay {
             self.foreseen = if shown_already { self.foreseen } else { 0 };
         }
         self.doubt = None;
+        self.out_of_step = false;
     }
 
     /// Whether to ask QEMU now. True once: it counts as asked.
@@ -167,7 +173,7 @@ mod tests {
     fn a_guess_is_checked_at_rest_and_not_before() {
         let (mut replay, mut now) = (Replay::default(), Instant::now());
         for _ in 0..200 {
-            replay.guessed(now);
+            replay.guessed(true, now);
             replay.drawn(Drawn::All, now);
             now += FRAME;
             assert!(!replay.due(now));
@@ -196,7 +202,7 @@ mod tests {
         let (mut replay, now) = (Replay::default(), Instant::now());
         replay.drawn(Drawn::OnNothing, now);
         assert_eq!(replay.wake_at(), None);
-        replay.guessed(now);
+        replay.guessed(true, now);
         replay.told(true);
         replay.drawn(Drawn::OnNothing, now);
         assert!(replay.is_blind());
@@ -207,7 +213,7 @@ mod tests {
         let (mut replay, mut now) = (Replay::default(), Instant::now());
         let mut asked = 0;
         for _ in 0..60 {
-            replay.guessed(now);
+            replay.guessed(true, now);
             let until = now + MIN_INTERVAL;
             let new = asks(&mut replay, &mut now, until);
             for _ in 0..new {
@@ -222,7 +228,7 @@ mod tests {
     fn what_always_was_as_guessed_is_not_asked_for() {
         let (mut replay, mut now) = (Replay::default(), Instant::now());
         let mut asked_after = |replay: &mut Replay, drawn| {
-            replay.guessed(now);
+            replay.guessed(true, now);
             replay.drawn(drawn, now);
             let until = now + REST * 2;
             let asked = asks(replay, &mut now, until);
@@ -249,7 +255,7 @@ mod tests {
     fn a_guest_that_draws_on_without_a_flip_is_asked_for_at_rest() {
         let (mut replay, mut now) = (Replay::default(), Instant::now());
         (0..TRUSTED).for_each(|_| replay.flipped(Some(true)));
-        replay.guessed(now);
+        replay.guessed(true, now);
         replay.drawn(Drawn::All, now);
         assert_eq!(replay.wake_at(), None);
         for _ in 0..200 {
@@ -259,6 +265,26 @@ mod tests {
         }
         let until = now + REST * 2;
         assert_eq!(asks(&mut replay, &mut now, until), 1);
+    }
+
+    #[test]
+    fn a_guess_after_two_flips_lost_at_once_is_never_trusted() {
+        let (mut replay, mut now) = (Replay::default(), Instant::now());
+        (0..TRUSTED).for_each(|_| replay.flipped(Some(true)));
+        replay.guessed(false, now);
+        for _ in 0..10 {
+            replay.drawn(Drawn::All, now);
+            now += FRAME;
+            replay.guessed(true, now);
+        }
+        replay.drawn(Drawn::All, now);
+        let until = now + REST * 2;
+        assert_eq!(asks(&mut replay, &mut now, until), 1);
+        replay.told(true);
+        now += MAX_INTERVAL;
+        replay.guessed(true, now);
+        replay.drawn(Drawn::All, now);
+        assert_eq!(replay.wake_at(), None, "it is in step again");
     }
 
     #[test]

@@ -116,8 +116,8 @@ impl Screen {
     }
 
     /// QEMU dropped the flip that came before a `Disable`, as QEMU 9.0 to 10.0 do: they discard what is not sent yet
-    /// when they release the old buffer.
-    pub(super) fn lose_flip(&mut self, now: Instant) {
+    /// when they release the old buffer. `one` says that nothing else was discarded with it: not another flip.
+    pub(super) fn lose_flip(&mut self, one: bool, now: Instant) {
         self.disable.said(true, now);
         if !self.replay.has_lost() {
             warn!(
@@ -128,7 +128,7 @@ impl Screen {
         }
         match self.imports.guess() {
             Some(dmabuf) => {
-                self.replay.guessed(now);
+                self.replay.guessed(one, now);
                 if let Ok(scanout) = Scanout::dmabuf(dmabuf, &self.reads) {
                     self.console.show(Some(scanout));
                 }

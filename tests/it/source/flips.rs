@@ -143,6 +143,22 @@ async fn flips_that_qemu_loses_are_seen_after_it_was_asked_while_the_guest_flipp
     );
 }
 
+/// A QEMU that has waited a second for an answer goes on without it, and discards a whole flip with the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_flips_lost_at_once_are_asked_for() {
+    let (mut qemu, screen, attached) = start(Vm::default()).await;
+    let console = attached.console();
+    let _reader = console.subscribe();
+    let buffers = [memfd(&grey(1, 4)), memfd(&grey(2, 4))];
+    flip_until_trusted(&screen, &buffers).await;
+    (0..3).for_each(|_| screen.lose()); // scanout, Disable, update
+    lose_a_flip(&screen).await;
+    lose_a_flip(&screen).await;
+    let again = qemu.screen(0).await;
+    again.scanout_dmabuf(&buffers[0], 2, 2, 8, XR24, false).await.unwrap();
+    assert_eq!(shown(&console).unwrap(), [1; 12]);
+}
+
 /// Each time that it is asked costs QEMU something for good.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_asked_for_until_someone_watches() {
