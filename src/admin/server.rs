@@ -9,7 +9,7 @@ use zbus::interface;
 use zbus::zvariant::Value;
 
 use crate::frame::{ConsoleId, MemoryKind};
-use crate::hub::{ConsoleInfo, Hub};
+use crate::hub::{ConsoleInfo, Draws, Hub};
 use crate::viewer::{Roster, ViewerInfo};
 
 /// A row of a table: names and values.
@@ -47,7 +47,9 @@ impl Server {
         self.hub.guest().borrow().uuid_text()
     }
 
-    /// The VM's graphic consoles. Of each: "console" (u, its number), "label" (s); and where it shows something, "width"
+    /// The VM's graphic consoles. Of each: "console" (u, its number), "label" (s); what the guest was held for drawing into
+    /// dmabufs, since the VM was attached: "draws" (t, how often it drew), "late" (t, how often it was held as long as it ever
+    /// is, because a viewer was not done) and "held" (t, microseconds in all); and where it shows something, "width"
     /// and "height" (u, pixels), "memory" (s: "owned", "shared" or "dmabuf"), "format" (s, DRM's name), and of a dmabuf
     /// "planes" (u) and "modifier" (t, DRM's).
     #[zbus(property(emits_changed_signal = "false"))]
@@ -78,8 +80,11 @@ impl Server {
 impl Server {
     fn console(&self, id: ConsoleId, info: &ConsoleInfo) -> Row {
         let mut row = Row::from([("console", id.0.into()), ("label", info.label.clone().into())]);
-        let shown = self.hub.console(id).and_then(|console| console.shown());
-        let Some(scanout) = shown else { return row };
+        let Some(console) = self.hub.console(id) else { return row };
+        let Draws { answered, late, held } = console.draws();
+        let held = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+        row.extend([("draws", answered.into()), ("late", late.into()), ("held", held.into())]);
+        let Some(scanout) = console.shown() else { return row };
         let size = scanout.size();
         let memory = match scanout.info().memory {
             MemoryKind::Owned => "owned",

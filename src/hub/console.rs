@@ -5,7 +5,7 @@ use async_channel::{Receiver, Sender};
 use tokio::sync::watch;
 
 use super::mailbox::{Mail, Mailbox};
-use super::{CursorState, Release, lock};
+use super::{CursorState, Draws, Release, lock};
 use crate::frame::{ConsoleId, Rect, Region, Scanout, ScanoutInfo, Size};
 
 /// One console: what it shows, and who wants to know.
@@ -21,6 +21,7 @@ pub struct Console {
 #[derive(Debug, Default)]
 struct Screen {
     scanout: Option<Arc<Scanout>>,
+    draws: Draws,
     readers: BTreeMap<u64, Reader>,
     next_reader: u64,
 }
@@ -120,6 +121,17 @@ impl Console {
         }
     }
 
+    /// For the source: what the guest was held for drawing, so far.
+    pub fn count_draws(&self, draws: Draws) {
+        lock(&self.screen).draws = draws;
+    }
+
+    /// What the guest was held for drawing on it, since its VM was attached.
+    #[must_use]
+    pub fn draws(&self) -> Draws {
+        lock(&self.screen).draws
+    }
+
     /// For the source: its cursor changed.
     pub fn change_cursor(&self, change: impl FnOnce(&mut CursorState)) {
         self.cursor.send_modify(change);
@@ -156,6 +168,7 @@ impl Console {
 
     pub(super) fn clear(&self) {
         self.show(None);
+        self.count_draws(Draws::default());
         self.change_cursor(|cursor| *cursor = CursorState::default());
     }
 }

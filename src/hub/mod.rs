@@ -11,7 +11,7 @@ mod release;
 
 pub use console::{Change, Console, Subscription};
 pub use guest::{ConsoleInfo, CursorState, Guest, Leds};
-pub use release::{Ledger, Release, ReleaseQueue};
+pub use release::{Draws, Ledger, Release, ReleaseQueue};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -62,11 +62,24 @@ pub struct Ledger<R> {
     deadline: Duration,
     held: VecDeque<Entry<R>>,
     next_id: u64,
+    draws: Draws,
+}
+
+/// What a guest was held for the frames it drew into its own buffers, so far.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Draws {
+    /// Replies that were given.
+    pub answered: u64,
+    /// Those that were given because of the deadline: a reader was not done. What came late for another reason is not.
+    pub late: u64,
+    /// The time from each frame to its reply, added up.
+    pub held: Duration,
 }
 
 #[derive(Debug)]
 struct Entry<R> {
     id: u64,
+    since: Instant,
     due: Instant,
     reply: R,
 }
@@ -75,29 +88,35 @@ impl<R> Ledger<R> {
     /// A ledger whose replies are all given within `deadline`.
     #[must_use]
     pub fn new(deadline: Duration) -> Self {
-        Self { deadline, held: VecDeque::new(), next_id: 0 }
+        Self { deadline, held: VecDeque::new(), next_id: 0, draws: Draws::default() }
     }
 
     /// Owes a reply. Gives the id to make its [`Release`] from, and a reply that must be given now instead
     /// because too many wait.
     pub fn hold(&mut self, reply: R, now: Instant) -> (u64, Option<R>) {
-        let overflow = if self.held.len() >= MAX_HELD { self.pop() } else { None };
+        let overflow = if self.held.len() >= MAX_HELD { self.pay(0, now) } else { None };
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
-        self.held.push_back(Entry { id, due: now + self.deadline, reply });
+        self.held.push_back(Entry { id, since: now, due: now + self.deadline, reply });
         (id, overflow)
     }
 
     /// The last reader of this frame is done: the reply to give, unless it was given already.
-    pub fn returned(&mut self, id: u64) -> Option<R> {
+    pub fn returned(&mut self, id: u64, now: Instant) -> Option<R> {
         let at = self.held.iter().position(|entry| entry.id == id)?;
-        self.held.remove(at).map(|entry| entry.reply)
+        self.pay(at, now)
     }
 
     /// A reply whose deadline has passed. Call until it gives none.
     pub fn expired(&mut self, now: Instant) -> Option<R> {
         self.held.front().filter(|entry| entry.due <= now)?;
-        self.pop()
+        self.draws.late = self.draws.late.saturating_add(1);
+        self.pay(0, now)
+    }
+
+    /// The oldest reply, whoever still reads: for a source that goes away.
+    pub fn next(&mut self, now: Instant) -> Option<R> {
+        self.pay(0, now)
     }
 
     /// When to call [`Ledger::expired`] next.
@@ -106,8 +125,18 @@ impl<R> Ledger<R> {
         self.held.front().map(|entry| entry.due)
     }
 
-    fn pop(&mut self) -> Option<R> {
-        self.held.pop_front().map(|entry| entry.reply)
+    /// What was paid so far.
+    #[must_use]
+    pub fn draws(&self) -> Draws {
+        self.draws
+    }
+
+    fn pay(&mut self, at: usize, now: Instant) -> Option<R> {
+        let Entry { since, reply, .. } = self.held.remove(at)?;
+        let Draws { answered, held, .. } = &mut self.draws;
+        *answered = answered.saturating_add(1);
+        *held = held.saturating_add(now.saturating_duration_since(since));
+        Some(reply)
     }
 }
 
@@ -147,7 +176,7 @@ mod tests {
                         sent_at.push(now);
                         answer(pushed_out, now);
                     }
-                    Op::Return(id) => { answer(ledger.returned(id as u64), now); }
+                    Op::Return(id) => { answer(ledger.returned(id as u64, now), now); }
                     Op::Wait(ms) => {
                         let until = now + Duration::from_millis(ms);
                         while let Some(at) = ledger.wake_at().filter(|&at| at <= until) {
@@ -164,6 +193,10 @@ mod tests {
                 while answer(ledger.expired(now), now).is_some() {}
             }
             prop_assert_eq!(answered.len(), sent_at.len());
+            let waited = answered.iter().map(|(&frame, &at)| at - sent_at[frame]).collect::<Vec<_>>();
+            let late = waited.iter().filter(|&&waited| waited >= deadline).count();
+            let draws = Draws { answered: sent_at.len() as u64, late: late as u64, held: waited.iter().sum() };
+            prop_assert_eq!(ledger.draws(), draws, "what is told of it");
             for (frame, at) in answered {
                 prop_assert!(at <= sent_at[frame] + deadline, "frame {} waited {:?}", frame, at - sent_at[frame]);
             }

@@ -45,8 +45,8 @@ pub(super) async fn run(
     let stream = connect(socket).await?;
     let listener = Listener {
         connection: Connection::from(&stream),
-        id: console.id(),
-        screen: Screen::new(console, reads),
+        screen: Screen::new(console.clone(), reads),
+        console,
         serials: Serials::default(),
         unanswered: Ledger::new(RELEASE_DEADLINE),
         releases: ReleaseQueue::default(),
@@ -67,7 +67,7 @@ async fn connect(socket: UnixStream) -> zbus::Result<MessageStream> {
 
 struct Listener {
     connection: Connection,
-    id: ConsoleId,
+    console: Arc<Console>,
     screen: Screen,
     serials: Serials,
     /// The `UpdateDMABUF`s whose frames are being read.
@@ -131,14 +131,14 @@ impl Listener {
             tokio::select! {
                 biased; // the guest waits for the first two
                 id = self.releases.returned() => {
-                    if let Some(call) = self.unanswered.returned(id) {
-                        self.reply(&call, Ok(Answer::Nothing)).await?;
+                    if let Some(call) = self.unanswered.returned(id, Instant::now()) {
+                        self.release(&call).await?;
                     }
                 }
                 () = woken => {
                     let now = Instant::now();
                     while let Some(call) = self.unanswered.expired(now) {
-                        self.reply(&call, Ok(Answer::Nothing)).await?;
+                        self.release(&call).await?;
                     }
                     if self.screen.tick(now) {
                         self.replay(&mut stream).await?;
@@ -170,7 +170,7 @@ impl Listener {
                     let (id, overdue) = self.unanswered.hold(message.clone(), now);
                     self.screen.damage(at, Some(self.releases.release(id)), now);
                     return match overdue {
-                        Some(call) => self.reply(&call, Ok(Answer::Nothing)).await,
+                        Some(call) => self.release(&call).await,
                         None => Ok(()),
                     };
                 }
@@ -186,30 +186,35 @@ impl Listener {
             && refusal.is_remarkable()
             && let Some(kept_back) = self.warnings.pass(now)
         {
-            warn!(console = %self.id, call = member, error = %refusal, kept_back, "refused what QEMU sent");
+            warn!(console = %self.console.id(), call = member, error = %refusal, kept_back, "refused what QEMU sent");
         }
         self.reply(&message, answer).await
     }
 
+    /// Lets the guest go on from the frame of this call, and tells how long it was held.
+    async fn release(&self, call: &Message) -> zbus::Result<()> {
+        self.console.count_draws(self.unanswered.draws());
+        self.reply(call, Ok(Answer::Nothing)).await
+    }
+
     /// Has QEMU show the console from anew, on another connection: it tells a new listener all that it knows.
     async fn replay(&mut self, stream: &mut MessageStream) -> zbus::Result<()> {
-        let all = Instant::now() + RELEASE_DEADLINE;
-        while let Some(call) = self.unanswered.expired(all) {
-            self.reply(&call, Ok(Answer::Nothing)).await?;
+        while let Some(call) = self.unanswered.next(Instant::now()) {
+            self.release(&call).await?;
         }
         let (ours, theirs) = UnixStream::pair()?;
-        if self.replays.try_send((self.id, theirs.into())).is_err() {
+        if self.replays.try_send((self.console.id(), theirs.into())).is_err() {
             return Ok(()); // nobody can ask QEMU any more
         }
         match self.answering(stream, connect(ours)).await {
             Ok(new) => {
-                debug!(console = %self.id, "a flip was lost: QEMU shows the console again");
+                debug!(console = %self.console.id(), "a flip was lost: QEMU shows the console again");
                 self.connection = Connection::from(&new);
                 self.serials = Serials::default();
                 self.replaced.spawn(answer_all(std::mem::replace(stream, new)));
             }
             Err(error) => {
-                debug!(console = %self.id, %error, "a flip was lost, and QEMU does not show it again");
+                debug!(console = %self.console.id(), %error, "a flip was lost, and QEMU does not show it again");
                 self.screen.stay_in_doubt(Instant::now());
             }
         }

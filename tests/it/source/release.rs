@@ -40,6 +40,9 @@ async fn the_guest_waits_for_a_waiting_reader_and_never_long() {
     assert!(held.release.is_some() && waited >= DEADLINE, "{waited:?}");
     screen.update_dmabuf((0, 0, 4, 4)).await.unwrap();
     // Other calls never wait.
+    let told = attached.console().draws();
+    assert_eq!(told.answered, 24, "each draw is counted once");
+    assert!((1..=21).contains(&told.late) && told.held >= DEADLINE, "{told:?}");
     assert!(reader.take().is_some() && reader.take().is_none());
     screen.post("org.qemu.Display1.Listener", "UpdateDMABUF", &(0i32, 0i32, 1i32, 1i32), false).await;
     screen.mouse_set(3, 4, true).await.unwrap();
