@@ -282,3 +282,148 @@ async fn encode(change: Change, lz4: bool) -> Result<Vec<(Rect, ImageData)>, Str
         Err(error) => Err(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+    use tokio::sync::{mpsc, watch};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::frame::{Buffer, ConsoleId, Dmabuf, DmabufPlane, DmabufReads, Scanout, Size};
+    use crate::hub::{Hub, ReleaseQueue};
+    use crate::spice::driver::Settings;
+    use crate::spice::wire::msg::base;
+    use crate::spice::wire::msg::display::{FromClient, FromServer, Init};
+    use crate::spice::wire::{Caps, HeaderForm, Message, display as caps};
+    use crate::transport::{Address, Listener};
+    use crate::viewer::Roster;
+
+    /// Far longer than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// How often a client says that it has read so many messages: not less often than it is asked to.
+    const ACK_WINDOW: u32 = 10;
+
+    /// A buffer that a client can tell from others, by the length of its rows.
+    fn buffer(number: u32) -> Dmabuf {
+        let (size, stride) = (Size::new(2, 2), 8 * number);
+        let memory = rustix::fs::memfd_create("buffer", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let memory = File::from(memory);
+        memory.set_len(u64::from(stride) * 2).unwrap();
+        let buffer = Arc::new(Buffer::new(memory.into()).unwrap());
+        Dmabuf {
+            planes: vec![DmabufPlane { buffer, offset: 0, stride }],
+            fourcc: u32::from_le_bytes(*b"XR24"),
+            modifier: 0,
+            backing: size,
+            crop: size.rect(),
+            bottom_up: false,
+        }
+    }
+
+    /// A client on a unix socket that imports buffers, and says that it has drawn when it likes to: late, or twice.
+    struct Client {
+        stream: UnixStream,
+        scanout: u32,
+        heard: u32,
+        /// The row length of the buffer that it drew last.
+        drawn: watch::Sender<u32>,
+    }
+
+    impl Client {
+        async fn run(mut self) {
+            let init = Init {
+                pixmap_cache_id: 1,
+                pixmap_cache_size: 0,
+                glz_dictionary_id: 1,
+                glz_dictionary_window: 0,
+            };
+            self.say(&base::FromClient::AckSync { generation: 1 }.encode()).await;
+            self.say(&FromClient::Init(init).encode()).await;
+            for draw in 0.. {
+                self.hear_a_draw().await;
+                let (pause, times) = [(0, 1), (3, 1), (0, 2), (7, 2), (1, 3)][draw % 5];
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                for _ in 0..times {
+                    self.say(&FromClient::GlDrawDone.encode()).await;
+                }
+            }
+        }
+
+        async fn hear_a_draw(&mut self) {
+            loop {
+                let mut header = [0; 6];
+                self.stream.read_exact(&mut header).await.unwrap();
+                self.heard += 1;
+                if self.heard % ACK_WINDOW == 0 {
+                    self.say(&base::FromClient::Ack.encode()).await;
+                }
+                let id = u16::from_le_bytes([header[0], header[1]]);
+                let size = u32::from_le_bytes([header[2], header[3], header[4], header[5]]);
+                let mut body = vec![0; size as usize];
+                self.stream.read_exact(&mut body).await.unwrap();
+                match FromServer::decode(id, &body) {
+                    Ok(FromServer::GlScanout(scanout)) => {
+                        self.stream.read_exact(&mut [0]).await.unwrap(); // the file comes with a byte of its own
+                        self.scanout = scanout.stride;
+                    }
+                    Ok(FromServer::GlDraw(_)) => {
+                        self.drawn.send_replace(self.scanout);
+                        return;
+                    }
+                    _ => {}
+                }
+            }
+        }
+
+        async fn say(&mut self, message: &Message) {
+            let frame = message.clone().into_frame(HeaderForm::Mini, 0);
+            self.stream.write_all(&frame.head).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_answers_late_or_twice_comes_to_show_the_newest_buffer() {
+        let (hub, roster) = (Hub::default(), Roster::default());
+        let console = hub.console(ConsoleId(0)).unwrap();
+        let seat = roster.enter(console.id(), "", "unix");
+        let settings = Settings { encoders: None, passthrough: true, max_bitrate: None, password: None };
+        let server = Server::new(hub, roster, settings, mpsc::channel(1).0, CancellationToken::new());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = Listener::bind(&Address::Unix(path.clone())).await.unwrap().unwrap();
+        let (drawn, mut seen) = watch::channel(0);
+        let client = Client { stream: UnixStream::connect(path).await.unwrap(), scanout: 0, heard: 0, drawn };
+        let stream = listener.accept().await.unwrap();
+        let machine = DisplayChannel::new(HeaderForm::Mini, Caps::of(&[caps::GL_SCANOUT]), Instant::now());
+        let connection = Connection::new(stream, machine, Vec::new()).unwrap();
+
+        let buffers = [1, 2, 3].map(buffer);
+        let (reads, releases) = (DmabufReads::default(), ReleaseQueue::default());
+        let guest = async {
+            for round in 0..30 {
+                // A burst, and then the guest rests: on what it ended, the client has to end as well.
+                let mut shown = 0;
+                for flip in 0..=round {
+                    let dmabuf = buffers[(round + flip) % 3].clone();
+                    shown = dmabuf.planes[0].stride;
+                    console.show(Some(Scanout::dmabuf(dmabuf, &reads).unwrap()));
+                    tokio::time::sleep(Duration::from_millis(flip as u64 % 3)).await;
+                    console.damage((0, 0, 2, 2), Some(releases.release(flip as u64)));
+                }
+                let ends = tokio::time::timeout(PATIENCE, seen.wait_for(|drawn| *drawn == shown)).await;
+                assert!(ends.is_ok(), "burst {round}: the client is left with an old buffer");
+            }
+        };
+        tokio::select! {
+            () = guest => {}
+            ended = run(&server, console.clone(), seat, connection) => panic!("{ended:?}"),
+            () = client.run() => {}
+        }
+    }
+}
