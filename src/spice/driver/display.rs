@@ -360,7 +360,7 @@ mod tests {
                 let mut header = [0; 6];
                 self.stream.read_exact(&mut header).await.unwrap();
                 self.heard += 1;
-                if self.heard % ACK_WINDOW == 0 {
+                if self.heard.is_multiple_of(ACK_WINDOW) {
                     self.say(&base::FromClient::Ack.encode()).await;
                 }
                 let id = u16::from_le_bytes([header[0], header[1]]);
