@@ -68,7 +68,7 @@ class Vm:
             qemu, *machine, "-nodefaults", "-no-user-config", "-nic", "none",
             "-vga", "none", *devices,
             "-kernel", f"{guest}/vmlinuz", "-initrd", f"{guest}/initrd.gz",
-            "-append", f"console=ttyS0 quiet loglevel=3 stage={stage}",
+            "-append", f"console=ttyS0 quiet loglevel=3 no_timer_check stage={stage}",
             "-chardev", f"socket,id=serial,path={self.folder}/serial.sock,server=on,wait=off,"
                         f"logfile={self.folder}/serial.log",
             "-serial", "chardev:serial",
