@@ -2,8 +2,6 @@
 """The part of run.py that runs inside scripts/dmabuf-vm."""
 
 import argparse
-import contextlib
-import os
 import shutil
 import signal
 import sys
@@ -80,14 +78,6 @@ class Stand:
     def signal_viewers(self, how):
         for viewer in self.viewers():
             viewer.process.send_signal(how)
-
-    def give_the_guest_its_processor(self):
-        """Everything else stays off it from now on: where the system puts it would show in how fast the guest is."""
-        guest = {thread["thread-id"] for thread in self.vm.qmp("query-cpus-fast")}
-        for thread in (int(path.name) for path in Path("/proc").glob("[0-9]*/task/[0-9]*")):
-            if thread not in guest:
-                with contextlib.suppress(OSError):  # the kernel's own stay where they are
-                    os.sched_setaffinity(thread, {0})
 
     def stop(self):
         self.signal_viewers(signal.SIGKILL)
