@@ -38,7 +38,7 @@ What goes on is logged on standard error; set RUST_LOG=qemu_spice=debug to see m
 #[derive(Clone, Debug, Parser)]
 #[command(name = "qemu-spice", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -50,7 +50,7 @@ pub struct Cli {
 
 /// Things to do instead of serving.
 #[derive(Clone, Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// List the video encoders of this machine, and which one is used
     Probe,
     /// Show what every qemu-spice on a D-Bus bus serves, to whom, and how
@@ -73,7 +73,7 @@ pub enum Command {
 
 /// What `generate` can print.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Document {
+pub(crate) enum Document {
     /// Man page, section 1.
     Man,
     /// Completions for bash.
@@ -86,7 +86,7 @@ pub enum Document {
 
 /// How to serve.
 #[derive(Args, Clone, Debug)]
-pub struct Serve {
+pub(crate) struct Serve {
     /// Find QEMU on the D-Bus bus at this address [default: the session bus]
     #[arg(long, short = 'a', value_name = "ADDRESS", value_parser = bus_address, group = "attach", help_heading = "Virtual machine")]
     pub dbus_address: Option<String>,
@@ -181,7 +181,7 @@ fn bus_address(text: &str) -> Result<String, String> {
 
 /// Which video codec to encode with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum VideoCodec {
+pub(crate) enum VideoCodec {
     /// The best that is there: today H.264, and images where there is no encoder for it
     Auto,
     /// H.264; an error if there is no encoder for it
@@ -197,7 +197,7 @@ pub enum VideoCodec {
 
 /// Where to offer the display to D-Bus viewers.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum RelayBus {
+pub(crate) enum RelayBus {
     /// Nowhere.
     None,
     /// On the user's session bus.
@@ -222,7 +222,7 @@ impl FromStr for RelayBus {
 
 /// When to pass the guest's buffers through.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Passthrough {
+pub(crate) enum Passthrough {
     /// To viewers that can import them
     Auto,
     /// To nobody
@@ -231,7 +231,7 @@ pub enum Passthrough {
 
 /// How the guest's GPU buffers are read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum ReadDmabuf {
+pub(crate) enum ReadDmabuf {
     /// By the CPU where it can, else by the GPU
     Auto,
     /// By the GPU

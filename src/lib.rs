@@ -21,15 +21,17 @@
     )
 )]
 
-pub mod admin;
+mod admin;
 pub mod app;
-pub mod cli;
-pub mod encode;
-pub mod frame;
-pub mod hub;
-pub mod relay;
-pub mod source;
-pub mod spice;
-pub mod sys;
-pub mod transport;
-pub mod viewer;
+mod cli;
+mod encode;
+mod frame;
+mod hub;
+#[doc(hidden)]
+pub mod internals;
+mod relay;
+mod source;
+mod spice;
+mod sys;
+mod transport;
+mod viewer;

@@ -23,6 +23,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "app",
         &["admin", "cli", "encode", "frame", "hub", "relay", "source", "spice", "sys", "transport", "viewer"],
     ),
+    (
+        "internals",
+        &["admin", "encode", "frame", "hub", "relay", "source", "spice", "sys", "transport", "viewer"],
+    ),
     ("lib", &[]),
     ("main", &["app", "cli"]),
 ];

@@ -7,13 +7,13 @@
 
 mod presence;
 mod server;
-pub mod status;
+pub(crate) mod status;
 
-pub use presence::{Bus, BusError, Presence};
+pub use presence::{Bus, Presence};
 
 /// The name that every qemu-spice on a bus asks for. The first has it, the others are queued: `ListQueuedOwners` of
 /// `org.freedesktop.DBus` gives all.
-pub const NAME: &str = "org.qemu.spice";
+pub(crate) const NAME: &str = "org.qemu.spice";
 
 /// Where our own object is.
 const PATH: &str = "/org/qemu/Spice1";

@@ -24,7 +24,7 @@ const MAX_ANSWER: usize = 4 << 20;
 
 /// What one qemu-spice answered.
 #[derive(Debug)]
-pub struct Status {
+pub(crate) struct Status {
     /// Its unique name on the bus.
     pub name: String,
     /// Its properties, as JSON, or why there are none.
@@ -35,7 +35,7 @@ pub struct Status {
 ///
 /// # Errors
 /// If the bus itself does not answer. What a qemu-spice does not answer is part of its status.
-pub async fn ask(bus: &Connection) -> zbus::Result<Vec<Status>> {
+pub(crate) async fn ask(bus: &Connection) -> zbus::Result<Vec<Status>> {
     let proxy = DBusProxy::new(bus).await?;
     let name = WellKnownName::try_from(NAME)?;
     let owners = match proxy.list_queued_owners(name).await {
@@ -68,7 +68,7 @@ fn properties_of(answer: &Message) -> zbus::Result<Map<String, Json>> {
 
 /// All answers as one JSON document: an array of objects, with an `error` where there is no answer.
 #[must_use]
-pub fn to_json(servers: &[Status]) -> Json {
+pub(crate) fn to_json(servers: &[Status]) -> Json {
     let object = |server: &Status| {
         let mut object = Map::from_iter([("BusName".to_owned(), Json::from(server.name.as_str()))]);
         match &server.answer {
@@ -82,7 +82,7 @@ pub fn to_json(servers: &[Status]) -> Json {
 
 /// All answers as text for people.
 #[must_use]
-pub fn to_text(servers: &[Status]) -> String {
+pub(crate) fn to_text(servers: &[Status]) -> String {
     let texts: Vec<String> = servers.iter().map(Status::to_text).collect();
     texts.join("\n")
 }

@@ -18,11 +18,10 @@ mod schedule;
 mod shown;
 mod worker;
 
-pub use gst::{Element, Finding, Kind, PipelineError, Verdict};
-pub use h264::StreamError;
+pub(crate) use gst::{Element, Finding, Kind, PipelineError, Verdict};
+pub(crate) use h264::StreamError;
+pub use picture::{Picture, Pixels};
 #[doc(hidden)]
-pub use picture::{Picture, PictureError, Pixels, Planes}; // for tests/bench/parts.rs alone
-
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -33,14 +32,14 @@ use worker::Worker;
 
 /// How a video is compressed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Codec {
+pub(crate) enum Codec {
     /// H.264 / AVC: 8 bits, 4:2:0 (4:4:4 by [`Element::X264Full`]), no reordering.
     H264,
 }
 
 /// What viewers must have in common to share an encoder.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Profile {
+pub(crate) struct Profile {
     /// How it is compressed.
     pub codec: Codec,
     /// How much of a network it takes.
@@ -49,7 +48,7 @@ pub struct Profile {
 
 /// Why there is no video.
 #[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
+pub(crate) enum EncodeError {
     /// GStreamer itself does not start.
     #[error("GStreamer does not start: {0}")]
     Init(String),
@@ -81,7 +80,7 @@ pub enum EncodeError {
 
 /// All encoders of the program. Cheap to clone; all clones are the same.
 #[derive(Clone)]
-pub struct Encoders {
+pub(crate) struct Encoders {
     elements: Arc<[Element]>,
     workers: Arc<Mutex<Vec<Weak<Worker>>>>,
 }
@@ -92,7 +91,7 @@ impl Encoders {
     ///
     /// # Errors
     /// If none works. The message says what to install.
-    pub fn probe(wanted: &[Element]) -> Result<Self, EncodeError> {
+    pub(crate) fn probe(wanted: &[Element]) -> Result<Self, EncodeError> {
         let findings = Self::survey(wanted)?;
         let works = |found: &&Finding| found.verdict == Verdict::Works;
         let elements: Arc<[_]> = findings.iter().filter(works).map(|found| found.element).collect();
@@ -113,19 +112,13 @@ impl Encoders {
     ///
     /// # Errors
     /// If GStreamer itself does not start.
-    pub fn survey(wanted: &[Element]) -> Result<Vec<Finding>, EncodeError> {
+    pub(crate) fn survey(wanted: &[Element]) -> Result<Vec<Finding>, EncodeError> {
         gst::survey(wanted)
-    }
-
-    /// The element that is used.
-    #[must_use]
-    pub fn element(&self) -> Option<Element> {
-        self.elements.first().copied()
     }
 
     /// Starts watching a console. Its first frame is a key frame, at once, also if the guest is idle.
     #[must_use]
-    pub fn join(&self, console: &Arc<Console>, profile: Profile) -> Stream {
+    pub(crate) fn join(&self, console: &Arc<Console>, profile: Profile) -> Stream {
         let mut workers = lock(&self.workers);
         workers.retain(|worker| worker.strong_count() > 0);
         let running = workers.iter().filter_map(Weak::upgrade).filter(|w| w.is_for(console, profile));
@@ -141,7 +134,7 @@ impl Encoders {
 }
 
 /// One viewer's view of a console. Leaves when dropped; with the last one the encoder ends.
-pub struct Stream {
+pub(crate) struct Stream {
     worker: Arc<Worker>,
     viewer: u64,
 }
@@ -151,30 +144,31 @@ impl Stream {
     /// no viewer is. May be dropped while it waits, without losing anything.
     ///
     /// A viewer that stays away while others go on misses frames, and goes on with a key frame when it is back.
-    pub async fn next(&self) -> Item {
+    pub(crate) async fn next(&self) -> Item {
         self.worker.next(self.viewer).await
     }
 
     /// This viewer is not ready any more, though it has called [`Stream::next`]: nothing is encoded for it until it
     /// calls that again. Gives what came in between.
     #[must_use]
-    pub fn pause(&self) -> Option<Item> {
+    pub(crate) fn pause(&self) -> Option<Item> {
         self.worker.pause(self.viewer)
     }
 
     /// No frame for this viewer should have more bytes than this, nor for those who share its encoder.
-    pub fn limit(&self, frame_bytes: Option<u64>) {
+    pub(crate) fn limit(&self, frame_bytes: Option<u64>) {
         self.worker.limit(self.viewer, frame_bytes);
     }
 
     /// How often this viewer missed what others were given because it did not call [`Stream::next`] in time.
     #[must_use]
-    pub fn losses(&self) -> u64 {
+    pub(crate) fn losses(&self) -> u64 {
         self.worker.losses(self.viewer)
     }
 
     /// This viewer lost data, or its decoder did: it gets nothing more until a key frame, soon.
-    pub fn request_key(&self) {
+    #[cfg_attr(not(test), expect(dead_code, reason = "for a publisher, whose media server asks so"))]
+    pub(crate) fn request_key(&self) {
         self.worker.request_key(self.viewer);
     }
 }
@@ -187,7 +181,7 @@ impl Drop for Stream {
 
 /// What a viewer gets.
 #[derive(Clone, Debug)]
-pub enum Item {
+pub(crate) enum Item {
     /// A frame, all before it since the last key frame having been given, too.
     Frame(EncodedFrame),
     /// The console is off: there is nothing to show. Frames may follow.
@@ -198,7 +192,7 @@ pub enum Item {
 
 /// One encoded picture.
 #[derive(Clone, Debug)]
-pub struct EncodedFrame {
+pub(crate) struct EncodedFrame {
     /// Annex B: with parameter sets first in a key frame, then slices alone. No access unit delimiter.
     pub data: Bytes,
     /// It can be decoded without those before it.

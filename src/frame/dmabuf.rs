@@ -12,7 +12,7 @@ pub const MODIFIER_LINEAR: u64 = 0;
 pub const MODIFIER_INVALID: u64 = 0x00ff_ffff_ffff_ffff;
 
 /// Which buffer an fd stands for: QEMU sends a new fd each time, even for the same memory.
-pub type BufferId = FileId;
+pub(crate) type BufferId = FileId;
 
 /// A GPU buffer as QEMU described it.
 ///

@@ -15,15 +15,18 @@ mod still;
 mod tier;
 
 pub use command::{GuestCommand, PointerButton};
-pub use cursor::{Cursor, CursorError, Pointer};
-pub use dmabuf::{Buffer, BufferId, Dmabuf, DmabufPlane, MODIFIER_INVALID, MODIFIER_LINEAR};
+pub(crate) use cursor::CursorError;
+pub use cursor::{Cursor, Pointer};
+pub(crate) use dmabuf::BufferId;
+pub use dmabuf::{Buffer, Dmabuf, DmabufPlane, MODIFIER_INVALID, MODIFIER_LINEAR};
 pub use format::PixelFormat;
 pub use gpu::{DmabufReads, ReadPath};
-pub use reader::ScanoutReader;
+pub(crate) use reader::ScanoutReader;
 pub use region::{Rect, Region, Size};
-pub use scanout::{MemoryKind, Scanout, ScanoutError, ScanoutInfo, SharedMemory};
+pub(crate) use scanout::{MemoryKind, ScanoutInfo};
+pub use scanout::{Scanout, ScanoutError};
 pub use still::Still;
-pub use tier::Tier;
+pub(crate) use tier::Tier;
 
 /// The number of a console, as in `/org/qemu/Display1/Console_N`: one display head of the guest.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -10,8 +10,11 @@ mod mailbox;
 mod release;
 
 pub use console::{Change, Console, Subscription};
-pub use guest::{ConsoleInfo, CursorState, Guest, Leds};
-pub use release::{Draws, Ledger, Release, ReleaseQueue};
+pub(crate) use guest::CursorState;
+pub use guest::{ConsoleInfo, Guest, Leds};
+pub(crate) use release::Ledger;
+pub use release::ReleaseQueue;
+pub(crate) use release::{Draws, Release};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +24,7 @@ use tokio::sync::watch;
 use crate::frame::ConsoleId;
 
 /// The most consoles of one VM that are shown: virtio-gpu has at most 16 outputs.
-pub const MAX_CONSOLES: usize = 16;
+pub(crate) const MAX_CONSOLES: usize = 16;
 
 /// The screens of one VM and what is known of it. Cheap to clone; all clones are the same hub.
 #[derive(Clone, Debug)]

@@ -58,7 +58,7 @@ impl ReleaseQueue {
 /// The frames whose replies are owed to the source: each is paid when its last reader is done, and at the latest
 /// at its deadline. No clock inside: the caller says what time it is.
 #[derive(Debug)]
-pub struct Ledger<R> {
+pub(crate) struct Ledger<R> {
     deadline: Duration,
     held: VecDeque<Entry<R>>,
     next_id: u64,
@@ -87,13 +87,13 @@ struct Entry<R> {
 impl<R> Ledger<R> {
     /// A ledger whose replies are all given within `deadline`.
     #[must_use]
-    pub fn new(deadline: Duration) -> Self {
+    pub(crate) fn new(deadline: Duration) -> Self {
         Self { deadline, held: VecDeque::new(), next_id: 0, draws: Draws::default() }
     }
 
     /// Owes a reply. Gives the id to make its [`Release`] from, and a reply that must be given now instead
     /// because too many wait.
-    pub fn hold(&mut self, reply: R, now: Instant) -> (u64, Option<R>) {
+    pub(crate) fn hold(&mut self, reply: R, now: Instant) -> (u64, Option<R>) {
         let overflow = if self.held.len() >= MAX_HELD { self.pay(0, now) } else { None };
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
@@ -102,32 +102,32 @@ impl<R> Ledger<R> {
     }
 
     /// The last reader of this frame is done: the reply to give, unless it was given already.
-    pub fn returned(&mut self, id: u64, now: Instant) -> Option<R> {
+    pub(crate) fn returned(&mut self, id: u64, now: Instant) -> Option<R> {
         let at = self.held.iter().position(|entry| entry.id == id)?;
         self.pay(at, now)
     }
 
     /// A reply whose deadline has passed. Call until it gives none.
-    pub fn expired(&mut self, now: Instant) -> Option<R> {
+    pub(crate) fn expired(&mut self, now: Instant) -> Option<R> {
         self.held.front().filter(|entry| entry.due <= now)?;
         self.draws.late = self.draws.late.saturating_add(1);
         self.pay(0, now)
     }
 
     /// The oldest reply, whoever still reads: for a source that goes away.
-    pub fn next(&mut self, now: Instant) -> Option<R> {
+    pub(crate) fn next(&mut self, now: Instant) -> Option<R> {
         self.pay(0, now)
     }
 
     /// When to call [`Ledger::expired`] next.
     #[must_use]
-    pub fn wake_at(&self) -> Option<Instant> {
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
         self.held.front().map(|entry| entry.due)
     }
 
     /// What was paid so far.
     #[must_use]
-    pub fn draws(&self) -> Draws {
+    pub(crate) fn draws(&self) -> Draws {
         self.draws
     }
 

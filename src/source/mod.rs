@@ -9,7 +9,7 @@ mod obstacle;
 mod qmp;
 
 pub use error::SourceError;
-pub use obstacle::Obstacle;
+pub(crate) use obstacle::Obstacle;
 pub use qmp::QmpError;
 
 use std::os::fd::OwnedFd;

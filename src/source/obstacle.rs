@@ -17,22 +17,22 @@ const GPU_TYPES: [&str; 2] = ["vhost-user-gpu", "vhost-user-vga"];
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Obstacle {
     /// The device takes listeners with GL alone, and this display has none.
-    NoGl,
+    Missing,
     /// The device takes listeners with GL alone, and nothing tells whether this display has it.
-    PerhapsNoGl,
+    Unknown,
     /// Another display of this QEMU has the GL of all its consoles.
-    SpiceGl,
+    TakenBySpice,
 }
 
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoGl => "a vhost-user GPU needs GL, start QEMU with -display dbus,gl=on",
-            Self::PerhapsNoGl => {
+            Self::Missing => "a vhost-user GPU needs GL, start QEMU with -display dbus,gl=on",
+            Self::Unknown => {
                 "a vhost-user GPU needs GL, and D-Bus does not tell whether there is any: \
                  start QEMU with -display dbus,p2p=yes,gl=on and a QMP socket, and give --qmp"
             }
-            Self::SpiceGl => "-spice gl=on keeps GL to itself, start QEMU without it",
+            Self::TakenBySpice => "-spice gl=on keeps GL to itself, start QEMU without it",
         })
     }
 }
@@ -90,15 +90,15 @@ impl Known {
     /// number of the head where there are several.
     pub(super) fn obstacle(&self, label: &str) -> Option<Obstacle> {
         if self.spice_gl {
-            return Some(Obstacle::SpiceGl);
+            return Some(Obstacle::TakenBySpice);
         }
         let device = label.rsplit_once('.').map_or(label, |(device, _)| device);
         let gpu = is_gpu(label) || self.gpus.iter().any(|id| id == label || id == device);
         match self.gl {
             _ if !gpu => None,
             Some(true) => None,
-            Some(false) => Some(Obstacle::NoGl),
-            None => Some(Obstacle::PerhapsNoGl),
+            Some(false) => Some(Obstacle::Missing),
+            None => Some(Obstacle::Unknown),
         }
     }
 }
@@ -120,7 +120,7 @@ mod tests {
     fn a_vhost_user_gpu_is_known_by_its_type_or_its_id() {
         let nothing = Known::default();
         for label in ["vhost-user-gpu-pci", "vhost-user-vga", "vhost-user-gpu", "vhost-user-gpu-pci.1"] {
-            assert_eq!(nothing.obstacle(label), Some(Obstacle::PerhapsNoGl), "{label}");
+            assert_eq!(nothing.obstacle(label), Some(Obstacle::Unknown), "{label}");
         }
         for label in ["virtio-vga", "video0", "VGA", ""] {
             assert_eq!(nothing.obstacle(label), None, "{label}");
@@ -139,8 +139,8 @@ mod tests {
             let gpu = ["--device", r#"{"driver":"vhost-user-gpu-pci","id":"video0","bus":"pcie.0"}"#];
             known(&[&gpu, display].concat()).obstacle("video0")
         };
-        assert_eq!(obstacle(&["-display", "dbus,p2p=yes"]), Some(Obstacle::NoGl));
-        assert_eq!(obstacle(&["-display", "dbus,gl=off"]), Some(Obstacle::NoGl));
+        assert_eq!(obstacle(&["-display", "dbus,p2p=yes"]), Some(Obstacle::Missing));
+        assert_eq!(obstacle(&["-display", "dbus,gl=off"]), Some(Obstacle::Missing));
         for on in [
             "dbus,p2p=yes,gl=on,rendernode=/dev/dri/renderD128",
             "gl=es,type=dbus",
@@ -148,14 +148,14 @@ mod tests {
         ] {
             assert_eq!(obstacle(&["--display", on]), None, "{on}");
         }
-        assert_eq!(obstacle(&["-display", "egl-headless,gl=on"]), Some(Obstacle::PerhapsNoGl));
-        assert_eq!(obstacle(&["-name", "dbus,gl=on"]), Some(Obstacle::PerhapsNoGl));
+        assert_eq!(obstacle(&["-display", "egl-headless,gl=on"]), Some(Obstacle::Unknown));
+        assert_eq!(obstacle(&["-name", "dbus,gl=on"]), Some(Obstacle::Unknown));
     }
 
     #[test]
     fn the_gl_of_spice_is_for_no_other_display() {
         let both = known(&["-display", "dbus", "-spice", "unix=on,addr=/run/s,gl=on"]);
-        assert_eq!(both.obstacle("virtio-vga"), Some(Obstacle::SpiceGl));
+        assert_eq!(both.obstacle("virtio-vga"), Some(Obstacle::TakenBySpice));
         assert_eq!(known(&["-display", "dbus", "-spice", "port=5900"]).obstacle("virtio-vga"), None);
     }
 

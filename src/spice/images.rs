@@ -14,7 +14,7 @@ const MAX_IMAGE: u32 = 1 << 20;
 ///
 /// # Errors
 /// If the scanout cannot be read.
-pub fn images(change: Change, lz4: bool) -> Result<Vec<(Rect, ImageData)>, ScanoutError> {
+pub(crate) fn images(change: Change, lz4: bool) -> Result<Vec<(Rect, ImageData)>, ScanoutError> {
     let Some(scanout) = &change.scanout else { return Ok(Vec::new()) };
     let mut reader = scanout.reader()?;
     let mut bands = Vec::new();

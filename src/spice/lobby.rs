@@ -26,7 +26,7 @@ struct Limits {
 
 /// The connections that have not logged in.
 #[derive(Debug)]
-pub struct Lobby {
+pub(crate) struct Lobby {
     silent: Room,
     linking: Room,
 }
@@ -39,7 +39,7 @@ struct Room {
 
 /// A connection's place in the lobby, free again when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     lobby: Arc<Lobby>,
     origin: Origin,
     /// It has sent a whole link message.
@@ -56,7 +56,7 @@ impl Default for Lobby {
 
 impl Lobby {
     /// Takes a connection in. There is always a place, at worst somebody else's: see [`Room::dispensable`].
-    pub fn enter(self: &Arc<Self>, origin: Origin) -> Place {
+    pub(crate) fn enter(self: &Arc<Self>, origin: Origin) -> Place {
         let given_away = CancellationToken::new();
         let id = self.silent.enter(origin, given_away.clone());
         Place { lobby: self.clone(), origin, links: false, id, given_away }
@@ -100,7 +100,7 @@ impl Room {
 
 impl Place {
     /// Moves to the places of connections that have sent a whole link message: silent ones do not push it out.
-    pub fn links(&mut self) {
+    pub(crate) fn links(&mut self) {
         if !std::mem::replace(&mut self.links, true) {
             self.lobby.silent.lock().free(self.id);
             self.id = self.lobby.linking.enter(self.origin, self.given_away.clone());
@@ -108,7 +108,7 @@ impl Place {
     }
 
     /// Tells when the place is given to another connection.
-    pub fn given_away(&self) -> CancellationToken {
+    pub(crate) fn given_away(&self) -> CancellationToken {
         self.given_away.clone()
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 ///
 /// INVARIANT: `held` counts the entries of `taken` by origin, and has no zeros.
 #[derive(Debug)]
-pub struct Places<O, T> {
+pub(crate) struct Places<O, T> {
     next: u64,
     /// By age: the smallest number is the oldest.
     taken: BTreeMap<u64, (O, T)>,
@@ -21,7 +21,7 @@ impl<O, T> Default for Places<O, T> {
 
 impl<O: Copy + Ord, T> Places<O, T> {
     /// Takes a place for `origin`. Returns its number.
-    pub fn take(&mut self, origin: O, value: T) -> u64 {
+    pub(crate) fn take(&mut self, origin: O, value: T) -> u64 {
         let id = self.next;
         self.next += 1;
         self.taken.insert(id, (origin, value));
@@ -30,7 +30,7 @@ impl<O: Copy + Ord, T> Places<O, T> {
     }
 
     /// Frees a place. Returns what held it.
-    pub fn free(&mut self, id: u64) -> Option<T> {
+    pub(crate) fn free(&mut self, id: u64) -> Option<T> {
         let (origin, value) = self.taken.remove(&id)?;
         let held = self.held.get_mut(&origin)?;
         *held = held.saturating_sub(1);
@@ -41,43 +41,43 @@ impl<O: Copy + Ord, T> Places<O, T> {
     }
 
     /// How many places are taken.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.taken.len()
     }
 
     /// How many places `origin` holds.
-    pub fn held_by(&self, origin: O) -> usize {
+    pub(crate) fn held_by(&self, origin: O) -> usize {
         self.held.get(&origin).copied().unwrap_or_default()
     }
 
     /// What holds places, the oldest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, O, &T)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, O, &T)> {
         self.taken.iter().map(|(id, (origin, value))| (*id, *origin, value))
     }
 
     /// The oldest place.
-    pub fn oldest(&self) -> Option<u64> {
+    pub(crate) fn oldest(&self) -> Option<u64> {
         self.taken.first_key_value().map(|(id, _)| *id)
     }
 
     /// The oldest place of `origin`.
-    pub fn oldest_of(&self, origin: O) -> Option<u64> {
+    pub(crate) fn oldest_of(&self, origin: O) -> Option<u64> {
         self.iter().find(|(_, of, _)| *of == origin).map(|(id, ..)| id)
     }
 
     /// The newest place of `origin`.
-    pub fn newest_of(&self, origin: O) -> Option<u64> {
+    pub(crate) fn newest_of(&self, origin: O) -> Option<u64> {
         self.iter().rfind(|(_, of, _)| *of == origin).map(|(id, ..)| id)
     }
 
     /// The origin that holds most places; among equals, the one that holds the oldest.
-    pub fn greediest(&self) -> Option<O> {
+    pub(crate) fn greediest(&self) -> Option<O> {
         let most = self.held.values().max()?;
         self.iter().map(|(_, origin, _)| origin).find(|origin| self.held_by(*origin) == *most)
     }
 
     /// The origin that holds fewest places; among equals, the one that holds the newest.
-    pub fn most_modest(&self) -> Option<O> {
+    pub(crate) fn most_modest(&self) -> Option<O> {
         let fewest = self.held.values().min()?;
         self.iter().rev().map(|(_, origin, _)| origin).find(|origin| self.held_by(*origin) == *fewest)
     }

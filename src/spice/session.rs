@@ -22,13 +22,13 @@ const MIN_CHANNELS_EACH: usize = MAX_CHANNELS / MAX_SESSIONS;
 
 /// All sessions of the server.
 #[derive(Debug, Default)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     open: Mutex<Places<Origin, Arc<Session>>>,
 }
 
 /// One client.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     /// The number that ties its channels together: random, never 0.
     pub id: u32,
     /// Ends all its channels when cancelled.
@@ -48,14 +48,14 @@ struct Channels {
 
 /// A channel's place in its session, free again when dropped.
 #[derive(Debug)]
-pub struct Seat {
+pub(crate) struct Seat {
     session: Arc<Session>,
     channel: ChannelId,
 }
 
 /// A session's place among all. Dropped with its main channel, it ends the others.
 #[derive(Debug)]
-pub struct MainSeat {
+pub(crate) struct MainSeat {
     sessions: Arc<Sessions>,
     session: Arc<Session>,
     place: u64,
@@ -63,7 +63,7 @@ pub struct MainSeat {
 
 /// Who wants to link, as far as that is known before it has logged in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// Anybody from there.
     Stranger(Origin),
     /// It knows the number of a session, which nobody is told but its client.
@@ -76,7 +76,7 @@ impl Sessions {
     ///
     /// # Errors
     /// If all the others have as good a right to theirs.
-    pub fn start(
+    pub(crate) fn start(
         self: &Arc<Self>,
         origin: Origin,
         parent: &CancellationToken,
@@ -115,7 +115,7 @@ impl Sessions {
     }
 
     /// Tells who it is that comes from `origin` and names session `id`.
-    pub fn standing(&self, origin: Origin, id: u32) -> Standing {
+    pub(crate) fn standing(&self, origin: Origin, id: u32) -> Standing {
         let is_open = lock(&self.open).iter().any(|(_, _, session)| session.id == id);
         if is_open { Standing::Client(id) } else { Standing::Stranger(origin) }
     }
@@ -125,7 +125,7 @@ impl Sessions {
     /// # Errors
     /// If there is no such session, it was not offered the channel or has it already, or it has more channels than its
     /// share while there are too many.
-    pub fn join(&self, id: u32, channel: ChannelId) -> Result<Seat, LinkError> {
+    pub(crate) fn join(&self, id: u32, channel: ChannelId) -> Result<Seat, LinkError> {
         let open = lock(&self.open);
         let session = open.iter().map(|(_, _, session)| session).find(|session| session.id == id);
         let session = session.cloned().ok_or(LinkError::BadConnectionId)?;
@@ -141,14 +141,14 @@ impl Sessions {
 
     /// How many clients there are.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         lock(&self.open).len()
     }
 }
 
 impl Session {
     /// Lets the client open these channels from now on.
-    pub fn offer(&self, channels: &[ChannelId]) {
+    pub(crate) fn offer(&self, channels: &[ChannelId]) {
         lock(&self.channels).offered.extend(channels);
     }
 }
@@ -156,7 +156,7 @@ impl Session {
 impl Seat {
     /// The session.
     #[must_use]
-    pub fn session(&self) -> &Arc<Session> {
+    pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
     }
 }
@@ -164,7 +164,7 @@ impl Seat {
 impl MainSeat {
     /// The session.
     #[must_use]
-    pub fn session(&self) -> &Arc<Session> {
+    pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
     }
 }

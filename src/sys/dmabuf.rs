@@ -21,18 +21,18 @@ const SYNC_END: u64 = 4;
 ///
 /// # Errors
 /// If the system refuses to tell.
-pub fn is_dmabuf(fd: impl AsFd) -> io::Result<bool> {
+pub(crate) fn is_dmabuf(fd: impl AsFd) -> io::Result<bool> {
     Ok(u64::try_from(rustix::fs::fstatfs(fd)?.f_type).ok() == Some(DMA_BUF_MAGIC))
 }
 
 /// Whether an fd is shared memory that nobody can cut short any more (`F_SEAL_SHRINK`). What it has now can be mapped.
-pub fn is_sealed(fd: impl AsFd) -> bool {
+pub(crate) fn is_sealed(fd: impl AsFd) -> bool {
     rustix::fs::fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))
 }
 
 /// A dma-buf's memory, mapped to be read.
 #[derive(Debug)]
-pub struct DmabufMap {
+pub(crate) struct DmabufMap {
     /// Of a dma-buf; shared memory needs no synchronizing.
     fd: Option<Arc<OwnedFd>>,
     start: NonNull<c_void>,
@@ -50,7 +50,7 @@ impl DmabufMap {
     ///
     /// # Errors
     /// If its exporter does not let the CPU read it.
-    pub fn new(fd: &Arc<OwnedFd>, size: u64, is_dmabuf: bool) -> io::Result<Self> {
+    pub(crate) fn new(fd: &Arc<OwnedFd>, size: u64, is_dmabuf: bool) -> io::Result<Self> {
         let len = usize::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
         let start = unsafe { mmap(std::ptr::null_mut(), len, ProtFlags::READ, MapFlags::SHARED, fd, 0)? };
@@ -62,7 +62,7 @@ impl DmabufMap {
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn begin_read(&self) -> io::Result<ReadSpan<'_>> {
+    pub(crate) fn begin_read(&self) -> io::Result<ReadSpan<'_>> {
         self.fd.as_ref().map(|fd| sync(fd.as_fd(), SYNC_READ)).transpose()?;
         Ok(ReadSpan { map: self })
     }
@@ -78,7 +78,7 @@ impl Drop for DmabufMap {
 
 /// The time during which a [`DmabufMap`] may be read.
 #[derive(Debug)]
-pub struct ReadSpan<'a> {
+pub(crate) struct ReadSpan<'a> {
     map: &'a DmabufMap,
 }
 
@@ -87,7 +87,7 @@ impl ReadSpan<'_> {
     ///
     /// # Errors
     /// If they are not all inside the buffer.
-    pub fn copy_to(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn copy_to(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
         let at = usize::try_from(at).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         if at.checked_add(out.len()).is_none_or(|end| end > self.map.len) {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -23,7 +23,7 @@ impl FileId {
 ///
 /// # Errors
 /// If the fd has no end to seek to (a pipe, a socket).
-pub fn file_size(fd: impl AsFd) -> io::Result<u64> {
+pub(crate) fn file_size(fd: impl AsFd) -> io::Result<u64> {
     Ok(rustix::fs::seek(fd, rustix::fs::SeekFrom::End(0))?)
 }
 
@@ -31,7 +31,7 @@ pub fn file_size(fd: impl AsFd) -> io::Result<u64> {
 ///
 /// # Errors
 /// If the file ends before `out` is full, or the system refuses.
-pub fn read_at(fd: impl AsFd, at: u64, out: &mut [u8]) -> io::Result<()> {
+pub(crate) fn read_at(fd: impl AsFd, at: u64, out: &mut [u8]) -> io::Result<()> {
     let mut done = 0;
     while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
         match rustix::io::pread(&fd, rest, at + u64::try_from(done).unwrap_or(u64::MAX)) {

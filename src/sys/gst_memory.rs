@@ -11,7 +11,7 @@ use gstreamer_allocators::{DmaBufAllocator, prelude::DmaBufAllocatorExtManual};
 ///
 /// # Errors
 /// If GStreamer was built without them.
-pub fn dmabuf_memory<T: Send + 'static>(
+pub(crate) fn dmabuf_memory<T: Send + 'static>(
     allocator: &DmaBufAllocator,
     fd: OwnedFd,
     size: usize,

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 ///
 /// # Errors
 /// If it is not open, or was taken before.
-pub fn inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
     static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
     if number < 3 {
         return Err(io::ErrorKind::InvalidInput.into());

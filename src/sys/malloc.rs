@@ -13,7 +13,7 @@ const MMAP_THRESHOLD: c_int = -3;
 
 /// Tells the C library to give large buffers back to the system. By itself it learns from the first one that is freed to
 /// keep the next ones, megabytes for each thread that ever made a picture. Call it before there are threads.
-pub fn give_back_large_buffers() {
+pub(crate) fn give_back_large_buffers() {
     #[cfg(target_env = "gnu")]
     {
         // SAFETY: it takes two numbers and changes settings of the allocator under the allocator's own lock.

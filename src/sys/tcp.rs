@@ -13,7 +13,7 @@ const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
 
 /// What the kernel knows of a TCP connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct TcpState {
+pub(crate) struct TcpState {
     /// Bytes that the other host has acknowledged, of all that were sent.
     pub acked: u64,
     /// Bytes that were written and are not acknowledged.
@@ -30,7 +30,7 @@ pub struct TcpState {
 ///
 /// # Errors
 /// If it is none, or the kernel is older than 4.10, which does not tell as much.
-pub fn tcp_state(socket: impl AsFd) -> io::Result<TcpState> {
+pub(crate) fn tcp_state(socket: impl AsFd) -> io::Result<TcpState> {
     let info = tcp_info(&socket)?;
     // SAFETY: this request fills in one int and nothing else.
     let outstanding: c_int = unsafe { ioctl(&socket, Getter::<SIOCOUTQ, c_int>::new())? };

@@ -12,24 +12,24 @@ use tokio::io::unix::AsyncFd;
 /// A unix socket that is waited on for something to read, and for room to write only when there is none. tokio's own
 /// waits for both all the time; the other end makes room each time it reads, which would wake us for nothing.
 #[derive(Clone, Debug)]
-pub struct QuietSocket(Arc<AsyncFd<UnixStream>>);
+pub(crate) struct QuietSocket(Arc<AsyncFd<UnixStream>>);
 
 /// Waits for room in a [`QuietSocket`].
 #[derive(Debug)]
-pub struct Room(AsyncFd<UnixStream>);
+pub(crate) struct Room(AsyncFd<UnixStream>);
 
 impl QuietSocket {
     /// Takes over a connected socket.
     ///
     /// # Errors
     /// If the system cannot wait on it.
-    pub fn new(stream: UnixStream) -> io::Result<Self> {
+    pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
         Ok(Self(Arc::new(wait_on(stream, Interest::READABLE)?)))
     }
 
     /// The socket, which does not block.
     #[must_use]
-    pub fn stream(&self) -> &UnixStream {
+    pub(crate) fn stream(&self) -> &UnixStream {
         self.0.get_ref()
     }
 
@@ -37,7 +37,7 @@ impl QuietSocket {
     ///
     /// # Errors
     /// Those of `read`.
-    pub async fn read<T>(&self, mut read: impl FnMut(&UnixStream) -> io::Result<T>) -> io::Result<T> {
+    pub(crate) async fn read<T>(&self, mut read: impl FnMut(&UnixStream) -> io::Result<T>) -> io::Result<T> {
         poll_fn(|context| self.poll_read(context, &mut read)).await
     }
 
@@ -45,7 +45,7 @@ impl QuietSocket {
     ///
     /// # Errors
     /// Those of `read`.
-    pub fn poll_read<T>(
+    pub(crate) fn poll_read<T>(
         &self,
         context: &mut Context<'_>,
         mut read: impl FnMut(&UnixStream) -> io::Result<T>,
@@ -62,7 +62,10 @@ impl QuietSocket {
     ///
     /// # Errors
     /// Those of `write`, and if the system has no more file descriptors.
-    pub async fn write<T>(&self, mut write: impl FnMut(&UnixStream) -> io::Result<T>) -> io::Result<T> {
+    pub(crate) async fn write<T>(
+        &self,
+        mut write: impl FnMut(&UnixStream) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut room = None;
         poll_fn(|context| self.poll_write(context, &mut room, &mut write)).await
     }
@@ -71,7 +74,7 @@ impl QuietSocket {
     ///
     /// # Errors
     /// Those of `write`, and if the system has no more file descriptors.
-    pub fn poll_write<T>(
+    pub(crate) fn poll_write<T>(
         &self,
         context: &mut Context<'_>,
         room: &mut Option<Room>,

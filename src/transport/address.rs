@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// Where to listen for viewers.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Address {
+pub(crate) enum Address {
     /// `HOST:PORT`; port 0 lets the system choose one.
     Tcp {
         /// A name or an IP address, without brackets.
@@ -26,7 +26,7 @@ pub enum Address {
 /// An address that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("`{0}` is not an address: give HOST:PORT, [IPV6]:PORT, unix:PATH, unix:@NAME, fd:N or none")]
-pub struct AddressError(String);
+pub(crate) struct AddressError(String);
 
 impl FromStr for Address {
     type Err = AddressError;

@@ -13,7 +13,7 @@ const BACKLOG: i32 = 4096;
 
 /// A socket that viewers connect to. A unix socket's path is removed when it is dropped.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     socket: Socket,
     uri: String,
     _path: Option<OwnPath>,
@@ -27,7 +27,7 @@ enum Socket {
 
 /// Why there is no listening on an address.
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
+pub(crate) enum BindError {
     /// Somebody else listens there.
     #[error("{0} is taken: stop what listens there, or give another --spice-addr")]
     Taken(Address),
@@ -47,7 +47,7 @@ impl Listener {
     ///
     /// # Errors
     /// If the address is taken or the system refuses.
-    pub async fn bind(address: &Address) -> Result<Option<Self>, BindError> {
+    pub(crate) async fn bind(address: &Address) -> Result<Option<Self>, BindError> {
         let refused = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => BindError::Taken(address.clone()),
             _ => BindError::System(address.clone(), error),
@@ -78,13 +78,13 @@ impl Listener {
     /// What a SPICE client opens to get here, such as `spice://127.0.0.1:5900`. Of a socket that no URI leads to, as
     /// SPICE clients know only paths of unix sockets, it is the [`Address`].
     #[must_use]
-    pub fn uri(&self) -> &str {
+    pub(crate) fn uri(&self) -> &str {
         &self.uri
     }
 
     /// Whether only processes of this machine can get here.
     #[must_use]
-    pub fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         match &self.socket {
             Socket::Tcp(socket) => socket.local_addr().is_ok_and(|address| address.ip().is_loopback()),
             Socket::Unix(_) => true,
@@ -95,7 +95,7 @@ impl Listener {
     ///
     /// # Errors
     /// If the system refuses, such as for want of file descriptors; a later call may succeed.
-    pub async fn accept(&self) -> io::Result<Stream> {
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;

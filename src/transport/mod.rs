@@ -5,8 +5,8 @@ mod listener;
 mod peer;
 mod stream;
 
-pub use crate::sys::TcpState;
-pub use address::{Address, AddressError};
-pub use listener::{BindError, Listener};
-pub use peer::{Origin, Peer};
-pub use stream::{SendQueue, Stream};
+pub(crate) use crate::sys::TcpState;
+pub(crate) use address::Address;
+pub(crate) use listener::Listener;
+pub(crate) use peer::{Origin, Peer};
+pub(crate) use stream::{SendQueue, Stream};

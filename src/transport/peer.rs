@@ -5,7 +5,7 @@ use tokio::net::unix::UCred;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Peer {
+pub(crate) enum Peer {
     /// A host on the network.
     Network(SocketAddr),
     /// A process on this machine, through a unix socket.
@@ -19,7 +19,7 @@ pub enum Peer {
 
 /// Whom a connection is counted to, where places are shared out.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// An IPv4 address, or the first 64 bits of an IPv6 address: a host can have all addresses of such a network.
     Host(IpAddr),
     /// A user of this machine.
@@ -34,7 +34,7 @@ impl Peer {
 
     /// Names what the connection is made of, in a word.
     #[must_use]
-    pub fn transport(self) -> &'static str {
+    pub(crate) fn transport(self) -> &'static str {
         match self {
             Self::Network(_) => "tcp",
             Self::Local { .. } => "unix",
@@ -43,7 +43,7 @@ impl Peer {
 
     /// Tells whom the connection is counted to.
     #[must_use]
-    pub fn origin(self) -> Origin {
+    pub(crate) fn origin(self) -> Origin {
         match self {
             Self::Network(address) => Origin::Host(network(address.ip().to_canonical())),
             Self::Local { user, .. } => Origin::User(user),

@@ -25,7 +25,7 @@ const KEEPALIVE: Duration = Duration::from_secs(600);
 
 /// A viewer's connection.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     socket: Socket,
     /// What waits for room in a unix socket, while there is none.
     room: Option<Room>,
@@ -55,13 +55,13 @@ impl Stream {
 
     /// Who is at the other end.
     #[must_use]
-    pub fn peer(&self) -> Peer {
+    pub(crate) fn peer(&self) -> Peer {
         self.peer
     }
 
     /// Whether file descriptors can be sent over it.
     #[must_use]
-    pub fn passes_fds(&self) -> bool {
+    pub(crate) fn passes_fds(&self) -> bool {
         matches!(self.socket, Socket::Unix(..))
     }
 
@@ -69,7 +69,7 @@ impl Stream {
     ///
     /// # Errors
     /// If the system has no more file descriptors.
-    pub fn send_queue(&self) -> io::Result<SendQueue> {
+    pub(crate) fn send_queue(&self) -> io::Result<SendQueue> {
         Ok(SendQueue(match &self.socket {
             Socket::Tcp(socket) => {
                 Socket::Tcp(TcpStream::from_std(socket.as_fd().try_clone_to_owned()?.into())?)
@@ -81,14 +81,14 @@ impl Stream {
 
 /// Tells when a socket has so little left to send that another frame would leave at once.
 #[derive(Debug)]
-pub struct SendQueue(Socket);
+pub(crate) struct SendQueue(Socket);
 
 impl SendQueue {
     /// Waits until it has. A socket that takes bytes is not enough: the kernel would take megabytes.
     ///
     /// # Errors
     /// If the socket is broken.
-    pub async fn drained(&self) -> io::Result<()> {
+    pub(crate) async fn drained(&self) -> io::Result<()> {
         match &self.0 {
             Socket::Tcp(socket) => socket.async_io(Interest::WRITABLE, || has_room(socket)).await,
             Socket::Unix(socket) => socket.write(|socket| has_room(socket)).await,
@@ -97,7 +97,7 @@ impl SendQueue {
 
     /// What the kernel knows of the way to the other host; `None` where there is no network.
     #[must_use]
-    pub fn network(&self) -> Option<TcpState> {
+    pub(crate) fn network(&self) -> Option<TcpState> {
         match &self.0 {
             Socket::Tcp(socket) => tcp_state(socket).ok(),
             Socket::Unix(..) => None,
@@ -109,7 +109,7 @@ impl SendQueue {
     ///
     /// # Errors
     /// If the socket is broken, or is not one that passes file descriptors.
-    pub async fn send_fds(&self, fds: &[Arc<OwnedFd>]) -> io::Result<()> {
+    pub(crate) async fn send_fds(&self, fds: &[Arc<OwnedFd>]) -> io::Result<()> {
         let Socket::Unix(socket) = &self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
         socket.write(|socket| send_fds(socket, fds)).await
     }

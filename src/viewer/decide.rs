@@ -10,7 +10,7 @@ const MAX_VIDEO_SIDE: u32 = 4096;
 
 /// How a viewer gets the picture.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Delivery {
+pub(crate) enum Delivery {
     /// As the guest's own buffer: the fd is passed on, no pixel is touched.
     Passthrough,
     /// As a video stream.
@@ -21,7 +21,7 @@ pub enum Delivery {
 
 /// Why it gets it so, and not in the way above.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The client is on this machine and imports the buffer. The only reason for [`Delivery::Passthrough`].
     Imports,
     /// Not passed through: the user said so.
@@ -50,7 +50,7 @@ pub enum Reason {
 
 /// Whether video may be used at all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum VideoPolicy {
+pub(crate) enum VideoPolicy {
     /// Where the client can decode it.
     Allowed,
     /// Never: the user said so, or there is no encoder.
@@ -76,7 +76,7 @@ pub struct Abilities {
 
 /// Decides how a viewer gets a picture. Ask again when any argument changes.
 #[must_use]
-pub fn decide(
+pub(crate) fn decide(
     client: Abilities,
     picture: ScanoutInfo,
     passthrough: bool,

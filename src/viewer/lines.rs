@@ -10,14 +10,14 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts lines.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     since: Option<Instant>,
     written: u32,
 }
 
 impl Lines {
     /// Whether another line may be written now.
-    pub fn pass(&mut self, now: Instant) -> bool {
+    pub(crate) fn pass(&mut self, now: Instant) -> bool {
         if self.since.is_none_or(|since| since + INTERVAL <= now) {
             (self.since, self.written) = (Some(now), 0);
         }

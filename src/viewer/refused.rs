@@ -21,7 +21,7 @@ pub enum Refused {
 }
 
 /// How many connections were not let in, by why.
-pub type RefusedCounts = BTreeMap<Refused, u64>;
+pub(crate) type RefusedCounts = BTreeMap<Refused, u64>;
 
 impl Refused {
     /// Names the reason in a word, as `org.qemu.Spice1` has it.

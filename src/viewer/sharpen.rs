@@ -40,7 +40,7 @@ const BAND_PIXELS_MIN: u64 = 4096;
 ///
 /// Pure: it is told what happens and what time it is.
 #[derive(Debug, Default)]
-pub struct Sharpen {
+pub(crate) struct Sharpen {
     state: State,
     /// The size of the last frame.
     size: Option<Size>,
@@ -69,7 +69,7 @@ enum State {
 
 impl Sharpen {
     /// No more than this many bits a second are to be sent from now on.
-    pub fn limit(&mut self, rate: Option<u64>) {
+    pub(crate) fn limit(&mut self, rate: Option<u64>) {
         self.rate = rate;
         if let (Some(change), Some(second)) = (self.pixels_in(CHANGE_TIME_MS), self.pixels_in(1000)) {
             self.calm.most = change.min(CHANGE_PIXELS);
@@ -81,7 +81,7 @@ impl Sharpen {
     }
 
     /// So many pixels took so many bytes as images.
-    pub fn cost(&mut self, pixels: u64, bytes: u64) {
+    pub(crate) fn cost(&mut self, pixels: u64, bytes: u64) {
         if let Some(cost) = bytes.saturating_mul(1000).checked_div(pixels) {
             self.cost = Some(self.cost.map_or(cost, |before| before.midpoint(cost)).max(1));
             self.limit(self.rate);
@@ -89,7 +89,7 @@ impl Sharpen {
     }
 
     /// A frame of video of this size was shown, with this change.
-    pub fn shown(&mut self, size: Size, damage: &Region, now: Instant) {
+    pub(crate) fn shown(&mut self, size: Size, damage: &Region, now: Instant) {
         self.size = Some(size);
         let calm = self.calm.bears(damage, now);
         match self.state {
@@ -102,7 +102,7 @@ impl Sharpen {
 
     /// When to call [`Sharpen::settle`] or [`Sharpen::rest`], if nothing moves until then.
     #[must_use]
-    pub fn rest_at(&self) -> Option<Instant> {
+    pub(crate) fn rest_at(&self) -> Option<Instant> {
         match self.state {
             State::Moving(rest) => Some(rest),
             State::New => None,
@@ -112,7 +112,7 @@ impl Sharpen {
 
     /// Nothing has moved for a while. The picture rests if it is the one that was shown: if another has come since, or
     /// none, the video has to say so first.
-    pub fn settle(&mut self, picture: Option<Size>, now: Instant) {
+    pub(crate) fn settle(&mut self, picture: Option<Size>, now: Instant) {
         match picture {
             Some(size) if self.size == Some(size) => self.rest(size, now),
             _ => self.stir(now),
@@ -120,19 +120,19 @@ impl Sharpen {
     }
 
     /// The picture rests: all of it is to be made exact.
-    pub fn rest(&mut self, picture: Size, now: Instant) {
+    pub(crate) fn rest(&mut self, picture: Size, now: Instant) {
         let again = if self.is_resting() { None } else { Some(now + SECOND_COAT) };
         self.state = State::Resting { left: bands(picture), again };
     }
 
     /// Whether the viewer is shown images at present.
     #[must_use]
-    pub fn is_resting(&self) -> bool {
+    pub(crate) fn is_resting(&self) -> bool {
         matches!(self.state, State::Resting { .. })
     }
 
     /// A part of a resting picture that is still to be made exact. From the top, as people read.
-    pub fn next_band(&mut self, now: Instant) -> Option<Rect> {
+    pub(crate) fn next_band(&mut self, now: Instant) -> Option<Rect> {
         let most = self.pixels_in(BAND_TIME_MS);
         let State::Resting { left, again } = &mut self.state else { return None };
         let mut band = left.pop()?;
@@ -149,7 +149,7 @@ impl Sharpen {
     }
 
     /// Whether a change of a resting picture may go as images. If not, it moves from now on.
-    pub fn is_small(&mut self, damage: &Region, now: Instant) -> bool {
+    pub(crate) fn is_small(&mut self, damage: &Region, now: Instant) -> bool {
         let small = self.is_resting() && self.calm.bears(damage, now);
         if !small {
             self.stir(now);
@@ -158,7 +158,7 @@ impl Sharpen {
     }
 
     /// The picture moves, whatever changed.
-    pub fn stir(&mut self, now: Instant) {
+    pub(crate) fn stir(&mut self, now: Instant) {
         self.state = State::Moving(now + REST);
     }
 

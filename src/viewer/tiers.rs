@@ -43,7 +43,7 @@ const BARRED_MAX: Duration = Duration::from_secs(160);
 
 /// Decides which tier a viewer of video is in. Each move costs a key frame, so it takes its time. Pure.
 #[derive(Debug)]
-pub struct Tiers {
+pub(crate) struct Tiers {
     tier: Tier,
     /// Since when another tier would be the right one.
     other_since: Option<(Tier, Instant)>,
@@ -58,18 +58,18 @@ pub struct Tiers {
 impl Tiers {
     /// For a viewer that starts in this tier.
     #[must_use]
-    pub fn new(tier: Tier) -> Self {
+    pub(crate) fn new(tier: Tier) -> Self {
         Self { tier, other_since: None, went_up: None, losses: VecDeque::new(), barred: None }
     }
 
     /// The tier a viewer is in.
     #[must_use]
-    pub fn tier(&self) -> Tier {
+    pub(crate) fn tier(&self) -> Tier {
         self.tier
     }
 
     /// The network carries this rate, in bits a second, or any. Gives the tier to move to, if it is time to.
-    pub fn see(&mut self, rate: Option<u64>, now: Instant) -> Option<Tier> {
+    pub(crate) fn see(&mut self, rate: Option<u64>, now: Instant) -> Option<Tier> {
         let rate = rate.unwrap_or(u64::MAX);
         let down = tier_for(rate);
         let up = tier_for(rate / UP_PERCENT * 100);
@@ -105,7 +105,7 @@ impl Tiers {
     }
 
     /// It missed a frame that others of its tier were given. Gives the tier to move to if that is too often.
-    pub fn lost(&mut self, now: Instant) -> Option<Tier> {
+    pub(crate) fn lost(&mut self, now: Instant) -> Option<Tier> {
         self.losses.push_back(now);
         while self.losses.front().is_some_and(|first| now.saturating_duration_since(*first) > LOSS_WINDOW) {
             self.losses.pop_front();

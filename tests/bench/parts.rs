@@ -18,11 +18,11 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSrc};
-use qemu_spice::encode::{Picture, Pixels};
-use qemu_spice::frame::{ConsoleId, PixelFormat, Rect, Scanout, Size, Still};
-use qemu_spice::hub::{Hub, ReleaseQueue};
-use qemu_spice::spice::wire::msg::display::{FromServer, StreamData};
-use qemu_spice::spice::wire::{HeaderForm, Payload};
+use qemu_spice::internals::{ConsoleId, PixelFormat, Rect, Scanout, Size, Still};
+use qemu_spice::internals::{FromServer, StreamData};
+use qemu_spice::internals::{HeaderForm, Payload};
+use qemu_spice::internals::{Hub, ReleaseQueue};
+use qemu_spice::internals::{Picture, Pixels};
 
 const SIZE: Size = Size::new(1280, 720);
 const XRGB: u32 = 0x2002_0888;

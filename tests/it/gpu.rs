@@ -10,11 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qemu_spice::frame::{
+use qemu_spice::internals::GpuError;
+use qemu_spice::internals::{
     Buffer, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, ReadPath, Rect,
     Scanout, ScanoutError, Size,
 };
-use qemu_spice::sys::GpuError;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::ioctl::{Ioctl, Opcode, opcode};
 

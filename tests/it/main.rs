@@ -1,6 +1,7 @@
 //! The program against the outside: a scripted QEMU for what the real one does rarely, and the real one.
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::as_conversions,
     clippy::indexing_slicing,
     clippy::panic,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use qemu_spice::admin::{Bus, Presence};
-use qemu_spice::frame::{ConsoleId, GuestCommand, Scanout};
-use qemu_spice::hub::{ConsoleInfo, Hub};
-use qemu_spice::relay::Relay;
-use qemu_spice::viewer::Roster;
+use qemu_spice::internals::Relay;
+use qemu_spice::internals::Roster;
+use qemu_spice::internals::{Bus, Presence};
+use qemu_spice::internals::{ConsoleId, GuestCommand, Scanout};
+use qemu_spice::internals::{ConsoleInfo, Hub};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use zbus::Connection;

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use qemu_spice::admin::{Bus, Presence};
-use qemu_spice::frame::{ConsoleId, DmabufReads, GuestCommand};
-use qemu_spice::hub::Hub;
-use qemu_spice::relay::Relay;
-use qemu_spice::source::{Attach, Ended, Source};
-use qemu_spice::sys::FileId;
-use qemu_spice::viewer::Roster;
+use qemu_spice::internals::FileId;
+use qemu_spice::internals::Hub;
+use qemu_spice::internals::Relay;
+use qemu_spice::internals::Roster;
+use qemu_spice::internals::{Attach, Ended, Source};
+use qemu_spice::internals::{Bus, Presence};
+use qemu_spice::internals::{ConsoleId, DmabufReads, GuestCommand};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 

@@ -5,14 +5,14 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qemu_spice::frame::{
+use qemu_spice::internals::FileId;
+use qemu_spice::internals::Relay;
+use qemu_spice::internals::Roster;
+use qemu_spice::internals::{
     Buffer, ConsoleId, Cursor, Dmabuf, DmabufPlane, DmabufReads, GuestCommand, Pointer, PointerButton, Rect,
     Scanout, Size,
 };
-use qemu_spice::hub::{Console, ConsoleInfo, Hub, Leds, ReleaseQueue};
-use qemu_spice::relay::Relay;
-use qemu_spice::sys::FileId;
-use qemu_spice::viewer::Roster;
+use qemu_spice::internals::{Console, ConsoleInfo, Hub, Leds, ReleaseQueue};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use zbus::connection::Builder;

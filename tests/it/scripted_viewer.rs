@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use futures_util::StreamExt;
-use qemu_spice::sys::FileId;
+use qemu_spice::internals::FileId;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;

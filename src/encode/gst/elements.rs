@@ -43,7 +43,7 @@ const MAX_THREADS: usize = 4;
 
 /// An H.264 encoder of GStreamer.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Element {
+pub(crate) enum Element {
     /// VA-API: Intel, AMD.
     Va,
     /// VA-API's low power encoder, the only one of some Intel GPUs.
@@ -74,7 +74,7 @@ pub enum Element {
 
 /// What an encoder runs on.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A GPU or another device.
     Hardware,
     /// The CPU.
@@ -156,42 +156,42 @@ const X264: Row = Row {
 
 impl Element {
     /// All that make what every viewer of H.264 shows, the best first: hardware, then software.
-    pub const ALL: [Self; 8] =
+    pub(crate) const ALL: [Self; 8] =
         [Self::Va, Self::VaLowPower, Self::Nv, Self::Qsv, Self::Msdk, Self::V4l2, Self::X264, Self::OpenH264];
 
     /// GStreamer's name.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.row().name
     }
 
     /// GStreamer's plugin that it is in.
     #[must_use]
-    pub fn plugin(self) -> &'static str {
+    pub(crate) fn plugin(self) -> &'static str {
         self.row().plugin
     }
 
     /// The Debian package it is in.
     #[must_use]
-    pub fn package(self) -> &'static str {
+    pub(crate) fn package(self) -> &'static str {
         self.row().package
     }
 
     /// What it runs on.
     #[must_use]
-    pub fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         if self.row().device.is_some() { Kind::Hardware } else { Kind::Software }
     }
 
     /// What the machine must have for it, if that is more than GStreamer.
     #[must_use]
-    pub fn device(self) -> Option<&'static str> {
+    pub(crate) fn device(self) -> Option<&'static str> {
         self.row().device
     }
 
     /// The largest side and the most pixels of a picture that it takes. What a device does not take, it will tell.
     #[must_use]
-    pub fn limits(self) -> (u32, u64) {
+    pub(crate) fn limits(self) -> (u32, u64) {
         match self {
             Self::OpenH264 => (4096, 36_864 * 256), // level 5.2, the last it knows
             _ => (4096, 4096 * 4096),

@@ -35,7 +35,7 @@ const UPSIDE_DOWN: &str = "vert";
 /// `source ! encoder ! appsink`: what goes in and out is ours. Where the encoder reads the guest's buffer, what imports
 /// and converts it stands before it.
 #[derive(Debug)]
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     element: Element,
     pipeline: gst::Pipeline,
     encoder: gst::Element,
@@ -77,7 +77,7 @@ enum Feed {
 /// What GStreamer could not do.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{element}: {reason}")]
-pub struct PipelineError {
+pub(crate) struct PipelineError {
     /// GStreamer's name for the encoder.
     pub element: &'static str,
     /// What it says.

@@ -11,7 +11,7 @@ const TRIAL: Size = Size::new(256, 256);
 
 /// What was found out about an encoder.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The encoder.
     pub element: Element,
     /// It reads the guest's GPU buffers itself, where they allow it.
@@ -22,7 +22,7 @@ pub struct Finding {
 
 /// Whether an encoder can be used.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It has encoded a picture.
     Works,
     /// GStreamer does not have it.

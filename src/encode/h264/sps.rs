@@ -16,7 +16,7 @@ const HIGH_PROFILES: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138,
 
 /// What a sequence parameter set says that matters here.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Sps {
+pub(crate) struct Sps {
     /// `profile_idc`: 66 baseline, 77 main, 100 high.
     pub profile: u8,
     /// `level_idc`: ten times the level.
@@ -38,7 +38,7 @@ pub struct Sps {
 impl Sps {
     /// Reads the payload of a NAL unit of type 7, after its header byte. `None` if it makes no sense.
     #[must_use]
-    pub fn parse(payload: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
         if payload.len() > MAX_SPS {
             return None;
         }
@@ -93,7 +93,7 @@ impl Sps {
     ///
     /// `payload` is what it was parsed from.
     #[must_use]
-    pub fn with_our_vui(&self, payload: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn with_our_vui(&self, payload: &[u8]) -> Option<Vec<u8>> {
         let mut from = BitReader::new(payload);
         let mut out = BitWriter::default();
         for _ in 0..self.vui_at {

@@ -35,7 +35,7 @@ use crate::transport::{Peer, Stream};
 use crate::viewer::{Lines, Refused, Roster};
 
 /// A SPICE server for one VM.
-pub struct Server {
+pub(crate) struct Server {
     hub: Hub,
     roster: Roster,
     encoders: Option<Encoders>,
@@ -52,7 +52,7 @@ pub struct Server {
 }
 
 /// What the user decided.
-pub struct Settings {
+pub(crate) struct Settings {
     /// Without encoders there is no video.
     pub encoders: Option<Encoders>,
     /// Whether local clients get the guest's own buffers.
@@ -87,7 +87,7 @@ enum ChannelEnd {
 impl Server {
     /// A server of what `hub` shows. Its viewers are entered in `roster`. What they ask of the guest goes to `commands`. All sessions end with `end`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         hub: Hub,
         roster: Roster,
         settings: Settings,
@@ -112,7 +112,7 @@ impl Server {
     }
 
     /// Serves one connection until it ends. What happens on it concerns no other.
-    pub async fn serve(&self, stream: Stream) {
+    pub(crate) async fn serve(&self, stream: Stream) {
         let span = info_span!("viewer", peer = %stream.peer());
         async {
             if let Err(error) = self.serve_linked(stream).await {

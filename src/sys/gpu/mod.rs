@@ -30,7 +30,7 @@ const MAX_READ: u64 = 64 << 20;
 ///
 /// INVARIANT: one to four planes, sides of 1 to 16384 pixels, numbers checked against the sizes of the files.
 #[derive(Debug)]
-pub struct GpuImage {
+pub(crate) struct GpuImage {
     /// The planes.
     pub planes: Vec<GpuPlane>,
     /// DRM fourcc.
@@ -45,7 +45,7 @@ pub struct GpuImage {
 
 /// One plane of a [`GpuImage`].
 #[derive(Debug)]
-pub struct GpuPlane {
+pub(crate) struct GpuPlane {
     /// The dma-buf.
     pub fd: Arc<OwnedFd>,
     /// Which memory it is.
@@ -58,7 +58,7 @@ pub struct GpuPlane {
 
 /// A part of a [`GpuImage`], in columns and rows of its memory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct GpuWindow {
+pub(crate) struct GpuWindow {
     /// The first column.
     pub x: u32,
     /// The lowest row.
@@ -73,7 +73,7 @@ pub struct GpuWindow {
 
 /// A GPU that reads buffers. Opened once for the program.
 #[derive(Debug)]
-pub struct Gpu {
+pub(crate) struct Gpu {
     thread: Thread,
 }
 
@@ -82,7 +82,7 @@ impl Gpu {
     ///
     /// # Errors
     /// If a library is missing, or there is no render node that can be used; it names what to install or allow.
-    pub fn open(render_node: Option<&Path>) -> Result<Self, GpuError> {
+    pub(crate) fn open(render_node: Option<&Path>) -> Result<Self, GpuError> {
         let nodes = match render_node {
             Some(node) => vec![node.to_owned()],
             None => render_nodes(Path::new("/dev/dri"))?,
@@ -95,7 +95,7 @@ impl Gpu {
     ///
     /// # Errors
     /// If no GPU can import it, the window is not inside it or too large, or it takes longer than a second.
-    pub fn read(&self, image: Arc<GpuImage>, window: GpuWindow) -> Result<Vec<u8>, GpuError> {
+    pub(crate) fn read(&self, image: Arc<GpuImage>, window: GpuWindow) -> Result<Vec<u8>, GpuError> {
         let inside =
             |at: u32, len: u32, whole: u32| len > 0 && at.checked_add(len).is_some_and(|n| n <= whole);
         if !inside(window.x, window.width, image.width) || !inside(window.y, window.height, image.height) {

@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_millis(100);
 
 /// What the kernel knows of a connection over a network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct KernelSample {
+pub(crate) struct KernelSample {
     /// Bytes that the other host has acknowledged since some beginning.
     pub acked: u64,
     /// Bytes that we have written and it has not acknowledged.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use self::flights::{Flights, Seen};
 use self::meter::{Meter, bytes_in, time_for};
 
-pub use self::flights::KernelSample;
+pub(crate) use self::flights::KernelSample;
 
 /// No viewer is given less than this, in bits a second: it would see nothing at all.
 const FLOOR: u64 = 200_000;
@@ -77,7 +77,7 @@ const ROUND_TRIP_MEMORY: Duration = Duration::from_secs(30);
 
 /// The rate of one viewer. Pure: it is told what happens and what time it is.
 #[derive(Debug)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// The user's limit, in bits a second.
     max: Option<u64>,
     kernel: Meter,
@@ -114,7 +114,7 @@ struct Mark {
 impl Rate {
     /// The rate of a new viewer. Over `max`, in bits a second, it never is.
     #[must_use]
-    pub fn new(max: Option<u64>) -> Self {
+    pub(crate) fn new(max: Option<u64>) -> Self {
         Self {
             max: max.map(|max| max.max(FLOOR)),
             kernel: Meter::new(KERNEL_EVIDENCE, FLOOR),
@@ -135,26 +135,26 @@ impl Rate {
 
     /// What the viewer may be sent, in bits a second; `None` if nothing is known to limit it.
     #[must_use]
-    pub fn bits_per_second(&self) -> Option<u64> {
+    pub(crate) fn bits_per_second(&self) -> Option<u64> {
         let used = self.carried().map(|rate| rate / 100 * USED_PERCENT);
         [used, self.max].into_iter().flatten().min().map(|rate| rate.max(FLOOR))
     }
 
     /// The most bytes that one frame should have; `None` if nothing is known to limit it.
     #[must_use]
-    pub fn frame_bytes(&self) -> Option<u64> {
+    pub(crate) fn frame_bytes(&self) -> Option<u64> {
         self.bits_per_second().map(|rate| bytes_in(FRAME_TIME, rate))
     }
 
     /// The most bytes that the first picture should have; `None` if the network is near, or was tried.
     #[must_use]
-    pub fn first_bytes(&self) -> Option<u64> {
+    pub(crate) fn first_bytes(&self) -> Option<u64> {
         (self.far && !self.tried).then_some(FIRST_BYTES)
     }
 
     /// A picture was given to the socket. Its client is asked to answer with the number given; without one it is not
     /// asked, as it has not answered for long.
-    pub fn sent(&mut self, bytes: u64, now: Instant) -> Option<u32> {
+    pub(crate) fn sent(&mut self, bytes: u64, now: Instant) -> Option<u32> {
         self.flights.sent(bytes, now);
         let after =
             |paced: Option<Instant>, rate| paced.map_or(now, |at| at.max(now)) + time_for(bytes, rate);
@@ -173,7 +173,7 @@ impl Rate {
     }
 
     /// The client has read the picture with this number, and all before it. A number that is not waited for is none.
-    pub fn answered(&mut self, id: u32, now: Instant) {
+    pub(crate) fn answered(&mut self, id: u32, now: Instant) {
         if !self.marks.iter().any(|mark| mark.id == id) {
             return;
         }
@@ -211,7 +211,7 @@ impl Rate {
 
     /// What the kernel says now. Best asked just before a picture is sent, when the client said something, and at
     /// [`Rate::look_at`].
-    pub fn measured(&mut self, sample: KernelSample, now: Instant) {
+    pub(crate) fn measured(&mut self, sample: KernelSample, now: Instant) {
         self.forget_after(self.flights.last_asked(), now);
         self.far = sample.min_rtt >= FAR;
         // INVARIANT: a client that never answers does not stay new for ever.
@@ -226,7 +226,7 @@ impl Rate {
     /// When the next picture may be sent, as far as is known: now if that is past. `None` if that depends on the
     /// client's answer.
     #[must_use]
-    pub fn ready_at(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn ready_at(&self, now: Instant) -> Option<Instant> {
         let paced = self.paced.into_iter().chain(self.allowed).max();
         let paced = paced.map_or(now, |paced| paced.checked_sub(LEAD).unwrap_or(paced));
         let Some(round_trip) = self.round_trip() else {
@@ -241,7 +241,7 @@ impl Rate {
 
     /// When to ask the kernel again; `None` if it has nothing to tell before something else happens.
     #[must_use]
-    pub fn look_at(&self) -> Option<Instant> {
+    pub(crate) fn look_at(&self) -> Option<Instant> {
         let at = self.flights.last_asked()?;
         self.flights.is_waiting().then(|| at + LOOK_INTERVAL)
     }

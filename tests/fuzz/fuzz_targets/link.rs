@@ -4,9 +4,9 @@
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use qemu_spice::spice::auth::{Admission, Password, TicketKey};
-use qemu_spice::spice::channel::{LinkEvent, LinkMachine};
-use qemu_spice::spice::wire::{Caps, LinkError};
+use qemu_spice::internals::{Admission, Password, TicketKey};
+use qemu_spice::internals::{LinkEvent, LinkMachine};
+use qemu_spice::internals::{Caps, LinkError};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (piece, bytes) = input;

@@ -13,9 +13,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qemu_spice::frame::{ConsoleId, DmabufReads, GuestCommand, PixelFormat, PointerButton, Scanout};
-use qemu_spice::hub::{Change, Console, Hub, Leds, Subscription};
-use qemu_spice::source::{Attach, Ended, QmpError, Source, SourceError};
+use qemu_spice::internals::{Attach, Ended, QmpError, Source, SourceError};
+use qemu_spice::internals::{Change, Console, Hub, Leds, Subscription};
+use qemu_spice::internals::{ConsoleId, DmabufReads, GuestCommand, PixelFormat, PointerButton, Scanout};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,7 @@ impl Attached {
         self.guest(|guest| !guest.consoles.is_empty()).await;
     }
 
-    async fn guest(&self, is: impl FnMut(&qemu_spice::hub::Guest) -> bool) {
+    async fn guest(&self, is: impl FnMut(&qemu_spice::internals::Guest) -> bool) {
         let mut guest = self.hub.guest();
         tokio::time::timeout(PATIENCE, guest.wait_for(is)).await.expect("the guest never became so").unwrap();
     }

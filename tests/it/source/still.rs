@@ -1,7 +1,7 @@
 //! Displays that say again and again that all changed.
 
 use super::*;
-use qemu_spice::frame::{Rect, Region, Size};
+use qemu_spice::internals::{Rect, Region, Size};
 
 const FULL_HD: Size = Size::new(1920, 1080);
 const ALL: (i32, i32, i32, i32) = (0, 0, 1920, 1080);

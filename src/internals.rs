@@ -1,0 +1,22 @@
+//! What this package's own tests, benchmarks and fuzz targets use. For nobody else: it changes as they do.
+
+pub use crate::admin::{Bus, Presence};
+pub use crate::encode::{Picture, Pixels};
+pub use crate::frame::{
+    Buffer, ConsoleId, Cursor, Dmabuf, DmabufPlane, DmabufReads, GuestCommand, MODIFIER_INVALID,
+    MODIFIER_LINEAR, PixelFormat, Pointer, PointerButton, ReadPath, Rect, Region, Scanout, ScanoutError,
+    Size, Still,
+};
+pub use crate::hub::{Change, Console, ConsoleInfo, Guest, Hub, Leds, ReleaseQueue, Subscription};
+pub use crate::relay::Relay;
+pub use crate::source::{Attach, Ended, QmpError, Source, SourceError};
+pub use crate::spice::auth::{Admission, Password, TicketKey};
+pub use crate::spice::channel::{
+    CursorChannel, DisplayChannel, InputsChannel, LinkEvent, LinkMachine, Machine, MainChannel, MainStart,
+};
+pub use crate::spice::wire::msg::display::{FromServer, StreamData};
+pub use crate::spice::wire::msg::inputs::LockKeys;
+pub use crate::spice::wire::msg::main::{MouseMode, MouseModes};
+pub use crate::spice::wire::{Caps, HeaderForm, LinkError, Payload};
+pub use crate::sys::{FileId, GpuError};
+pub use crate::viewer::Roster;
