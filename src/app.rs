@@ -244,7 +244,7 @@ fn read_password(path: &Path) -> anyhow::Result<Password> {
     Password::new(line).with_context(name)
 }
 
-/// What management programs may rely on, in the form that QEMU's and libvirt's helpers use.
+/// Lists what management programs may rely on, in the form of QEMU's and libvirt's helpers.
 fn capabilities() -> serde_json::Value {
     serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -256,7 +256,7 @@ fn capabilities() -> serde_json::Value {
     })
 }
 
-/// Prints what was found of each video encoder, as a table.
+/// Prints the findings about each video encoder as a table.
 fn probe() -> anyhow::Result<()> {
     let findings = Encoders::survey(&Element::ALL)?;
     let used = findings.iter().find(|found| found.verdict == Verdict::Works).map(|found| found.element);

@@ -171,7 +171,7 @@ fn bitrate(text: &str) -> Result<u64, String> {
     format!("{:.0}", number * unit).parse().ok().filter(|rate| *rate >= MIN_BITRATE).ok_or_else(wrong)
 }
 
-/// The address of a D-Bus bus, as it is.
+/// Checks that `text` is a D-Bus address.
 fn bus_address(text: &str) -> Result<String, String> {
     let address = zbus::Address::from_str(text);
     address

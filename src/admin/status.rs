@@ -31,7 +31,7 @@ pub(crate) struct Status {
     answer: Result<Map<String, Json>, String>,
 }
 
-/// Asks every qemu-spice on a bus. The list is empty if there is none.
+/// Asks each qemu-spice on `bus` for its status. The list is empty if there is none.
 ///
 /// # Errors
 /// If the bus itself does not answer. What a qemu-spice does not answer is part of its status.
@@ -66,7 +66,7 @@ fn properties_of(answer: &Message) -> zbus::Result<Map<String, Json>> {
     Ok(properties.iter().map(|(name, value)| (name.clone(), json(value))).collect())
 }
 
-/// All answers as one JSON document: an array of objects, with an `error` where there is no answer.
+/// Formats all answers as a JSON array of objects; a server that did not answer has an `error`.
 #[must_use]
 pub(crate) fn to_json(servers: &[Status]) -> Json {
     let object = |server: &Status| {
@@ -80,7 +80,7 @@ pub(crate) fn to_json(servers: &[Status]) -> Json {
     servers.iter().map(object).collect()
 }
 
-/// All answers as text for people.
+/// Formats all answers as tables.
 #[must_use]
 pub(crate) fn to_text(servers: &[Status]) -> String {
     let texts: Vec<String> = servers.iter().map(Status::to_text).collect();
@@ -144,12 +144,12 @@ impl Row<'_> {
         }
     }
 
-    /// A dash where there is nothing.
+    /// Returns the text of a column, or a dash if it is empty.
     fn or_none(&self, name: &str) -> String {
         Some(self.text(name)).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
     }
 
-    /// Millions of bits a second, with one digit after the point.
+    /// Formats the rate in Mbit/s with one decimal.
     fn rate(&self) -> String {
         let tenths = self.0.get("rate").and_then(Json::as_u64).map(|rate| rate / 100_000);
         tenths.map_or_else(|| "-".to_owned(), |tenths| format!("{}.{}", tenths / 10, tenths % 10))
@@ -164,7 +164,7 @@ impl Row<'_> {
         rows.into_iter().flatten().filter_map(Json::as_object).map(Row).collect()
     }
 
-    /// Such as `3 late, 1 full`, sorted by name.
+    /// Formats counts such as `3 late, 1 full`, sorted by name.
     fn counts(&self, name: &str) -> String {
         let counts = self.0.get(name).and_then(Json::as_object);
         let counts = counts.into_iter().flatten().filter_map(|(why, count)| Some((why, count.as_u64()?)));
@@ -189,7 +189,7 @@ impl Row<'_> {
     }
 }
 
-/// Columns as wide as they need to be, two spaces between and before.
+/// Pads the columns of a table to their widest cell, with two spaces before each.
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let mut text = String::new();
@@ -206,12 +206,13 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
     text
 }
 
-/// Text that does nothing to a terminal but to stand there.
+/// Replaces control characters, so that `text` cannot control the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// A value as JSON: texts, numbers and truths, and lists and dictionaries of them. What else there is, is null.
+/// Converts a D-Bus value to JSON. Types other than strings, numbers, booleans, lists and dictionaries become
+/// null.
 fn json(value: &Value<'_>) -> Json {
     match value {
         Value::Str(text) => text.as_str().into(),

@@ -1,6 +1,6 @@
 use super::ConsoleId;
 
-/// What a viewer asks of the guest: a plain value that travels against the pixels.
+/// A viewer's input for the guest. A plain value that travels against the direction of the pixels.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum GuestCommand {
     /// A key goes down or up. `qnum` is QEMU's key number: the XT set 1 code, extended keys with `0x80` added.
@@ -19,7 +19,8 @@ pub enum GuestCommand {
         /// Pressed, else released.
         down: bool,
     },
-    /// The pointer is here: pixels of the console's picture, top-left origin. For an absolute pointing device.
+    /// An absolute pointer position in pixels of the console's picture, top-left origin. For an absolute
+    /// pointing device.
     Position {
         /// The console whose pointer it is.
         console: ConsoleId,
@@ -28,7 +29,7 @@ pub enum GuestCommand {
         /// Pixels from the top.
         y: u32,
     },
-    /// The pointer moved by this many pixels. For a relative pointing device.
+    /// A relative pointer motion in pixels. For a relative pointing device.
     Motion {
         /// The console whose pointer it is.
         console: ConsoleId,
@@ -59,7 +60,7 @@ pub enum PointerButton {
 }
 
 impl PointerButton {
-    /// The button QEMU knows by this number, if there is one.
+    /// Finds the button that QEMU gives `number`.
     #[must_use]
     pub fn from_qemu_number(number: u32) -> Option<Self> {
         use PointerButton::{Extra, Left, Middle, Right, Side, WheelDown, WheelUp};
@@ -67,7 +68,7 @@ impl PointerButton {
         all.into_iter().find(|button| button.qemu_number() == number)
     }
 
-    /// The number QEMU knows the button by.
+    /// Returns QEMU's number of the button.
     #[must_use]
     pub fn qemu_number(self) -> u32 {
         match self {

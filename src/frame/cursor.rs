@@ -35,9 +35,9 @@ pub enum CursorError {
 }
 
 impl Cursor {
-    /// Checks a cursor as `org.qemu.Display1.Listener.CursorDefine` gives it.
+    /// Checks a cursor from `org.qemu.Display1.Listener.CursorDefine`.
     ///
-    /// A hot spot outside the shape becomes 0: QEMU sends -1 where the device gave none.
+    /// A hot spot outside the shape becomes 0, because QEMU sends -1 if the device gave none.
     ///
     /// # Errors
     /// If the size is not a cursor's or `pixels` is not `width * height * 4` bytes.
@@ -54,25 +54,25 @@ impl Cursor {
         Ok(Self { width: w, height: h, hot_x: hot(hot_x, w), hot_y: hot(hot_y, h), pixels: pixels.into() })
     }
 
-    /// Pixels across.
+    /// Returns the width in pixels.
     #[must_use]
     pub fn width(&self) -> u16 {
         self.width
     }
 
-    /// Pixels down.
+    /// Returns the height in pixels.
     #[must_use]
     pub fn height(&self) -> u16 {
         self.height
     }
 
-    /// The hot spot, in pixels from the shape's top-left corner.
+    /// Returns the hot spot in pixels from the shape's top-left corner.
     #[must_use]
     pub fn hot_spot(&self) -> (u16, u16) {
         (self.hot_x, self.hot_y)
     }
 
-    /// `width * height * 4` bytes: B, G, R, A.
+    /// Returns `width * height * 4` bytes: B, G, R, A.
     #[must_use]
     pub fn pixels(&self) -> &Arc<[u8]> {
         &self.pixels

@@ -8,10 +8,10 @@ use crate::sys::{DmabufMap, FileId, ReadSpan, file_size, is_dmabuf, is_sealed};
 /// `DRM_FORMAT_MOD_LINEAR`: rows of pixels, one after the other.
 pub const MODIFIER_LINEAR: u64 = 0;
 
-/// `DRM_FORMAT_MOD_INVALID`: whatever the device that made the buffer agreed with itself.
+/// `DRM_FORMAT_MOD_INVALID`: the tiling is implicit, known only to the device that made the buffer.
 pub const MODIFIER_INVALID: u64 = 0x00ff_ffff_ffff_ffff;
 
-/// Which buffer an fd stands for: QEMU sends a new fd each time, even for the same memory.
+/// Identifies the memory behind an fd. QEMU sends a new fd each time, even for the same memory.
 pub(crate) type BufferId = FileId;
 
 /// A GPU buffer as QEMU described it.
@@ -44,7 +44,8 @@ pub struct DmabufPlane {
     pub stride: u32,
 }
 
-/// The memory behind a dmabuf's fd. Mapped when it is first read, and as long as it lives: keep it over flips.
+/// The memory behind a dmabuf's fd. It is mapped on the first read and stays mapped while the value lives, so
+/// keep it across flips.
 #[derive(Debug)]
 pub struct Buffer {
     id: BufferId,
@@ -54,7 +55,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Takes an fd that is said to be a dmabuf's.
+    /// Takes `fd`, which QEMU claims to be a dmabuf.
     ///
     /// # Errors
     /// If it is nothing that has a size.
@@ -63,25 +64,26 @@ impl Buffer {
         Ok(Self { id, fd: Arc::new(fd), size, map: OnceLock::new() })
     }
 
-    /// Which memory it is, whatever its fd.
+    /// Returns which memory this is.
     #[must_use]
     pub fn id(&self) -> BufferId {
         self.id
     }
 
-    /// The fd.
+    /// Returns the file descriptor.
     #[must_use]
     pub fn fd(&self) -> &Arc<OwnedFd> {
         &self.fd
     }
 
-    /// Bytes there really are.
+    /// Returns the memory's real size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Starts reading its mapped memory; `None` if it is no dmabuf and can be cut short, so that it must not be mapped.
+    /// Starts a read through the mapping. Returns `None` if the memory is no dmabuf and can be truncated, so
+    /// that it must not be mapped.
     ///
     /// # Errors
     /// If its exporter does not let the CPU read it.

@@ -92,49 +92,50 @@ const TABLE: [Row; 19] = [
 ];
 
 impl PixelFormat {
-    /// The format of pixman's code, as in `org.qemu.Display1.Listener.Scanout`; `None` if we cannot read it.
+    /// Finds the format of a pixman code, as in `org.qemu.Display1.Listener.Scanout`.
     #[must_use]
     pub fn from_pixman(code: u32) -> Option<Self> {
         TABLE.iter().find(|row| row.pixman == Some(code)).map(|row| row.format)
     }
 
-    /// The format of a DRM fourcc, as in `org.qemu.Display1.Listener.ScanoutDMABUF`; `None` if we cannot read it.
+    /// Finds the format of a DRM fourcc, as in `org.qemu.Display1.Listener.ScanoutDMABUF`.
     #[must_use]
     pub fn from_fourcc(code: u32) -> Option<Self> {
         TABLE.iter().find(|row| row.fourcc == code).map(|row| row.format)
     }
 
-    /// The DRM fourcc.
+    /// Returns the DRM fourcc.
     #[must_use]
     pub fn fourcc(self) -> u32 {
         TABLE.iter().find(|row| row.format == self).map_or(0, |row| row.fourcc)
     }
 
-    /// Pixman's code, if it has one.
+    /// Returns the pixman code, if there is one.
     #[must_use]
     pub fn pixman(self) -> Option<u32> {
         TABLE.iter().find(|row| row.format == self)?.pixman
     }
 
-    /// GStreamer's name of it, if it has one.
+    /// Returns GStreamer's name, if there is one.
     #[must_use]
     pub fn gst_name(self) -> Option<&'static str> {
         TABLE.iter().find(|row| row.format == self)?.gst
     }
 
-    /// SPICE's name of it among its surface formats (`SPICE_SURFACE_FMT_…`), if it has one.
+    /// Returns the name among SPICE's surface formats (`SPICE_SURFACE_FMT_…`), if there is one.
     #[must_use]
     pub fn spice_name(self) -> Option<&'static str> {
         TABLE.iter().find(|row| row.format == self)?.spice
     }
 
-    /// How many planes it has.
+    /// Returns the number of planes.
     #[must_use]
     pub fn planes(self) -> usize {
         if self == Self::Nv12 { 2 } else { 1 }
     }
 
-    /// Bytes of the pixels of a row of one plane, and how many rows that plane has, for a picture of a size.
+    /// Returns the bytes of one row of `plane` without padding, and the number of its rows, for a picture of
+    /// `size`.
     #[must_use]
     pub fn plane(self, plane: usize, size: Size) -> (u64, u32) {
         match plane {
@@ -143,7 +144,7 @@ impl PixelFormat {
         }
     }
 
-    /// Bytes of one pixel in the first plane.
+    /// Returns the bytes of one pixel in the first plane.
     #[must_use]
     pub fn bytes_per_pixel(self) -> u32 {
         match self {
@@ -154,16 +155,16 @@ impl PixelFormat {
         }
     }
 
-    /// Whether its pixels already lie as B, G, R and a byte that nobody reads.
+    /// Returns whether pixels are stored as B, G, R and an unused byte.
     #[must_use]
     pub fn is_bgrx(self) -> bool {
         matches!(self, Self::Xrgb8888 | Self::Argb8888)
     }
 
-    /// Writes pixels of a row as B, G, R, 255: as many as there are, and as `bgrx` holds whole.
+    /// Converts pixels of a row to B, G, R, 255, up to the end of `source` or the last whole pixel of `bgrx`.
     ///
-    /// `chroma` is the row of the second plane, for a format that has one, from the pair that the first pixel is in;
-    /// `odd` says that it is the second of that pair.
+    /// For a format with a second plane, `chroma` is that plane's row, beginning with the pair of the first
+    /// pixel; `odd` is true if that pixel is the second of its pair.
     pub fn to_bgrx(self, odd: bool, source: &[u8], chroma: &[u8], bgrx: &mut [u8]) {
         match self {
             Self::Nv12 => nv12(source, chroma, odd, bgrx),
@@ -202,7 +203,8 @@ fn each<const N: usize>(source: &[u8], bgrx: &mut [u8], bgr: impl Fn([u8; N]) ->
     }
 }
 
-/// One row of Y and its row of U, V pairs, of whose first pair a row that starts at an odd column has one pixel.
+/// Converts one row of Y with its row of U, V pairs. If the row starts at an odd column, one pixel uses the
+/// first pair.
 fn nv12(luma: &[u8], chroma: &[u8], odd: bool, bgrx: &mut [u8]) {
     let pairs = chroma.as_chunks::<2>().0.iter().flat_map(|pair| [pair, pair]).skip(usize::from(odd));
     for ((&y, &[u, v]), to) in luma.iter().zip(pairs).zip(bgrx.as_chunks_mut::<4>().0) {
@@ -222,19 +224,19 @@ fn long_words(source: &[u8], bgrx: &mut [u8], bgr: impl Fn(u32) -> [u8; 3]) {
     each(source, bgrx, |word: [u8; 4]| bgr(u32::from_le_bytes(word)));
 }
 
-/// Five low bits as eight, so that 31 is 255.
+/// Expands five bits to eight, so that 31 becomes 255.
 fn five(v: u16) -> u8 {
     let [v, _] = (v & 0x1f).to_le_bytes();
     v << 3 | v >> 2
 }
 
-/// Six low bits as eight, so that 63 is 255.
+/// Expands six bits to eight, so that 63 becomes 255.
 fn six(v: u16) -> u8 {
     let [v, _] = (v & 0x3f).to_le_bytes();
     v << 2 | v >> 4
 }
 
-/// The upper eight of ten low bits.
+/// Returns the upper eight of ten bits.
 fn ten(v: u32) -> u8 {
     let [v, ..] = ((v & 0x3ff) >> 2).to_le_bytes();
     v

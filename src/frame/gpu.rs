@@ -8,7 +8,7 @@ use crate::sys::{Gpu, GpuError, GpuImage, GpuPlane, GpuWindow};
 /// The most bytes that are read back from a GPU at a time, rows longer than that aside.
 const BLOCK_BYTES: u32 = 16 << 20;
 
-/// Which way the pixels of dmabufs are read.
+/// How pixels of dmabufs are read.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum ReadPath {
     /// By the CPU where it can, else by the GPU.
@@ -18,7 +18,7 @@ pub enum ReadPath {
     Gpu,
 }
 
-/// How the pixels of dmabufs are read: one for all consoles. The GPU is opened when the first buffer needs it.
+/// Reads pixels of dmabufs, for all consoles. The GPU is opened when the first buffer needs it.
 #[derive(Clone, Debug, Default)]
 pub struct DmabufReads(Arc<Reads>);
 
@@ -30,18 +30,19 @@ struct Reads {
 }
 
 impl DmabufReads {
-    /// Reads this way, with the GPU of this render node; without one, with any that can import the buffer.
+    /// Makes reads by `path`, with the GPU of `render_node`; without one, with any GPU that can import the
+    /// buffer.
     #[must_use]
     pub fn new(path: ReadPath, render_node: Option<PathBuf>) -> Self {
         Self(Arc::new(Reads { path, render_node, gpu: OnceLock::new() }))
     }
 
-    /// Which way.
+    /// Returns how pixels are read.
     pub(super) fn path(&self) -> ReadPath {
         self.0.path
     }
 
-    /// The GPU. Why there is none is logged once.
+    /// Returns the GPU, opened on the first call. Logs once why there is none.
     pub(super) fn gpu(&self) -> Result<&Gpu, GpuError> {
         let open = || {
             Gpu::open(self.0.render_node.as_deref()).inspect_err(|error| {
@@ -82,7 +83,7 @@ impl<'a> GpuRows<'a> {
         Self { gpu, image: Arc::new(image), place, announced: None, block: None }
     }
 
-    /// Says that a part of the picture will be read in pieces from the top: it is asked for in few.
+    /// Announces that `rect` will be read in pieces from the top, so that it can be fetched in few blocks.
     pub(super) fn announce(&mut self, rect: Rect) {
         (self.announced, self.block) = (Some(rect), None);
     }
@@ -104,14 +105,15 @@ impl<'a> GpuRows<'a> {
     }
 }
 
-/// What to read at once for row `y` of `rect`: it and the rows below that will be asked for next.
+/// Returns the rectangle to fetch for row `y` of `rect`: that row and the rows below that will be needed
+/// next.
 fn next_block(rect: Rect, announced: Option<Rect>, y: u32) -> Rect {
     let whole = announced.filter(|whole| whole.contains(rect)).unwrap_or(rect);
     let rows = (BLOCK_BYTES / 4).checked_div(whole.width).unwrap_or(1).max(1);
     Rect { y, height: rows.min(whole.bottom().saturating_sub(y)), ..whole }
 }
 
-/// Where a part of the picture is in the buffer.
+/// Returns where `rect` of the picture is in the buffer.
 fn window(place: Place, rect: Rect) -> GpuWindow {
     GpuWindow {
         x: place.column(rect.x),

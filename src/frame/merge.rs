@@ -1,9 +1,9 @@
 use super::{Rect, Region};
 
-/// So many rows have one rectangle around what changed of them: about a line of text.
+/// Rows that share one rectangle of changes: about a line of text.
 const BAND: u32 = 16;
 
-/// The bytes that are compared at a time to find where two rows differ: a line of the cache.
+/// Bytes compared at a time to find where two rows differ: a cache line.
 const STEP: usize = 64;
 
 /// Takes the rows of a part of a picture, from the top, in place of what they were, and finds out where they differ.
@@ -22,17 +22,18 @@ pub(super) struct Merge {
 }
 
 impl Merge {
-    /// Starts with the top row of a part.
+    /// Starts with the top row of `part`.
     pub(super) fn new(part: Rect) -> Self {
         Self { part, y: part.y, band: None, changed: Region::new(), area: 0 }
     }
 
-    /// Whether more than half of the part changed: the rest is taken to have changed as well, and need not be told.
+    /// Returns whether more than half of the part changed. The rest then counts as changed and is not
+    /// compared.
     pub(super) fn is_most(&self) -> bool {
         self.area.saturating_mul(2) > self.part.area()
     }
 
-    /// Writes the next row, `now`, over what it was. Both have 4 bytes for each pixel of the part's width.
+    /// Replaces the next row, `before`, with `now`. Both have 4 bytes for each pixel of the part's width.
     pub(super) fn row(&mut self, before: &mut [u8], now: &[u8]) {
         let y = self.y;
         self.y = y.saturating_add(1);
@@ -52,7 +53,7 @@ impl Merge {
         }
     }
 
-    /// What changed.
+    /// Returns the changed region.
     pub(super) fn end(mut self) -> Region {
         self.end_band();
         if self.is_most() { self.part.into() } else { self.changed }
@@ -66,8 +67,8 @@ impl Merge {
     }
 }
 
-/// The columns from the first that differs to behind the last, where some are known to differ already: only those left
-/// and right of them are looked at. None is known if `left` is the width and `right` is 0.
+/// Returns the columns from the first difference to behind the last. Columns from `left` to `right` are known
+/// to differ, so only those outside are compared. `left` = width and `right` = 0 means that none is known.
 fn span((left, right): (u32, u32), before: &[u8], now: &[u8]) -> (u32, u32) {
     let at = |column: u32| usize::try_from(column).unwrap_or(usize::MAX).saturating_mul(4);
     let column = |pixel: usize| u32::try_from(pixel).unwrap_or(u32::MAX);
@@ -80,14 +81,14 @@ fn span((left, right): (u32, u32), before: &[u8], now: &[u8]) -> (u32, u32) {
     )
 }
 
-/// The first pixel that differs.
+/// Returns the first pixel that differs.
 fn first(before: &[u8], now: &[u8]) -> Option<usize> {
     let step = before.chunks(STEP).zip(now.chunks(STEP)).position(|(before, now)| before != now)? * STEP;
     let mut pixels = before.get(step..)?.chunks(4).zip(now.get(step..)?.chunks(4));
     Some(step / 4 + pixels.position(|(before, now)| before != now)?)
 }
 
-/// The last pixel that differs.
+/// Returns the last pixel that differs.
 fn last(before: &[u8], now: &[u8]) -> Option<usize> {
     let step = before.chunks(STEP).zip(now.chunks(STEP)).rposition(|(before, now)| before != now)? * STEP;
     let mut pixels = before.get(step..)?.chunks(4).zip(now.get(step..)?.chunks(4)).take(STEP / 4);

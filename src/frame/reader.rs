@@ -5,7 +5,8 @@ use super::gpu::GpuRows;
 use super::{PixelFormat, Rect, ScanoutError, Size};
 use crate::sys::{ReadSpan, read_at};
 
-/// Bytes that one system call reads, about: enough to hide its cost, few enough to be still in the second level cache.
+/// Approximate bytes read by one system call: enough to hide its cost, few enough to stay in the second-level
+/// cache.
 const SPAN_BYTES: u32 = 64 << 10;
 
 /// Read access to a scanout's pixels.
@@ -25,14 +26,14 @@ pub(super) enum Access<'a> {
 }
 
 impl ScanoutReader<'_> {
-    /// Says that a part of the picture will be read in pieces from the top. What is slow to ask is then asked once.
+    /// Announces that `rect` will be read in pieces from the top, so that a slow reader can fetch it at once.
     pub fn announce(&mut self, rect: Rect) {
         if let Access::Gpu(rows) = &mut self.access {
             rows.announce(rect);
         }
     }
 
-    /// Copies a part of the picture as packed rows of B, G, R, x from the top: `rect.width * rect.height * 4` bytes.
+    /// Copies `rect` as packed rows of B, G, R, x from the top: `rect.width * rect.height * 4` bytes.
     ///
     /// # Errors
     /// If `rect` is not inside the picture, `bgrx` has another length, or the memory is gone.
@@ -82,14 +83,14 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The lowest of the memory's rows that hold `count` rows of the picture from row `y` on. As QEMU shows it: the
-    /// crop counts rows of the memory, and the picture is turned over inside it.
+    /// Returns the lowest memory row of the `count` picture rows from row `y` on. As in QEMU, the crop counts
+    /// memory rows and a bottom-up picture is flipped inside it.
     pub(super) fn lowest(self, y: u32, count: u32) -> u32 {
         let y = if self.bottom_up { self.crop.height.saturating_sub(y.saturating_add(count)) } else { y };
         self.crop.y.saturating_add(y)
     }
 
-    /// The memory's column that is column `x` of the picture.
+    /// Returns the memory column of picture column `x`.
     pub(super) fn column(self, x: u32) -> u32 {
         self.crop.x.saturating_add(x)
     }
@@ -131,7 +132,7 @@ impl<'a> Rows<'a> {
         Self { format, place, first, chroma }
     }
 
-    /// Reads rows of the picture from row `y` and column `x` on: as many as `out` holds, of `packed` bytes each there.
+    /// Reads picture rows from row `y` and column `x` on: as many as `out` holds, `packed` bytes each.
     fn read(&mut self, x: u32, y: u32, packed: usize, out: &mut [u8]) -> Result<(), ScanoutError> {
         let count = u32::try_from(out.len() / packed).unwrap_or(u32::MAX);
         let lowest = self.place.lowest(y, count);
@@ -176,7 +177,8 @@ impl<'a> Plane<'a> {
         Self { bytes, offset, stride, buffer: Vec::new() }
     }
 
-    /// Rows of the memory from row `y` and byte `x` on, `row` bytes of each; and how far the next is from one.
+    /// Returns `count` memory rows from row `y` and byte `x` on, `row` bytes each, and the distance between
+    /// two of them.
     fn rows(&mut self, x: u64, y: u32, row: usize, count: u32) -> Result<(&[u8], usize), ScanoutError> {
         let (mut at, stride) = (self.at(x, y), bytes(self.stride.into())?);
         let count = bytes(count.into())?;
@@ -198,7 +200,7 @@ impl<'a> Plane<'a> {
         }
     }
 
-    /// Fills `out` with rows, if they lie in a file as they do there: one after the other.
+    /// Fills `out` with one read if the rows are contiguous in a file. Returns whether they are.
     fn read_packed(&self, x: u64, y: u32, row: usize, out: &mut [u8]) -> Result<bool, ScanoutError> {
         let packed = row == bytes(self.stride.into())? || row == out.len();
         match &self.bytes {
@@ -208,13 +210,14 @@ impl<'a> Plane<'a> {
         Ok(true)
     }
 
-    /// Where a byte of a row is, from the numbers checked when the scanout was made.
+    /// Returns the offset of byte `x` of row `y`. It cannot overflow because the scanout's numbers were
+    /// checked when it was made.
     fn at(&self, x: u64, y: u32) -> u64 {
         u64::from(self.offset) + u64::from(y) * u64::from(self.stride) + x
     }
 }
 
-/// The first `len` bytes of a buffer, made longer where it must be, never shorter.
+/// Returns the first `len` bytes of `buffer`, which grows if needed and never shrinks.
 fn first(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
     if buffer.len() < len {
         buffer.resize(len, 0);

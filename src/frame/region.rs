@@ -17,19 +17,19 @@ pub struct Size {
 }
 
 impl Size {
-    /// A size from its two numbers.
+    /// Makes a size.
     #[must_use]
     pub const fn new(width: u32, height: u32) -> Self {
         Self { width, height }
     }
 
-    /// The rectangle that covers all of it.
+    /// Returns the rectangle that covers all of it.
     #[must_use]
     pub const fn rect(self) -> Rect {
         Rect { x: 0, y: 0, width: self.width, height: self.height }
     }
 
-    /// How many pixels it has.
+    /// Returns the number of pixels.
     #[must_use]
     pub fn area(self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
@@ -56,13 +56,13 @@ pub struct Rect {
 }
 
 impl Rect {
-    /// A rectangle from its four numbers.
+    /// Makes a rectangle.
     #[must_use]
     pub const fn new(x: u32, y: u32, width: u32, height: u32) -> Self {
         Self { x, y, width, height }
     }
 
-    /// What a stranger's numbers leave inside a picture of this size; `None` where nothing is left.
+    /// Clips an untrusted rectangle to a picture; `None` if nothing is left.
     #[must_use]
     pub fn clipped(x: i32, y: i32, width: i32, height: i32, picture: Size) -> Option<Self> {
         let span = |at: i32, len: i32, limit: u32| {
@@ -76,25 +76,25 @@ impl Rect {
         Some(Self { x, y, width, height })
     }
 
-    /// The first column right of it.
+    /// Returns the first column to the right of the rectangle.
     #[must_use]
     pub fn right(self) -> u32 {
         self.x.saturating_add(self.width)
     }
 
-    /// The first row below it.
+    /// Returns the first row below the rectangle.
     #[must_use]
     pub fn bottom(self) -> u32 {
         self.y.saturating_add(self.height)
     }
 
-    /// How many pixels it has.
+    /// Returns the number of pixels.
     #[must_use]
     pub fn area(self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
     }
 
-    /// Whether every pixel of `other` is in it.
+    /// Returns whether every pixel of `other` is in this rectangle.
     #[must_use]
     pub fn contains(self, other: Self) -> bool {
         self.x <= other.x
@@ -103,7 +103,7 @@ impl Rect {
             && self.bottom() >= other.bottom()
     }
 
-    /// The smallest rectangle that covers both.
+    /// Returns the smallest rectangle that covers both.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         let (x, y) = (min(self.x, other.x), min(self.y, other.y));
@@ -115,7 +115,7 @@ impl Rect {
         }
     }
 
-    /// What both cover, if anything.
+    /// Returns the rectangle covered by both, if any.
     #[must_use]
     pub fn intersection(self, other: Self) -> Option<Self> {
         let (x, y) = (max(self.x, other.x), max(self.y, other.y));
@@ -124,8 +124,8 @@ impl Rect {
         Some(Self { x, y, width, height })
     }
 
-    /// It and what is needed around it to start and end on even pixels, inside `picture`'s even-rounded size:
-    /// the unit in which 4:2:0 pictures change.
+    /// Grows the rectangle to even edges, because 4:2:0 pictures change in units of two by two pixels. The
+    /// result lies inside a picture whose size was rounded up to even numbers.
     #[must_use]
     pub fn even(self) -> Self {
         let (x, y) = (self.x & !1, self.y & !1);
@@ -143,25 +143,25 @@ pub struct Region {
 }
 
 impl Region {
-    /// Nothing.
+    /// Makes an empty region.
     #[must_use]
     pub const fn new() -> Self {
         Self { rects: Vec::new() }
     }
 
-    /// Whether it covers nothing.
+    /// Returns whether the region covers nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rects.is_empty()
     }
 
-    /// Its rectangles.
+    /// Returns the rectangles.
     #[must_use]
     pub fn rects(&self) -> &[Rect] {
         &self.rects
     }
 
-    /// Adds a rectangle, joining it with what lies near.
+    /// Adds a rectangle and joins it with others nearby.
     pub fn add(&mut self, rect: Rect) {
         if rect.area() == 0 || self.rects.iter().any(|r| r.contains(rect)) {
             return;
@@ -176,7 +176,7 @@ impl Region {
         }
     }
 
-    /// Adds everything that another region covers.
+    /// Adds all rectangles of `other`.
     pub fn add_region(&mut self, other: &Self) {
         for &rect in &other.rects {
             self.add(rect);
@@ -194,19 +194,19 @@ impl Region {
         });
     }
 
-    /// What it covers, leaving it empty.
+    /// Takes the region, leaving an empty one.
     #[must_use]
     pub fn take(&mut self) -> Self {
         std::mem::take(self)
     }
 
-    /// How many pixels its rectangles have in all; those of an overlap count twice.
+    /// Returns the pixels of all rectangles; those of an overlap count twice.
     #[must_use]
     pub fn area(&self) -> u64 {
         self.rects.iter().map(|r| r.area()).sum()
     }
 
-    /// Joins the two rectangles whose union wastes least.
+    /// Joins the two rectangles whose union wastes the fewest pixels.
     fn join_nearest(&mut self) {
         let pairs = self.rects.iter().enumerate().flat_map(|(i, &a)| {
             self.rects.iter().enumerate().skip(i + 1).map(move |(j, &b)| (waste(a, b), i, j))
@@ -227,7 +227,7 @@ impl From<Rect> for Region {
     }
 }
 
-/// How many pixels the union of two rectangles covers that neither does; overlap counts for it.
+/// Returns how many pixels the union of `a` and `b` covers in vain; an overlap counts against it.
 fn waste(a: Rect, b: Rect) -> u64 {
     a.union(b).area().saturating_sub(a.area() + b.area())
 }

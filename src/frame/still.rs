@@ -3,35 +3,36 @@ use std::time::{Duration, Instant};
 
 use super::{Rect, Region, Scanout};
 
-/// After so many pictures' worth of updates it is looked at whether anything changes.
+/// Pictures' worth of updates after which comparing starts.
 const SUSPICIOUS: u64 = 8;
 
-/// The most that this grows to, where looking finds that most did change.
+/// Upper limit of that number. It doubles each time comparing finds that most did change.
 const MOVING: u64 = 256;
 
-/// Looking goes on while it saved more than it told of, of which no more than so many pictures count: a page that turns
-/// does not end it, a film does.
+/// Cap on the credit in pictures: comparing goes on while it saved more pixels than it found changed. One new
+/// page does not end it, a film does.
 const CREDIT: u64 = 4;
 
-/// After so long without an update the copy is given back.
+/// Time without an update after which the copy is dropped.
 const REST: Duration = Duration::from_secs(2);
 
-/// Finds out what really changed in updates of memory that is not ours: QEMU's VGA sends one of the whole screen every
-/// 30 ms in text mode, where no more than a cursor blinks, and so do displays that know nothing of what the guest draws.
+/// Finds the real damage in updates of memory that QEMU can write to. Some devices report the whole picture
+/// every 30 ms although only a cursor blinks (QEMU's VGA in text mode), because they do not know what the
+/// guest draws.
 ///
-/// It keeps at most one copy, of what is shown now, and none of what nobody reads. Pixels that come by value are compared
-/// as they are written ([`Scanout::write`]) and need none of this.
+/// It keeps at most one copy, of the scanout shown, and none while nobody reads pixels. Pixels by value are
+/// compared as they are written ([`Scanout::write`]) and need no copy.
 ///
 /// A pure state machine but for the pixels.
 #[derive(Debug)]
 pub struct Still {
     /// The scanout that has a copy.
     kept: Option<Arc<Scanout>>,
-    /// Pixels told of since nobody looks.
+    /// Pixels reported as damaged since comparing stopped.
     told: u64,
-    /// How many pictures' worth of them before somebody does.
+    /// Pictures' worth of updates before comparing starts.
     wait: u64,
-    /// Pixels that were told of less the double of those that changed.
+    /// Pixels reported, less twice the pixels changed.
     credit: u64,
     /// When the copy is given back.
     rest_at: Option<Instant>,
@@ -44,7 +45,8 @@ impl Default for Still {
 }
 
 impl Still {
-    /// What of an update readers are to read, which may be more than `told`, or nothing.
+    /// Returns the damage that readers need to read for an update of `told`. It is empty if nothing changed,
+    /// and may exceed `told` when comparing starts.
     #[must_use]
     pub fn changed(&mut self, told: Rect, scanout: &Arc<Scanout>, now: Instant) -> Region {
         if !scanout.is_read() {
@@ -71,30 +73,30 @@ impl Still {
         changed
     }
 
-    /// When to call [`Still::tick`] next.
+    /// Returns when to call [`Still::tick`] next.
     #[must_use]
     pub fn wake_at(&self) -> Option<Instant> {
         self.rest_at
     }
 
-    /// Gives the copy back if nothing was drawn for long.
+    /// Drops the copy if nothing was drawn for a while.
     pub fn tick(&mut self, now: Instant) {
         if self.rest_at.is_some_and(|at| at <= now) {
             self.end(SUSPICIOUS);
         }
     }
 
-    /// Looking costs too much, for now.
+    /// Stops comparing because it costs more than it saves. The next attempt comes later than the last.
     pub fn give_up(&mut self) {
         self.end((self.wait * 2).min(MOVING));
     }
 
-    /// What is shown is another picture, or nobody looks at it.
+    /// Stops comparing because another picture is shown or nobody reads it.
     pub fn forget(&mut self) {
         self.end(SUSPICIOUS);
     }
 
-    /// Begins to look once it was told of much.
+    /// Starts comparing after enough updates.
     fn suspect(&mut self, told: Rect, scanout: &Arc<Scanout>, now: Instant) -> Region {
         if self.kept.is_some() {
             self.forget();
@@ -113,7 +115,7 @@ impl Still {
         scanout.size().rect().into()
     }
 
-    /// Ends looking. Nobody looks again before so many pictures' worth of updates.
+    /// Stops comparing until `wait` pictures' worth of updates.
     fn end(&mut self, wait: u64) {
         if let Some(kept) = self.kept.take() {
             kept.drop_copy();

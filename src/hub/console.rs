@@ -8,7 +8,7 @@ use super::mailbox::{Mail, Mailbox};
 use super::{CursorState, Draws, Release, lock};
 use crate::frame::{ConsoleId, Rect, Region, Scanout, ScanoutInfo, Size};
 
-/// One console: what it shows, and who wants to know.
+/// One console: its scanout, its cursor and the readers of its picture.
 #[derive(Debug)]
 pub struct Console {
     id: ConsoleId,
@@ -32,18 +32,18 @@ struct Reader {
     bell: Sender<()>,
 }
 
-/// What changed on a console since a reader last looked.
+/// Everything that changed on a console since a reader's last [`Subscription::take`].
 #[derive(Debug)]
 pub struct Change {
-    /// What it shows now; `None` is a console that is switched off.
+    /// The current scanout; `None` if the console is off.
     pub scanout: Option<Arc<Scanout>>,
-    /// The scanout is another one than at the last time (its size may be the same).
+    /// The scanout was replaced since the last change. Its size may be the same.
     pub replaced: bool,
-    /// The part that changed, inside the scanout's size.
+    /// The part of the picture that changed, inside the scanout's size.
     pub damage: Region,
-    /// Keep it while the change is being read, no longer: the guest waits for it.
+    /// To be held while the change is being read, and no longer: the guest waits for it.
     pub release: Option<Release>,
-    /// Earlier changes that are part of this one because the reader was busy when it came.
+    /// Number of earlier changes merged into this one because the reader was busy.
     pub missed: u64,
 }
 
@@ -58,25 +58,26 @@ impl Console {
         }
     }
 
-    /// Its number.
+    /// Returns the console's number.
     #[must_use]
     pub fn id(&self) -> ConsoleId {
         self.id
     }
 
-    /// The size of what it shows, if it shows anything.
+    /// Returns the size of the scanout; `None` if the console is off.
     #[must_use]
     pub fn size(&self) -> Option<Size> {
         self.info.borrow().map(|info| info.size)
     }
 
-    /// What kind of scanout it shows, if any, now and whenever that changes: not with each flip.
+    /// Watches the kind of scanout: size, format and memory. Page flips between buffers of the same kind are
+    /// not changes.
     #[must_use]
     pub fn info(&self) -> watch::Receiver<Option<ScanoutInfo>> {
         self.info.subscribe()
     }
 
-    /// For the source: it shows another scanout from now on, or nothing.
+    /// Replaces the scanout; `None` turns the console off. For the source alone.
     pub fn show(&self, scanout: Option<Scanout>) {
         let mut screen = lock(&self.screen);
         let info = scanout.as_ref().map(Scanout::info);
@@ -88,20 +89,20 @@ impl Console {
         }
     }
 
-    /// For the source: what it shows now, to be written to.
+    /// Returns the current scanout. The source writes pixels and compares rows in it.
     #[must_use]
     pub fn shown(&self) -> Option<Arc<Scanout>> {
         lock(&self.screen).scanout.clone()
     }
 
-    /// For the source: whether anyone reads what it shows, now and whenever that changes.
+    /// Watches whether the console has any reader.
     #[must_use]
     pub fn watched(&self) -> watch::Receiver<bool> {
         self.watched.subscribe()
     }
 
-    /// For the source: a part of the picture changed. Numbers are picture coordinates, cut to the picture here.
-    /// `release` is dropped at once where nobody waits to read.
+    /// Reports that a rectangle of the picture changed, in picture coordinates; it is clipped here. Drops
+    /// `release` at once if no reader waits. For the source alone.
     pub fn damage(&self, (x, y, width, height): (i32, i32, i32, i32), release: Option<Release>) {
         let Some(rect) = self.size().and_then(|size| Rect::clipped(x, y, width, height, size)) else {
             return;
@@ -109,7 +110,8 @@ impl Console {
         self.damage_region(&rect.into(), release);
     }
 
-    /// For the source: as [`Console::damage`], of a region inside the picture. If it is empty nobody hears of it.
+    /// Reports that `damage`, a region inside the picture, changed. An empty region notifies nobody. For the
+    /// source alone.
     pub fn damage_region(&self, damage: &Region, release: Option<Release>) {
         let mut screen = lock(&self.screen);
         if screen.scanout.is_none() || damage.is_empty() {
@@ -121,29 +123,29 @@ impl Console {
         }
     }
 
-    /// For the source: what the guest was held for drawing, so far.
+    /// Stores the guest's waiting times so far. For the source alone.
     pub fn count_draws(&self, draws: Draws) {
         lock(&self.screen).draws = draws;
     }
 
-    /// What the guest was held for drawing on it, since its VM was attached.
+    /// Returns how long the guest was held for its draws on this console, since its VM was attached.
     #[must_use]
     pub fn draws(&self) -> Draws {
         lock(&self.screen).draws
     }
 
-    /// For the source: its cursor changed.
+    /// Changes the cursor's shape or position. For the source alone.
     pub fn change_cursor(&self, change: impl FnOnce(&mut CursorState)) {
         self.cursor.send_modify(change);
     }
 
-    /// Its cursor, now and whenever it changes.
+    /// Watches the cursor.
     #[must_use]
     pub fn cursor(&self) -> watch::Receiver<CursorState> {
         self.cursor.subscribe()
     }
 
-    /// Starts reading: the first change is the whole picture.
+    /// Starts reading. The first change is the whole picture.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>) -> Subscription {
         let (bell, rung) = async_channel::bounded(1);
@@ -160,7 +162,8 @@ impl Console {
         Subscription { console: self.clone(), id, rung }
     }
 
-    /// Under the screen's lock: who comes and who goes at once are told in the same order.
+    /// Updates `watched`. Called under the screen's lock, so that readers which join and leave at once are
+    /// counted in order.
     fn tell_watched(&self, screen: &Screen) {
         let now = !screen.readers.is_empty();
         self.watched.send_if_modified(|watched| std::mem::replace(watched, now) != now);
@@ -174,7 +177,8 @@ impl Console {
 }
 
 impl Reader {
-    /// One ring is enough for a reader that has not come yet, and none for one that left.
+    /// Notifies the reader. One notification is enough for a reader that has not come yet; a reader that left
+    /// gets none.
     fn ring(&self) {
         if !self.mailbox.is_left() {
             let _ = self.bell.try_send(());
@@ -182,7 +186,7 @@ impl Reader {
     }
 }
 
-/// One reader's view of a console. Ends when dropped.
+/// One reader's view of a console. Dropping it ends the subscription.
 #[derive(Debug)]
 pub struct Subscription {
     console: Arc<Console>,
@@ -191,13 +195,13 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The console it reads.
+    /// Returns the console.
     #[must_use]
     pub fn console(&self) -> &Arc<Console> {
         &self.console
     }
 
-    /// What changed since the last call; `None` if nothing did. Never waits.
+    /// Takes what changed since the last call; `None` if nothing did. Never waits.
     #[must_use]
     pub fn take(&self) -> Option<Change> {
         let mut screen = lock(&self.console.screen);
@@ -207,15 +211,15 @@ impl Subscription {
         Some(Change { scanout, replaced, damage, release, missed })
     }
 
-    /// Says that the reader does not take what is there now: the guest does not wait for it, and the bell does not ring
-    /// for it, until it takes something or comes back.
+    /// Leaves the pending change where it is. Until the next [`Subscription::take`] or
+    /// [`Subscription::come_back`] the guest does not wait for this reader, and changes do not notify it.
     pub fn leave(&self) {
         if let Some(reader) = lock(&self.console.screen).readers.get_mut(&self.id) {
             reader.mailbox.leave();
         }
     }
 
-    /// Says that a reader that left listens to its bell again: it rings if there is something to take.
+    /// Takes notifications again after [`Subscription::leave`]. A change that is pending notifies at once.
     pub fn come_back(&self) {
         if let Some(reader) = lock(&self.console.screen).readers.get_mut(&self.id)
             && reader.mailbox.come_back()
@@ -224,7 +228,8 @@ impl Subscription {
         }
     }
 
-    /// The bell that rings when something changed. A ring may be for what [`Subscription::take`] gave already.
+    /// Returns the channel of notifications. One may arrive for a change that [`Subscription::take`] has
+    /// already returned.
     #[must_use]
     pub fn bell(&self) -> &Receiver<()> {
         &self.rung

@@ -2,27 +2,27 @@ use std::collections::BTreeMap;
 
 use crate::frame::{ConsoleId, Cursor, Pointer};
 
-/// What is known of the VM besides its pictures.
+/// Facts about the VM other than its pictures.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Guest {
-    /// Its name, empty where it has none.
+    /// The VM's name; empty if it has none.
     pub name: String,
-    /// Its UUID, all zero where it has none.
+    /// The VM's UUID; all zero if it has none.
     pub uuid: [u8; 16],
-    /// Its graphic consoles; none while no VM is attached.
+    /// The graphic consoles; empty while no VM is attached.
     pub consoles: BTreeMap<ConsoleId, ConsoleInfo>,
-    /// The lights of its keyboard.
+    /// The LEDs of the guest's keyboard.
     pub leds: Leds,
 }
 
 impl Guest {
-    /// Whether the guest takes absolute pointer positions, so that the viewer's own pointer can be shown.
+    /// Returns whether the guest takes absolute pointer positions. If so, viewers can show their own pointer.
     #[must_use]
     pub fn is_absolute(&self) -> bool {
         self.consoles.values().any(|console| console.absolute)
     }
 
-    /// Its UUID in the usual form, of 32 hexadecimal digits and four dashes.
+    /// Formats the UUID as 32 hexadecimal digits and four dashes.
     #[must_use]
     pub fn uuid_text(&self) -> String {
         let mut text = format!("{:032x}", u128::from_be_bytes(self.uuid));
@@ -33,16 +33,17 @@ impl Guest {
     }
 }
 
-/// What is known of one console besides its picture.
+/// Facts about a console other than its picture.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ConsoleInfo {
-    /// QEMU's name for it, such as the device it belongs to.
+    /// QEMU's label, such as the device's name.
     pub label: String,
-    /// Its pointing device takes absolute positions (`Mouse.IsAbsolute`).
+    /// The pointing device takes absolute positions (`Mouse.IsAbsolute`).
     pub absolute: bool,
 }
 
-/// Keyboard lights. Bits as in `Keyboard.Modifiers` and in SPICE's `SPICE_SCROLL_LOCK_MODIFIER` and its neighbours.
+/// LED state of a keyboard. Bits as in `Keyboard.Modifiers`, and as SPICE's `SPICE_SCROLL_LOCK_MODIFIER`,
+/// `SPICE_NUM_LOCK_MODIFIER` and `SPICE_CAPS_LOCK_MODIFIER`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Leds {
     bits: u8,
@@ -56,21 +57,21 @@ impl Leds {
     /// Caps lock.
     pub const CAPS: u8 = 4;
 
-    /// The lights among these bits; others are not lights.
+    /// Reads the LED state from `bits`; other bits are ignored.
     #[must_use]
     pub fn from_bits(bits: u32) -> Self {
         let [bits, ..] = bits.to_le_bytes();
         Self { bits: bits & (Self::SCROLL | Self::NUM | Self::CAPS) }
     }
 
-    /// The bits of the lights that are on.
+    /// Returns the LED state as bits.
     #[must_use]
     pub fn bits(self) -> u8 {
         self.bits
     }
 }
 
-/// A console's cursor: its shape, once the guest has defined one, and where it is.
+/// A console's cursor: its shape, once the guest has defined one, and its position.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct CursorState {
     /// The shape.

@@ -1,7 +1,8 @@
 use super::Release;
 use crate::frame::{Region, Size};
 
-/// What one reader has not seen yet: never more than the newest picture, with the damage added up.
+/// The changes that one reader has not taken yet. They never hold more than the newest picture, with the
+/// damage added up.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     replaced: bool,
@@ -12,28 +13,28 @@ pub(super) struct Mailbox {
     missed: u64,
 }
 
-/// What a reader finds in its mailbox.
+/// The content of a mailbox.
 #[derive(Debug)]
 pub(super) struct Mail {
-    /// The scanout is another one than at the last time.
+    /// The scanout was replaced since the last mail.
     pub(super) replaced: bool,
-    /// The part of the picture that changed since.
+    /// The part of the picture that changed since the last mail.
     pub(super) damage: Region,
     /// To be dropped when the change has been read.
     pub(super) release: Option<Release>,
-    /// Changes that came while another one lay here already and the reader was busy.
+    /// Number of changes that came while another one was pending and the reader was busy.
     pub(super) missed: u64,
 }
 
 impl Mailbox {
-    /// The console shows another scanout of this size, or nothing.
+    /// Records that the scanout was replaced by one of `size`, or that the console was turned off.
     pub(super) fn replace(&mut self, size: Option<Size>) {
         self.replaced = true;
         self.damage = size.map_or_else(Region::new, |size| size.rect().into());
         self.release = None;
     }
 
-    /// A part of the picture changed. A reader that waits gets to hold the frame, one that is busy does not.
+    /// Adds `damage`. A waiting reader gets `release` to hold; a busy one does not.
     pub(super) fn damage(&mut self, damage: &Region, release: Option<&Release>) {
         if !self.waiting && !self.damage.is_empty() {
             self.missed = self.missed.saturating_add(1);
@@ -42,30 +43,30 @@ impl Mailbox {
         self.release = release.filter(|_| self.waiting).cloned();
     }
 
-    /// The reader does not come for what is there: nothing is held for it until it has come again.
+    /// Marks the reader as away: it holds no release until it takes again.
     pub(super) fn leave(&mut self) {
         (self.waiting, self.left) = (false, true);
         self.release = None;
     }
 
-    /// Whether the reader does not come.
+    /// Returns whether the reader is away.
     pub(super) fn is_left(&self) -> bool {
         self.left
     }
 
-    /// The reader will come for what is there, which this tells, or waits from now on.
+    /// Marks the reader as active. Returns whether a change is pending; if not, the reader counts as waiting.
     pub(super) fn come_back(&mut self) -> bool {
         self.left = false;
         self.waiting |= self.is_empty();
         !self.is_empty()
     }
 
-    /// Whether there is something to take.
+    /// Returns whether nothing is pending.
     pub(super) fn is_empty(&self) -> bool {
         !self.replaced && self.damage.is_empty()
     }
 
-    /// Takes what is there. With nothing there, the reader counts as waiting from now on.
+    /// Takes all that is pending. If nothing is, the reader counts as waiting from now on.
     pub(super) fn take(&mut self) -> Option<Mail> {
         self.left = false;
         if self.is_empty() {

@@ -33,7 +33,7 @@ pub struct Hub {
     guest: Arc<watch::Sender<Guest>>,
 }
 
-/// The console that is there before any VM, for viewers who come early.
+/// The console that exists before any VM, for viewers who come early.
 const FIRST: ConsoleId = ConsoleId(0);
 
 impl Default for Hub {
@@ -45,13 +45,13 @@ impl Default for Hub {
 }
 
 impl Hub {
-    /// Finds the console of this number. The first one is always there, also before its VM.
+    /// Finds the console numbered `id`. Console 0 exists even before a VM is attached.
     #[must_use]
     pub fn console(&self, id: ConsoleId) -> Option<Arc<Console>> {
         lock(&self.consoles).get(&id).cloned()
     }
 
-    /// For the source: finds or makes the console of this number.
+    /// Finds or makes the console numbered `id`. For the source alone.
     ///
     /// INVARIANT: nobody else makes consoles, so no viewer can take a place that a VM needs.
     #[must_use]
@@ -59,13 +59,13 @@ impl Hub {
         lock(&self.consoles).entry(id).or_insert_with(|| Arc::new(Console::new(id))).clone()
     }
 
-    /// What is known of the guest, now and whenever it changes.
+    /// Watches the facts about the guest.
     #[must_use]
     pub fn guest(&self) -> watch::Receiver<Guest> {
         self.guest.subscribe()
     }
 
-    /// For the source: changes what is known of the guest. Readers wake only if something is different.
+    /// Changes the facts about the guest. Readers wake only if one differs. For the source alone.
     pub fn change_guest(&self, change: impl FnOnce(&mut Guest)) {
         self.guest.send_if_modified(|guest| {
             let before = guest.clone();
@@ -74,7 +74,7 @@ impl Hub {
         });
     }
 
-    /// For the source: the VM is gone. Screens go black, viewers stay, and with them the consoles they look at.
+    /// Forgets the VM. Screens go black; viewers keep their consoles. For the source alone.
     pub fn detach(&self) {
         let mut consoles = lock(&self.consoles);
         for console in consoles.values() {
@@ -86,7 +86,7 @@ impl Hub {
     }
 }
 
-/// What a panicking thread left under a lock is whole: every change here is a single assignment.
+/// Locks `mutex` even if a thread panicked under it, because every change here is a single assignment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,11 +2,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The most frames of one listener that wait for their release; past it the oldest is let go.
-/// QEMU has one frame out, or a burst of damage rectangles: 64 is far above both.
+/// Maximum number of frames of one listener that wait for their release; the oldest is released beyond it.
+/// QEMU has one frame in flight, or a burst of damage rectangles.
 const MAX_HELD: usize = 64;
 
-/// Whoever keeps this reads the guest's buffer. When the last clone is dropped, the guest may draw again.
+/// Permission to read the guest's buffer. When the last clone is dropped, the guest may draw again.
 #[derive(Clone, Debug)]
 pub struct Release {
     _held: Arc<Held>,
@@ -25,7 +25,7 @@ impl Drop for Held {
     }
 }
 
-/// Makes [`Release`]s, and hears of each whose last reader is done.
+/// Makes [`Release`]s and receives the ids of those whose last clone was dropped.
 #[derive(Debug)]
 pub struct ReleaseQueue {
     sender: async_channel::Sender<u64>,
@@ -40,13 +40,13 @@ impl Default for ReleaseQueue {
 }
 
 impl ReleaseQueue {
-    /// The release of the frame that the ledger knows by this id.
+    /// Makes the release of the frame that the ledger numbered `id`.
     #[must_use]
     pub fn release(&self, id: u64) -> Release {
         Release { _held: Arc::new(Held { id, returned: self.sender.clone() }) }
     }
 
-    /// Waits for the next frame whose last reader is done, and tells its id.
+    /// Waits for the next frame whose last reader is done and returns its id.
     pub async fn returned(&self) -> u64 {
         match self.receiver.recv().await {
             Ok(id) => id,
@@ -55,8 +55,8 @@ impl ReleaseQueue {
     }
 }
 
-/// The frames whose replies are owed to the source: each is paid when its last reader is done, and at the latest
-/// at its deadline. No clock inside: the caller says what time it is.
+/// The replies owed to the source. Each is due when its last reader is done, at the latest at its deadline.
+/// The caller supplies the time.
 #[derive(Debug)]
 pub(crate) struct Ledger<R> {
     deadline: Duration,
@@ -65,14 +65,14 @@ pub(crate) struct Ledger<R> {
     draws: Draws,
 }
 
-/// What a guest was held for the frames it drew into its own buffers, so far.
+/// How long a guest was held for the frames it drew into its own buffers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Draws {
-    /// Replies that were given.
+    /// Number of replies given.
     pub answered: u64,
-    /// Those that were given because of the deadline: a reader was not done. What came late for another reason is not.
+    /// Number of replies given because the deadline passed while a reader was not done.
     pub late: u64,
-    /// The time from each frame to its reply, added up.
+    /// Time from each frame to its reply, added up.
     pub held: Duration,
 }
 
@@ -85,14 +85,14 @@ struct Entry<R> {
 }
 
 impl<R> Ledger<R> {
-    /// A ledger whose replies are all given within `deadline`.
+    /// Makes a ledger whose replies are all due within `deadline`.
     #[must_use]
     pub(crate) fn new(deadline: Duration) -> Self {
         Self { deadline, held: VecDeque::new(), next_id: 0, draws: Draws::default() }
     }
 
-    /// Owes a reply. Gives the id to make its [`Release`] from, and a reply that must be given now instead
-    /// because too many wait.
+    /// Records a reply that is owed. Returns the id for its [`Release`]. Also returns the oldest reply, to be
+    /// given now, if too many are held.
     pub(crate) fn hold(&mut self, reply: R, now: Instant) -> (u64, Option<R>) {
         let overflow = if self.held.len() >= MAX_HELD { self.pay(0, now) } else { None };
         let id = self.next_id;
@@ -101,31 +101,31 @@ impl<R> Ledger<R> {
         (id, overflow)
     }
 
-    /// The last reader of this frame is done: the reply to give, unless it was given already.
+    /// Returns the reply of frame `id`, whose last reader is done, unless it was given already.
     pub(crate) fn returned(&mut self, id: u64, now: Instant) -> Option<R> {
         let at = self.held.iter().position(|entry| entry.id == id)?;
         self.pay(at, now)
     }
 
-    /// A reply whose deadline has passed. Call until it gives none.
+    /// Returns a reply whose deadline has passed. Call it until it returns `None`.
     pub(crate) fn expired(&mut self, now: Instant) -> Option<R> {
         self.held.front().filter(|entry| entry.due <= now)?;
         self.draws.late = self.draws.late.saturating_add(1);
         self.pay(0, now)
     }
 
-    /// The oldest reply, whoever still reads: for a source that goes away.
+    /// Returns the oldest reply even if it is still being read. For a source that detaches.
     pub(crate) fn next(&mut self, now: Instant) -> Option<R> {
         self.pay(0, now)
     }
 
-    /// When to call [`Ledger::expired`] next.
+    /// Returns when to call [`Ledger::expired`] next.
     #[must_use]
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         self.held.front().map(|entry| entry.due)
     }
 
-    /// What was paid so far.
+    /// Returns the counts so far.
     #[must_use]
     pub(crate) fn draws(&self) -> Draws {
         self.draws

@@ -17,7 +17,8 @@ const DMA_BUF_MAGIC: u64 = 0x444d_4142;
 const SYNC_READ: u64 = 1;
 const SYNC_END: u64 = 4;
 
-/// Whether an fd is a dma-buf. Anything else that QEMU sends as one must not be mapped: it can be cut short.
+/// Returns whether `fd` is a dma-buf. Other files that QEMU sends as one must not be mapped, because they can
+/// be truncated.
 ///
 /// # Errors
 /// If the system refuses to tell.
@@ -25,7 +26,8 @@ pub(crate) fn is_dmabuf(fd: impl AsFd) -> io::Result<bool> {
     Ok(u64::try_from(rustix::fs::fstatfs(fd)?.f_type).ok() == Some(DMA_BUF_MAGIC))
 }
 
-/// Whether an fd is shared memory that nobody can cut short any more (`F_SEAL_SHRINK`). What it has now can be mapped.
+/// Returns whether `fd` is shared memory that cannot shrink any more (`F_SEAL_SHRINK`). Its present size can
+/// be mapped.
 pub(crate) fn is_sealed(fd: impl AsFd) -> bool {
     rustix::fs::fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))
 }
@@ -45,8 +47,7 @@ unsafe impl Send for DmabufMap {}
 unsafe impl Sync for DmabufMap {}
 
 impl DmabufMap {
-    /// Maps all `size` bytes of a dma-buf, or of sealed memory (`is_dmabuf` false). Its size cannot change: dma-bufs have
-    /// none to cut.
+    /// Maps all `size` bytes of a dma-buf, or of sealed memory if `is_dmabuf` is false. Neither can shrink.
     ///
     /// # Errors
     /// If its exporter does not let the CPU read it.

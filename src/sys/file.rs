@@ -9,7 +9,7 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// The file behind an fd.
+    /// Identifies the file behind `fd`.
     ///
     /// # Errors
     /// If the system refuses to tell.
@@ -19,7 +19,7 @@ impl FileId {
     }
 }
 
-/// Bytes behind an fd, by its end: dma-bufs have no size in their `fstat`.
+/// Returns the size in bytes of the file behind `fd`, by seeking: `fstat` gives no size for a dma-buf.
 ///
 /// # Errors
 /// If the fd has no end to seek to (a pipe, a socket).
@@ -27,7 +27,7 @@ pub(crate) fn file_size(fd: impl AsFd) -> io::Result<u64> {
     Ok(rustix::fs::seek(fd, rustix::fs::SeekFrom::End(0))?)
 }
 
-/// Fills `out` from a file, starting `at` bytes into it. A file cut short meanwhile is an error, not a signal.
+/// Fills `out` from `at` bytes into the file. A truncated file is an error, not a signal.
 ///
 /// # Errors
 /// If the file ends before `out` is full, or the system refuses.

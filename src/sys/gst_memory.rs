@@ -6,8 +6,8 @@ use gstreamer as gst;
 use gstreamer::glib::{BoolError, ffi::gpointer};
 use gstreamer_allocators::{DmaBufAllocator, prelude::DmaBufAllocatorExtManual};
 
-/// Memory of GStreamer's that is a dmabuf: `size` bytes of it. Whoever uses the memory last closes `fd`, and drops
-/// `until_freed` then, on whichever thread that is.
+/// Wraps `size` bytes of a dmabuf in GStreamer memory. The last user of the memory closes `fd` and drops
+/// `until_freed`, on whichever thread that is.
 ///
 /// # Errors
 /// If GStreamer was built without them.

@@ -17,7 +17,7 @@ pub(crate) fn keep_memory_private() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// How long this thread has computed so far: what others do with the processor meanwhile does not count.
+/// Returns the CPU time of this thread.
 #[must_use]
 pub(crate) fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

@@ -26,7 +26,7 @@ pub(crate) struct TcpState {
     pub min_rtt: Duration,
 }
 
-/// Asks the kernel about a TCP connection.
+/// Asks the kernel for the state of a TCP connection.
 ///
 /// # Errors
 /// If it is none, or the kernel is older than 4.10, which does not tell as much.

@@ -27,13 +27,13 @@ impl QuietSocket {
         Ok(Self(Arc::new(wait_on(stream, Interest::READABLE)?)))
     }
 
-    /// The socket, which does not block.
+    /// Returns the non-blocking socket.
     #[must_use]
     pub(crate) fn stream(&self) -> &UnixStream {
         self.0.get_ref()
     }
 
-    /// Reads, when there is something. One task can wait in this way.
+    /// Reads when something has arrived. Only one task may wait in this way.
     ///
     /// # Errors
     /// Those of `read`.
@@ -41,7 +41,7 @@ impl QuietSocket {
         poll_fn(|context| self.poll_read(context, &mut read)).await
     }
 
-    /// [`Self::read`], to be called by those who poll.
+    /// Polls for [`Self::read`].
     ///
     /// # Errors
     /// Those of `read`.
@@ -58,7 +58,7 @@ impl QuietSocket {
         }
     }
 
-    /// Writes, when there is room. May be dropped and called again.
+    /// Writes when there is room. Cancel-safe.
     ///
     /// # Errors
     /// Those of `write`, and if the system has no more file descriptors.
@@ -70,7 +70,7 @@ impl QuietSocket {
         poll_fn(|context| self.poll_write(context, &mut room, &mut write)).await
     }
 
-    /// [`Self::write`], to be called by those who poll. What it waits for while there is no room is kept in `room`.
+    /// Polls for [`Self::write`]. `room` keeps the wait for room between calls.
     ///
     /// # Errors
     /// Those of `write`, and if the system has no more file descriptors.

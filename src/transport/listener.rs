@@ -7,8 +7,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::{Address, Stream};
 
-/// So many connections may wait until we look. The system drops the SYN of one more, and its client waits for a second
-/// before it tries again. Linux allows as many by default (`net.core.somaxconn`).
+/// Maximum number of connections that wait for `accept`. Beyond it the system drops a SYN and the client
+/// retries after one second. Linux allows as many by default (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
 /// A socket that viewers connect to. A unix socket's path is removed when it is dropped.
@@ -25,7 +25,7 @@ enum Socket {
     Unix(UnixListener),
 }
 
-/// Why there is no listening on an address.
+/// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BindError {
     /// Somebody else listens there.
@@ -43,7 +43,7 @@ pub(crate) enum BindError {
 }
 
 impl Listener {
-    /// Listens on an address; `None` for [`Address::None`].
+    /// Listens on `address`; returns `None` for [`Address::None`].
     ///
     /// # Errors
     /// If the address is taken or the system refuses.
@@ -75,14 +75,14 @@ impl Listener {
         }))
     }
 
-    /// What a SPICE client opens to get here, such as `spice://127.0.0.1:5900`. Of a socket that no URI leads to, as
-    /// SPICE clients know only paths of unix sockets, it is the [`Address`].
+    /// Returns the URI for a SPICE client, such as `spice://127.0.0.1:5900`. SPICE has no URI for an abstract
+    /// socket or an unnamed one: then it is the [`Address`].
     #[must_use]
     pub(crate) fn uri(&self) -> &str {
         &self.uri
     }
 
-    /// Whether only processes of this machine can get here.
+    /// Returns whether only processes on this machine can connect.
     #[must_use]
     pub(crate) fn is_local(&self) -> bool {
         match &self.socket {

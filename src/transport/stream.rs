@@ -53,19 +53,19 @@ impl Stream {
         Ok(Self { socket: Socket::Unix(socket), room: None, peer })
     }
 
-    /// Who is at the other end.
+    /// Returns the other end of the connection.
     #[must_use]
     pub(crate) fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// Whether file descriptors can be sent over it.
+    /// Returns whether the connection can carry file descriptors.
     #[must_use]
     pub(crate) fn passes_fds(&self) -> bool {
         matches!(self.socket, Socket::Unix(..))
     }
 
-    /// A watch on how much the kernel still has to send.
+    /// Makes a watch on the number of bytes the kernel still has to send.
     ///
     /// # Errors
     /// If the system has no more file descriptors.
@@ -84,7 +84,8 @@ impl Stream {
 pub(crate) struct SendQueue(Socket);
 
 impl SendQueue {
-    /// Waits until it has. A socket that takes bytes is not enough: the kernel would take megabytes.
+    /// Waits until the kernel has little left to send. Writability is not enough because the kernel buffers
+    /// megabytes.
     ///
     /// # Errors
     /// If the socket is broken.
@@ -95,7 +96,7 @@ impl SendQueue {
         }
     }
 
-    /// What the kernel knows of the way to the other host; `None` where there is no network.
+    /// Returns what the kernel knows about the network path; `None` for a unix socket.
     #[must_use]
     pub(crate) fn network(&self) -> Option<TcpState> {
         match &self.0 {
@@ -104,8 +105,8 @@ impl SendQueue {
         }
     }
 
-    /// Sends file descriptors after the bytes written so far, all with one byte of their own. May be dropped and
-    /// called again: either they were sent, or nothing of them.
+    /// Sends file descriptors with one byte of their own, after the bytes written so far. Cancel-safe: a
+    /// dropped call has sent all of them or none.
     ///
     /// # Errors
     /// If the socket is broken, or is not one that passes file descriptors.
@@ -135,7 +136,7 @@ fn send_fds(socket: impl AsFd, fds: &[Arc<OwnedFd>]) -> io::Result<()> {
     }
 }
 
-/// What `poll(2)` says now: tokio's readiness is remembered and does not see the queue grow.
+/// Asks `poll(2)`. Tokio's readiness is cached and does not see the queue grow.
 fn has_room(fd: impl AsFd) -> io::Result<()> {
     let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
     match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {

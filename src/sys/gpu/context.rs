@@ -35,7 +35,7 @@ impl<'l> Context<'l> {
         open().map_err(|reason: String| GpuError::Node { node: node.to_owned(), reason })
     }
 
-    /// The display's context is current.
+    /// Makes an importer for a display whose context is current.
     fn new(libraries: &Libraries, display: Display<'l>) -> Result<Self, String> {
         Ok(Self { painter: Painter::new(libraries)?, display })
     }

@@ -128,13 +128,13 @@ impl Libraries {
         Ok(Self { gbm, egl, extensions })
     }
 
-    /// The address of a function of GLES, or null.
+    /// Returns the address of a GLES function, or null.
     pub(super) fn find(&self, symbol: &CStr) -> Handle {
         // SAFETY: it reads the name, and gives an address.
         unsafe { (self.egl.get_proc_address)(symbol.as_ptr()) }
     }
 
-    /// What went wrong in the last call.
+    /// Returns the error of the last call.
     fn error(&self) -> String {
         // SAFETY: it has no arguments.
         let code = unsafe { (self.egl.get_error)() };
@@ -205,7 +205,7 @@ struct Device<'l> {
 pub(super) struct Image(Handle);
 
 impl Image {
-    /// What GLES is told.
+    /// Returns the handle for GLES.
     pub(super) fn handle(self) -> Handle {
         self.0
     }
@@ -274,7 +274,7 @@ impl<'l> Display<'l> {
         Ok(display)
     }
 
-    /// Whether the display has an extension.
+    /// Returns whether the display has `extension`.
     pub(super) fn has(&self, extension: &str) -> bool {
         self.extensions.split(' ').any(|name| name == extension)
     }
@@ -337,7 +337,7 @@ impl Drop for Device<'_> {
     }
 }
 
-/// A C string, or nothing of none.
+/// Copies a C string; null becomes an empty one.
 ///
 /// # Safety
 /// It must end with a zero, and be there as long as this runs.

@@ -139,7 +139,7 @@ impl Painter {
         Ok(Self { gl, window, limit, room: (0, 0) })
     }
 
-    /// Whether the CPU does the drawing, pretending to be a GPU.
+    /// Returns whether the CPU renders in place of a GPU.
     pub(super) fn is_software(&self) -> bool {
         let renderer = self.gl.text(RENDERER);
         ["llvmpipe", "softpipe"].iter().any(|name| renderer.contains(name))
@@ -264,7 +264,7 @@ impl Gl {
         if compiled == 0 { Err("its driver does not compile our shaders".into()) } else { Ok(shader) }
     }
 
-    /// The first error since the last check.
+    /// Returns the first error since the last check.
     fn check(&self) -> Result<(), String> {
         let mut first = 0;
         // A lost context gives the same error for ever.
@@ -280,8 +280,8 @@ impl Gl {
     }
 }
 
-/// Where in an image the drawing starts and how far it goes, as parts of the image's sides: left, first row, width,
-/// height. The first row that is read is the first of the drawing; the image's row 0 is at 0.
+/// Returns where in an image the drawing starts and how far it extends, as fractions of the image's sides:
+/// left, first row, width, height. The first row read is the first row drawn; the image's row 0 is at 0.
 fn place((width, height): (u32, u32), window: GpuWindow) -> Result<[f32; 4], GpuError> {
     let number = |n: u32| u16::try_from(n).map(f32::from).map_err(|_| GpuError::Window);
     let (width, height) = (number(width)?, number(height)?);

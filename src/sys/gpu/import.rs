@@ -20,10 +20,10 @@ const PLANES: [[i32; 5]; 4] = [
     [0x3440, 0x3441, 0x3442, 0x3449, 0x344a],
 ];
 
-/// The attributes of an image for `eglCreateImageKHR`, its modifier only if the display can be told it. The files are
-/// named by number: they must be open as long as the attributes are used.
+/// Builds the attributes for `eglCreateImageKHR`, with the modifier if `tell_modifier`. Files are given by
+/// number, so they must stay open while the attributes are used.
 ///
-/// YUV is said to be BT.709 in limited range, as it is when the CPU reads it.
+/// YUV is declared as BT.709 in limited range, as for CPU reads.
 pub(super) fn attributes(image: &GpuImage, tell_modifier: bool) -> Vec<i32> {
     let mut list = vec![WIDTH, bits(image.width), HEIGHT, bits(image.height), FOURCC, bits(image.fourcc)];
     list.extend([COLOUR_SPACE, REC709, RANGE, NARROW]);
@@ -39,14 +39,14 @@ pub(super) fn attributes(image: &GpuImage, tell_modifier: bool) -> Vec<i32> {
     list
 }
 
-/// Whether two descriptions are of the same memory, read the same way.
+/// Returns whether two descriptions mean the same memory, read in the same way.
 pub(super) fn same(one: &GpuImage, other: &GpuImage) -> bool {
     let plane = |plane: &GpuPlane| (plane.id, plane.offset, plane.stride);
     let rest = |image: &GpuImage| (image.fourcc, image.modifier, image.width, image.height);
     rest(one) == rest(other) && one.planes.iter().map(plane).eq(other.planes.iter().map(plane))
 }
 
-/// EGL's integers are signed, and carry codes of 32 bits as they are.
+/// Reinterprets a 32-bit code as one of EGL's signed integers.
 fn bits(n: u32) -> i32 {
     i32::from_le_bytes(n.to_le_bytes())
 }

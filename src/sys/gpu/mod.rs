@@ -108,7 +108,7 @@ impl Gpu {
     }
 }
 
-/// The render nodes in a folder, in order of their numbers.
+/// Lists the render nodes in `folder` in numeric order.
 fn render_nodes(folder: &Path) -> Result<Vec<PathBuf>, GpuError> {
     let number = |name: &str| name.strip_prefix("renderD")?.parse::<u32>().ok();
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

@@ -97,7 +97,8 @@ impl Thread {
 }
 
 impl Drop for Thread {
-    /// A driver that tidies up while the process ends crashes it: it is waited for, unless it hangs.
+    /// Waits for the driver's cleanup unless it hangs, because a driver that cleans up while the process
+    /// exits crashes it.
     fn drop(&mut self) {
         self.requests = None;
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
