@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
-use crate::admin::{self, Bus, Presence};
+use crate::admin::{self, MessageBus, Presence};
 use crate::cli::{Cli, Command, Document, Passthrough, ReadDmabuf, RelayBus, Serve, VideoCodec};
 use crate::encode::{Element, Encoders, Kind, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
@@ -193,13 +193,13 @@ fn attach(options: &Serve) -> anyhow::Result<Attach> {
 
 /// The bus to offer the display on: as the user says, else the one QEMU is on. What another qemu-spice offers there is
 /// not offered a third time: it would be ours in the end.
-fn relay_bus(options: &Serve, attach: &Attach) -> Option<Bus> {
+fn relay_bus(options: &Serve, attach: &Attach) -> Option<MessageBus> {
     match (&options.relay_bus, attach) {
         (Some(RelayBus::None), _) | (None, Attach::Peer(_) | Attach::Qmp(_)) => None,
         (None, _) if options.bus_name == admin::NAME => None,
-        (Some(RelayBus::Session), _) | (None, Attach::SessionBus) => Some(Bus::Session),
+        (Some(RelayBus::Session), _) | (None, Attach::SessionBus) => Some(MessageBus::Session),
         (Some(RelayBus::Address(address)), _) | (None, Attach::Bus(address)) => {
-            Some(Bus::Address(address.clone()))
+            Some(MessageBus::Address(address.clone()))
         }
     }
 }
@@ -285,7 +285,7 @@ fn row(name: &str, kind: &str, input: &str, state: &str) -> String {
 }
 
 async fn status(address: Option<String>, json: bool) -> anyhow::Result<()> {
-    let bus = address.map_or(Bus::Session, Bus::Address);
+    let bus = address.map_or(MessageBus::Session, MessageBus::Address);
     let servers = admin::status::ask(&bus.connect().await?).await?;
     if json {
         return say(&admin::status::to_json(&servers).to_string());

@@ -1,6 +1,6 @@
 //! What this package's own tests, benchmarks and fuzz targets use. For nobody else: it changes as they do.
 
-pub use crate::admin::{Bus, Presence};
+pub use crate::admin::{MessageBus, Presence};
 pub use crate::encode::{Picture, Pixels};
 pub use crate::frame::{
     Buffer, ConsoleId, Cursor, Dmabuf, DmabufPlane, DmabufReads, GuestCommand, MODIFIER_INVALID,

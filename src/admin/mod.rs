@@ -9,7 +9,7 @@ mod presence;
 mod server;
 pub(crate) mod status;
 
-pub use presence::{Bus, Presence};
+pub use presence::{MessageBus, Presence};
 
 /// The name that every qemu-spice on a bus asks for. The first has it, the others are queued: `ListQueuedOwners` of
 /// `org.freedesktop.DBus` gives all.

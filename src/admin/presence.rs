@@ -6,7 +6,7 @@ use zbus::Connection;
 use zbus::connection::Builder;
 use zbus::fdo::RequestNameReply;
 
-use super::server::Server;
+use super::server::StatusObject;
 use super::{NAME, PATH};
 use crate::hub::Hub;
 use crate::relay::Relay;
@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// A message bus.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Bus {
+pub enum MessageBus {
     /// The user's session bus.
     Session,
     /// The one at this D-Bus address.
@@ -34,7 +34,7 @@ pub enum Bus {
 #[derive(Debug, thiserror::Error)]
 #[error("no D-Bus bus at {bus}: {error}")]
 pub struct BusError {
-    bus: Bus,
+    bus: MessageBus,
     error: zbus::Error,
 }
 
@@ -42,7 +42,7 @@ pub struct BusError {
 #[derive(Clone, Debug)]
 pub struct Presence {
     /// The bus.
-    pub bus: Bus,
+    pub bus: MessageBus,
     /// What there is to see.
     pub hub: Hub,
     /// Who sees it.
@@ -51,7 +51,7 @@ pub struct Presence {
     pub relay: Relay,
 }
 
-impl Bus {
+impl MessageBus {
     /// Connects to it.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Bus {
     }
 }
 
-impl fmt::Display for Bus {
+impl fmt::Display for MessageBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Session => f.write_str("the session bus"),
@@ -95,7 +95,7 @@ impl Presence {
     /// # Errors
     /// If it is not there, or does not take us in.
     pub async fn connect(&self) -> Result<Connection, BusError> {
-        let server = Server { hub: self.hub.clone(), roster: self.roster.clone() };
+        let server = StatusObject { hub: self.hub.clone(), roster: self.roster.clone() };
         let connecting = async { self.bus.builder()?.serve_at(PATH, server)?.build().await };
         self.bus.within(connecting).await
     }

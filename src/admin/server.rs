@@ -12,17 +12,17 @@ use crate::frame::{ConsoleId, MemoryKind};
 use crate::hub::{ConsoleInfo, Draws, Hub};
 use crate::viewer::{Roster, ViewerInfo};
 
-/// A row of a table: names and values.
-type Row = HashMap<&'static str, Value<'static>>;
+/// One row of a table: property names and values.
+type Properties = HashMap<&'static str, Value<'static>>;
 
-/// Our own object.
-pub(super) struct Server {
+/// The object `org.qemu.Spice1.Server`.
+pub(super) struct StatusObject {
     pub(super) hub: Hub,
     pub(super) roster: Roster,
 }
 
 #[interface(name = "org.qemu.Spice1.Server", spawn = false)]
-impl Server {
+impl StatusObject {
     /// The version of qemu-spice.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> String {
@@ -53,7 +53,7 @@ impl Server {
     /// and "height" (u, pixels), "memory" (s: "owned", "shared" or "dmabuf"), "format" (s, DRM's name), and of a dmabuf
     /// "planes" (u) and "modifier" (t, DRM's).
     #[zbus(property(emits_changed_signal = "false"))]
-    fn consoles(&self) -> Vec<Row> {
+    fn consoles(&self) -> Vec<Properties> {
         let guest = self.hub.guest().borrow().clone();
         guest.consoles.iter().map(|(id, info)| self.console(*id, info)).collect()
     }
@@ -64,7 +64,7 @@ impl Server {
     /// network is known to limit it, or --max-bitrate does, "rate" (t, bits a second); where it gets video, "tier" (s: "full",
     /// "middle", "low" or "half", from fast networks to slow ones).
     #[zbus(property(emits_changed_signal = "false"))]
-    fn viewers(&self) -> Vec<Row> {
+    fn viewers(&self) -> Vec<Properties> {
         self.roster.snapshot().into_iter().map(viewer).collect()
     }
 
@@ -77,9 +77,9 @@ impl Server {
     }
 }
 
-impl Server {
-    fn console(&self, id: ConsoleId, info: &ConsoleInfo) -> Row {
-        let mut row = Row::from([("console", id.0.into()), ("label", info.label.clone().into())]);
+impl StatusObject {
+    fn console(&self, id: ConsoleId, info: &ConsoleInfo) -> Properties {
+        let mut row = Properties::from([("console", id.0.into()), ("label", info.label.clone().into())]);
         let Some(console) = self.hub.console(id) else { return row };
         let Draws { answered, late, held } = console.draws();
         let held = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
@@ -105,8 +105,8 @@ impl Server {
     }
 }
 
-fn viewer(viewer: ViewerInfo) -> Row {
-    let mut row = Row::from([
+fn viewer(viewer: ViewerInfo) -> Properties {
+    let mut row = Properties::from([
         ("console", viewer.console.0.into()),
         ("peer", viewer.peer.into()),
         ("transport", viewer.transport.into()),

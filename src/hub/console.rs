@@ -12,22 +12,22 @@ use crate::frame::{ConsoleId, Rect, Region, Scanout, ScanoutInfo, Size};
 #[derive(Debug)]
 pub struct Console {
     id: ConsoleId,
-    screen: Mutex<Screen>,
+    screen: Mutex<ScreenState>,
     info: watch::Sender<Option<ScanoutInfo>>,
     cursor: watch::Sender<CursorState>,
     watched: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
-struct Screen {
+struct ScreenState {
     scanout: Option<Arc<Scanout>>,
     draws: Draws,
-    readers: BTreeMap<u64, Reader>,
+    readers: BTreeMap<u64, Subscriber>,
     next_reader: u64,
 }
 
 #[derive(Debug)]
-struct Reader {
+struct Subscriber {
     mailbox: Mailbox,
     bell: Sender<()>,
 }
@@ -150,21 +150,21 @@ impl Console {
     pub fn subscribe(self: &Arc<Self>) -> Subscription {
         let (bell, rung) = async_channel::bounded(1);
         let mut screen = lock(&self.screen);
-        let mut reader = Reader { mailbox: Mailbox::default(), bell };
+        let mut subscriber = Subscriber { mailbox: Mailbox::default(), bell };
         if let Some(scanout) = &screen.scanout {
-            reader.mailbox.replace(Some(scanout.size()));
-            reader.ring();
+            subscriber.mailbox.replace(Some(scanout.size()));
+            subscriber.ring();
         }
         let id = screen.next_reader;
         screen.next_reader += 1;
-        screen.readers.insert(id, reader);
+        screen.readers.insert(id, subscriber);
         self.tell_watched(&screen);
         Subscription { console: self.clone(), id, rung }
     }
 
     /// Updates `watched`. Called under the screen's lock, so that readers which join and leave at once are
     /// counted in order.
-    fn tell_watched(&self, screen: &Screen) {
+    fn tell_watched(&self, screen: &ScreenState) {
         let now = !screen.readers.is_empty();
         self.watched.send_if_modified(|watched| std::mem::replace(watched, now) != now);
     }
@@ -176,7 +176,7 @@ impl Console {
     }
 }
 
-impl Reader {
+impl Subscriber {
     /// Notifies the reader. One notification is enough for a reader that has not come yet; a reader that left
     /// gets none.
     fn ring(&self) {

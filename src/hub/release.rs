@@ -9,16 +9,16 @@ const MAX_HELD: usize = 64;
 /// Permission to read the guest's buffer. When the last clone is dropped, the guest may draw again.
 #[derive(Clone, Debug)]
 pub struct Release {
-    _held: Arc<Held>,
+    _held: Arc<HeldFrame>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldFrame {
     id: u64,
     returned: async_channel::Sender<u64>,
 }
 
-impl Drop for Held {
+impl Drop for HeldFrame {
     fn drop(&mut self) {
         // A queue that is full or closed loses the news; the ledger's deadline stands in for it.
         let _ = self.returned.try_send(self.id);
@@ -43,7 +43,7 @@ impl ReleaseQueue {
     /// Makes the release of the frame that the ledger numbered `id`.
     #[must_use]
     pub fn release(&self, id: u64) -> Release {
-        Release { _held: Arc::new(Held { id, returned: self.sender.clone() }) }
+        Release { _held: Arc::new(HeldFrame { id, returned: self.sender.clone() }) }
     }
 
     /// Waits for the next frame whose last reader is done and returns its id.

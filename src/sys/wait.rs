@@ -16,7 +16,7 @@ pub(crate) struct QuietSocket(Arc<AsyncFd<UnixStream>>);
 
 /// Waits for room in a [`QuietSocket`].
 #[derive(Debug)]
-pub(crate) struct Room(AsyncFd<UnixStream>);
+pub(crate) struct WriteWait(AsyncFd<UnixStream>);
 
 impl QuietSocket {
     /// Takes over a connected socket.
@@ -77,17 +77,17 @@ impl QuietSocket {
     pub(crate) fn poll_write<T>(
         &self,
         context: &mut Context<'_>,
-        room: &mut Option<Room>,
+        room: &mut Option<WriteWait>,
         mut write: impl FnMut(&UnixStream) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         loop {
-            if let Some(Room(waiting)) = room {
+            if let Some(WriteWait(waiting)) = room {
                 drop(ready!(waiting.poll_write_ready(context))?);
                 *room = None;
             }
             match write(self.stream()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    *room = Some(Room(wait_on(self.stream().try_clone()?, Interest::WRITABLE)?));
+                    *room = Some(WriteWait(wait_on(self.stream().try_clone()?, Interest::WRITABLE)?));
                 }
                 done => return Poll::Ready(done),
             }

@@ -14,13 +14,13 @@ const BACKLOG: i32 = 4096;
 /// A socket that viewers connect to. A unix socket's path is removed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: Socket,
+    socket: Listening,
     uri: String,
     _path: Option<OwnPath>,
 }
 
 #[derive(Debug)]
-enum Socket {
+enum Listening {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -64,12 +64,12 @@ impl Listener {
                 let socket = UnixListener::bind(path).map_err(refused)?;
                 let _path = Some(OwnPath(path.clone()));
                 SockRef::from(&socket).listen(BACKLOG).map_err(refused)?;
-                Self { socket: Socket::Unix(socket), uri: unix_uri(path), _path }
+                Self { socket: Listening::Unix(socket), uri: unix_uri(path), _path }
             }
             Address::Abstract(name) => {
                 let socket = UnixListener::bind(format!("\0{name}")).map_err(refused)?;
                 SockRef::from(&socket).listen(BACKLOG).map_err(refused)?;
-                Self { socket: Socket::Unix(socket), uri: address.to_string(), _path: None }
+                Self { socket: Listening::Unix(socket), uri: address.to_string(), _path: None }
             }
             Address::Fd(number) => Self::inherited(*number)?,
         }))
@@ -86,8 +86,8 @@ impl Listener {
     #[must_use]
     pub(crate) fn is_local(&self) -> bool {
         match &self.socket {
-            Socket::Tcp(socket) => socket.local_addr().is_ok_and(|address| address.ip().is_loopback()),
-            Socket::Unix(_) => true,
+            Listening::Tcp(socket) => socket.local_addr().is_ok_and(|address| address.ip().is_loopback()),
+            Listening::Unix(_) => true,
         }
     }
 
@@ -97,17 +97,17 @@ impl Listener {
     /// If the system refuses, such as for want of file descriptors; a later call may succeed.
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         match &self.socket {
-            Socket::Tcp(listener) => {
+            Listening::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
                 Stream::tcp(socket, peer)
             }
-            Socket::Unix(listener) => Stream::unix(listener.accept().await?.0),
+            Listening::Unix(listener) => Stream::unix(listener.accept().await?.0),
         }
     }
 
     fn tcp(socket: TcpListener) -> io::Result<Self> {
         let uri = format!("spice://{}", socket.local_addr()?);
-        Ok(Self { socket: Socket::Tcp(socket), uri, _path: None })
+        Ok(Self { socket: Listening::Tcp(socket), uri, _path: None })
     }
 
     /// Takes over a listening socket that the parent process left open.
@@ -125,7 +125,7 @@ impl Listener {
                 let unnamed = || named.map_or(Address::Fd(number), |name| Address::Abstract(name.into()));
                 let uri = address.as_pathname().map_or_else(|| unnamed().to_string(), unix_uri);
                 let socket = UnixListener::from_std(socket.into()).map_err(wrong)?;
-                Ok(Self { socket: Socket::Unix(socket), uri, _path: None })
+                Ok(Self { socket: Listening::Unix(socket), uri, _path: None })
             }
             _ => TcpListener::from_std(socket.into()).and_then(Self::tcp).map_err(wrong),
         }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Peer;
-use crate::sys::{QuietSocket, Room, TcpState, tcp_state};
+use crate::sys::{QuietSocket, TcpState, WriteWait, tcp_state};
 
 /// Bytes that may wait in the kernel unsent before we count the socket as full. What waits there cannot be replaced
 /// by a newer frame; this is enough to keep 100 Mbit/s busy for 5 ms, longer than it takes us to come back.
@@ -26,14 +26,14 @@ const KEEPALIVE: Duration = Duration::from_secs(600);
 /// A viewer's connection.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    socket: Socket,
+    socket: Connected,
     /// What waits for room in a unix socket, while there is none.
-    room: Option<Room>,
+    room: Option<WriteWait>,
     peer: Peer,
 }
 
 #[derive(Debug)]
-enum Socket {
+enum Connected {
     Tcp(TcpStream),
     Unix(QuietSocket),
 }
@@ -44,13 +44,13 @@ impl Stream {
         let options = SockRef::from(&socket);
         options.set_tcp_notsent_lowat(UNSENT_LIMIT)?;
         options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-        Ok(Self { socket: Socket::Tcp(socket), room: None, peer: Peer::Network(peer) })
+        Ok(Self { socket: Connected::Tcp(socket), room: None, peer: Peer::Network(peer) })
     }
 
     pub(super) fn unix(socket: UnixStream) -> io::Result<Self> {
         let peer = Peer::local(&socket.peer_cred()?);
         let socket = QuietSocket::new(socket.into_std()?)?;
-        Ok(Self { socket: Socket::Unix(socket), room: None, peer })
+        Ok(Self { socket: Connected::Unix(socket), room: None, peer })
     }
 
     /// Returns the other end of the connection.
@@ -62,7 +62,7 @@ impl Stream {
     /// Returns whether the connection can carry file descriptors.
     #[must_use]
     pub(crate) fn passes_fds(&self) -> bool {
-        matches!(self.socket, Socket::Unix(..))
+        matches!(self.socket, Connected::Unix(..))
     }
 
     /// Makes a watch on the number of bytes the kernel still has to send.
@@ -71,17 +71,17 @@ impl Stream {
     /// If the system has no more file descriptors.
     pub(crate) fn send_queue(&self) -> io::Result<SendQueue> {
         Ok(SendQueue(match &self.socket {
-            Socket::Tcp(socket) => {
-                Socket::Tcp(TcpStream::from_std(socket.as_fd().try_clone_to_owned()?.into())?)
+            Connected::Tcp(socket) => {
+                Connected::Tcp(TcpStream::from_std(socket.as_fd().try_clone_to_owned()?.into())?)
             }
-            Socket::Unix(socket) => Socket::Unix(socket.clone()),
+            Connected::Unix(socket) => Connected::Unix(socket.clone()),
         }))
     }
 }
 
 /// Tells when a socket has so little left to send that another frame would leave at once.
 #[derive(Debug)]
-pub(crate) struct SendQueue(Socket);
+pub(crate) struct SendQueue(Connected);
 
 impl SendQueue {
     /// Waits until the kernel has little left to send. Writability is not enough because the kernel buffers
@@ -91,8 +91,8 @@ impl SendQueue {
     /// If the socket is broken.
     pub(crate) async fn drained(&self) -> io::Result<()> {
         match &self.0 {
-            Socket::Tcp(socket) => socket.async_io(Interest::WRITABLE, || has_room(socket)).await,
-            Socket::Unix(socket) => socket.write(|socket| has_room(socket)).await,
+            Connected::Tcp(socket) => socket.async_io(Interest::WRITABLE, || has_room(socket)).await,
+            Connected::Unix(socket) => socket.write(|socket| has_room(socket)).await,
         }
     }
 
@@ -100,8 +100,8 @@ impl SendQueue {
     #[must_use]
     pub(crate) fn network(&self) -> Option<TcpState> {
         match &self.0 {
-            Socket::Tcp(socket) => tcp_state(socket).ok(),
-            Socket::Unix(..) => None,
+            Connected::Tcp(socket) => tcp_state(socket).ok(),
+            Connected::Unix(..) => None,
         }
     }
 
@@ -111,7 +111,7 @@ impl SendQueue {
     /// # Errors
     /// If the socket is broken, or is not one that passes file descriptors.
     pub(crate) async fn send_fds(&self, fds: &[Arc<OwnedFd>]) -> io::Result<()> {
-        let Socket::Unix(socket) = &self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
+        let Connected::Unix(socket) = &self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
         socket.write(|socket| send_fds(socket, fds)).await
     }
 }
@@ -153,8 +153,8 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
-            Socket::Unix(socket) => {
+            Connected::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
+            Connected::Unix(socket) => {
                 let read = ready!(
                     socket.poll_read(context, |mut socket| socket.read(buffer.initialize_unfilled()))
                 )?;
@@ -169,8 +169,8 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Self { socket, room, .. } = self.get_mut();
         match socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
-            Socket::Unix(socket) => socket.poll_write(context, room, |mut socket| socket.write(bytes)),
+            Connected::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
+            Connected::Unix(socket) => socket.poll_write(context, room, |mut socket| socket.write(bytes)),
         }
     }
 
@@ -181,8 +181,8 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let Self { socket, room, .. } = self.get_mut();
         match socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, slices),
-            Socket::Unix(socket) => {
+            Connected::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            Connected::Unix(socket) => {
                 socket.poll_write(context, room, |mut socket| socket.write_vectored(slices))
             }
         }
@@ -198,8 +198,8 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().socket {
-            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
-            Socket::Unix(socket) => Poll::Ready(socket.stream().shutdown(Shutdown::Write)),
+            Connected::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
+            Connected::Unix(socket) => Poll::Ready(socket.stream().shutdown(Shutdown::Write)),
         }
     }
 }

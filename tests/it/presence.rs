@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use qemu_spice::internals::Relay;
 use qemu_spice::internals::Roster;
-use qemu_spice::internals::{Bus, Presence};
 use qemu_spice::internals::{ConsoleId, GuestCommand, Scanout};
 use qemu_spice::internals::{ConsoleInfo, Hub};
+use qemu_spice::internals::{MessageBus, Presence};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use zbus::Connection;
@@ -41,7 +41,8 @@ async fn serve(bus: &PrivateBus, vm: &str) -> Server {
     let (hub, roster) = (Hub::default(), Roster::default());
     let (sender, commands) = mpsc::channel(64);
     let relay = Relay::new(hub.clone(), roster.clone(), true, sender, CancellationToken::new());
-    let presence = Presence { bus: Bus::Address(bus.address.clone()), hub: hub.clone(), roster, relay };
+    let presence =
+        Presence { bus: MessageBus::Address(bus.address.clone()), hub: hub.clone(), roster, relay };
     let connection = presence.connect().await.unwrap();
     let running = tokio::spawn(async move { match presence.keep(Some(connection)).await {} });
     hub.change_guest(|guest| {

@@ -11,8 +11,8 @@ use qemu_spice::internals::Hub;
 use qemu_spice::internals::Relay;
 use qemu_spice::internals::Roster;
 use qemu_spice::internals::{Attach, Ended, Source};
-use qemu_spice::internals::{Bus, Presence};
 use qemu_spice::internals::{ConsoleId, DmabufReads, GuestCommand};
+use qemu_spice::internals::{MessageBus, Presence};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -212,8 +212,12 @@ async fn offered_again_the_picture_is_the_one_qemu_has() {
     let source_of_all = source(Attach::Qmp(qemu.qmp_path()), true);
     let running = tokio::spawn(source_of_all.run(hub.clone(), receiver, end.clone()));
     let relay = Relay::new(hub.clone(), roster.clone(), true, commands, end.clone());
-    let presence =
-        Presence { bus: Bus::Address(bus.address.clone()), hub: hub.clone(), roster: roster.clone(), relay };
+    let presence = Presence {
+        bus: MessageBus::Address(bus.address.clone()),
+        hub: hub.clone(),
+        roster: roster.clone(),
+        relay,
+    };
     let connection = presence.connect().await.unwrap();
     let present = tokio::spawn(async move { match presence.keep(Some(connection)).await {} });
     wait_for_the_same_text(&qemu, &hub).await;

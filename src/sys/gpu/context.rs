@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::egl::{Display, Image, Libraries};
+use super::egl::{Display, EglImage, Libraries};
 use super::gles::{Painter, Texture};
 use super::import::attributes;
 use super::{GpuError, GpuImage, GpuWindow, node};
@@ -14,7 +14,7 @@ pub(super) struct Context<'l> {
 /// A buffer as one context has imported it. To be given back to that context.
 #[derive(Debug)]
 pub(super) struct Imported {
-    image: Image,
+    image: EglImage,
     texture: Texture,
 }
 

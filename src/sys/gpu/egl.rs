@@ -202,9 +202,9 @@ struct Device<'l> {
 
 /// An image that EGL made. To be given back to the display that made it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Image(Handle);
+pub(super) struct EglImage(Handle);
 
-impl Image {
+impl EglImage {
     /// Returns the handle for GLES.
     pub(super) fn handle(self) -> Handle {
         self.0
@@ -288,7 +288,7 @@ impl<'l> Display<'l> {
     }
 
     /// Imports dma-bufs. `attributes` end with `EGL_NONE`.
-    pub(super) fn import(&self, attributes: &[i32]) -> Result<Image, String> {
+    pub(super) fn import(&self, attributes: &[i32]) -> Result<EglImage, String> {
         if attributes.last() != Some(&NONE) {
             return Err("a list without end".into());
         }
@@ -298,11 +298,11 @@ impl<'l> Display<'l> {
             let create = self.libraries.extensions.create_image;
             create(self.handle, null_mut(), LINUX_DMA_BUF, null_mut(), attributes.as_ptr())
         };
-        if image.is_null() { Err(self.libraries.error()) } else { Ok(Image(image)) }
+        if image.is_null() { Err(self.libraries.error()) } else { Ok(EglImage(image)) }
     }
 
     /// Gives an image back.
-    pub(super) fn forget(&self, image: Image) {
+    pub(super) fn forget(&self, image: EglImage) {
         // SAFETY: the image was made by this display, and whoever has it gives it away.
         unsafe { (self.libraries.extensions.destroy_image)(self.handle, image.0) };
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::egl::{Handle, Image, Libraries, copied, functions};
+use super::egl::{EglImage, Handle, Libraries, copied, functions};
 use super::{GpuError, GpuWindow};
 
 // `gl2.h`, `gl2ext.h`.
@@ -146,7 +146,7 @@ impl Painter {
     }
 
     /// Makes a texture of an image.
-    pub(super) fn texture(&self, image: Image) -> Result<Texture, String> {
+    pub(super) fn texture(&self, image: EglImage) -> Result<Texture, String> {
         let mut name = 0;
         // SAFETY: the name is there to be written, and the image was made by this context's display.
         unsafe {
@@ -177,7 +177,7 @@ impl Painter {
     /// Draws a part of an image of this size, and reads it as rows of B, G, R, 255.
     pub(super) fn read(
         &mut self,
-        (image, texture): (Image, Texture),
+        (image, texture): (EglImage, Texture),
         size: (u32, u32),
         window: GpuWindow,
     ) -> Result<Vec<u8>, GpuError> {

@@ -16,21 +16,21 @@ pub(super) struct Renderer {
     libraries: &'static Libraries,
     nodes: Vec<Node>,
     /// The one used last comes first.
-    imports: VecDeque<Import>,
+    imports: VecDeque<CachedImport>,
 }
 
 struct Node {
     path: PathBuf,
-    state: State,
+    state: NodeState,
 }
 
-enum State {
+enum NodeState {
     Unopened,
     Open(Box<Context<'static>>),
     Failed(GpuError),
 }
 
-struct Import {
+struct CachedImport {
     /// Keeps the files open, so that no other memory gets their numbers.
     image: Arc<GpuImage>,
     node: usize,
@@ -42,7 +42,7 @@ impl Renderer {
     pub(super) fn open(nodes: Vec<PathBuf>) -> Result<Self, GpuError> {
         // For as long as the program runs, as the libraries themselves.
         let libraries = Box::leak(Box::new(Libraries::load()?));
-        let nodes = nodes.into_iter().map(|path| Node { path, state: State::Unopened }).collect();
+        let nodes = nodes.into_iter().map(|path| Node { path, state: NodeState::Unopened }).collect();
         let mut renderer = Self { libraries, nodes, imports: VecDeque::new() };
         let mut errors = Vec::new();
         for node in &mut renderer.nodes {
@@ -76,7 +76,7 @@ impl Renderer {
             };
             match imported {
                 Ok(imported) => {
-                    self.imports.push_front(Import { image: image.clone(), node: index, imported });
+                    self.imports.push_front(CachedImport { image: image.clone(), node: index, imported });
                     self.forget_beyond(MAX_IMPORTS);
                     return Ok(());
                 }
@@ -89,7 +89,7 @@ impl Renderer {
     fn forget_beyond(&mut self, count: usize) {
         while self.imports.len() > count {
             let Some(import) = self.imports.pop_back() else { return };
-            if let Some(Node { state: State::Open(context), .. }) = self.nodes.get(import.node) {
+            if let Some(Node { state: NodeState::Open(context), .. }) = self.nodes.get(import.node) {
                 context.forget(import.imported);
             }
         }
@@ -123,16 +123,16 @@ impl Drop for Renderer {
 
 impl Node {
     fn context(&mut self, libraries: &'static Libraries) -> Result<&mut Context<'static>, GpuError> {
-        if matches!(self.state, State::Unopened) {
+        if matches!(self.state, NodeState::Unopened) {
             self.state = match Context::open(libraries, &self.path) {
-                Ok(context) => State::Open(Box::new(context)),
-                Err(error) => State::Failed(error),
+                Ok(context) => NodeState::Open(Box::new(context)),
+                Err(error) => NodeState::Failed(error),
             };
         }
         match &mut self.state {
-            State::Open(context) => Ok(context),
-            State::Failed(error) => Err(error.clone()),
-            State::Unopened => Err(GpuError::Gone),
+            NodeState::Open(context) => Ok(context),
+            NodeState::Failed(error) => Err(error.clone()),
+            NodeState::Unopened => Err(GpuError::Gone),
         }
     }
 }
