@@ -8,18 +8,7 @@
 //!
 //! Pixels go from left to right through the folders in this order; what goes back is a plain value.
 //! `ARCHITECTURE.md` says what each folder may use, and `tests/architecture.rs` holds them to it.
-#![cfg_attr(
-    test,
-    allow(
-        clippy::as_conversions,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::print_stdout,
-        clippy::print_stderr
-    )
-)]
+#![cfg_attr(test, allow(clippy::as_conversions))]
 
 mod admin;
 pub mod app;

@@ -1,14 +1,6 @@
 //! The program against the outside: a scripted QEMU for what the real one does rarely, and the real one.
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stderr
-)]
+#![cfg(test)]
+#![allow(missing_docs, unreachable_pub, clippy::as_conversions)]
 
 mod gpu;
 mod presence;
