@@ -4,6 +4,7 @@
 //! Whatever a listener is told goes through [`calls`] (what was said) and [`screen`] (what it means) into the hub.
 
 mod calls;
+mod checked;
 mod connect;
 mod consoles;
 mod disable;

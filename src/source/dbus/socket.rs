@@ -13,6 +13,7 @@ use rustix::net::{
 };
 use zbus::connection::socket::{ReadHalf, Socket, Split, WriteHalf};
 
+use super::checked::Checked;
 use crate::sys::QuietSocket;
 
 /// The most file descriptors of one message. `ScanoutDMABUF2` has four at most.
@@ -33,11 +34,11 @@ impl QemuSocket {
 }
 
 impl Socket for QemuSocket {
-    type ReadHalf = Reading;
+    type ReadHalf = Checked<Reading>;
     type WriteHalf = Writing;
 
-    fn split(self) -> Split<Reading, Writing> {
-        Split::new(Reading(self.0.clone()), Writing(self.0))
+    fn split(self) -> Split<Checked<Reading>, Writing> {
+        Split::new(Checked(Reading(self.0.clone())), Writing(self.0))
     }
 }
 
