@@ -1,7 +1,7 @@
 //! What this package's own tests, benchmarks and fuzz targets use. For nobody else: it changes as they do.
 
-pub use crate::admin::{MessageBus, Presence};
-pub use crate::encode::{Picture, Pixels};
+pub use crate::admin::{MessageBus, Presence, status};
+pub use crate::encode::{Picture, Pixels, StreamCheck};
 pub use crate::frame::{
     Buffer, ConsoleId, Cursor, Dmabuf, DmabufPlane, DmabufReads, GuestCommand, MODIFIER_INVALID,
     MODIFIER_LINEAR, PixelFormat, Pointer, PointerButton, ReadPath, Rect, Region, Scanout, ScanoutError,
@@ -9,7 +9,7 @@ pub use crate::frame::{
 };
 pub use crate::hub::{Change, Console, ConsoleInfo, Guest, Hub, Leds, ReleaseQueue, Subscription};
 pub use crate::relay::Relay;
-pub use crate::source::{Attach, Ended, QmpError, Source, SourceError};
+pub use crate::source::{Attach, Ended, QmpError, Source, SourceError, listen, open_display};
 pub use crate::spice::auth::{Admission, Password, TicketKey};
 pub use crate::spice::channel::{
     CursorChannel, DisplayChannel, InputsChannel, LinkEvent, LinkMachine, Machine, MainChannel, MainStart,

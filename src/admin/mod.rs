@@ -7,7 +7,7 @@
 
 mod presence;
 mod server;
-pub(crate) mod status;
+pub mod status;
 
 pub use presence::{MessageBus, Presence};
 

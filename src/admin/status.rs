@@ -24,7 +24,7 @@ const MAX_ANSWER: usize = 4 << 20;
 
 /// What one qemu-spice answered.
 #[derive(Debug)]
-pub(crate) struct Status {
+pub struct Status {
     /// Its unique name on the bus.
     pub name: String,
     /// Its properties, as JSON, or why there are none.
@@ -50,11 +50,13 @@ pub(crate) async fn ask(bus: &Connection) -> zbus::Result<Vec<Status>> {
 async fn ask_one(bus: &Connection, owner: OwnedUniqueName) -> Status {
     let properties = Some("org.freedesktop.DBus.Properties");
     let asked = bus.call_method(Some(&owner), PATH, properties, "GetAll", &INTERFACE);
-    let answer = match tokio::time::timeout(DEADLINE, asked).await {
-        Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
-        Ok(answer) => answer.and_then(|answer| properties_of(&answer)).map_err(|error| error.to_string()),
-    };
-    Status { name: owner.to_string(), answer }
+    match tokio::time::timeout(DEADLINE, asked).await {
+        Err(_) => Status {
+            name: owner.to_string(),
+            answer: Err(format!("no answer within {} s", DEADLINE.as_secs())),
+        },
+        Ok(answer) => Status::new(owner.to_string(), answer),
+    }
 }
 
 fn properties_of(answer: &Message) -> zbus::Result<Map<String, Json>> {
@@ -68,7 +70,7 @@ fn properties_of(answer: &Message) -> zbus::Result<Map<String, Json>> {
 
 /// Formats all answers as a JSON array of objects; a server that did not answer has an `error`.
 #[must_use]
-pub(crate) fn to_json(servers: &[Status]) -> Json {
+pub fn to_json(servers: &[Status]) -> Json {
     let object = |server: &Status| {
         let mut object = Map::from_iter([("BusName".to_owned(), Json::from(server.name.as_str()))]);
         match &server.answer {
@@ -82,12 +84,19 @@ pub(crate) fn to_json(servers: &[Status]) -> Json {
 
 /// Formats all answers as tables.
 #[must_use]
-pub(crate) fn to_text(servers: &[Status]) -> String {
+pub fn to_text(servers: &[Status]) -> String {
     let texts: Vec<String> = servers.iter().map(Status::to_text).collect();
     texts.join("\n")
 }
 
 impl Status {
+    /// Reads what the owner of `name` answered.
+    #[must_use]
+    pub fn new(name: String, answer: zbus::Result<Message>) -> Self {
+        let properties = answer.and_then(|answer| properties_of(&answer));
+        Self { name, answer: properties.map_err(|error| error.to_string()) }
+    }
+
     fn to_text(&self) -> String {
         let Ok(properties) = &self.answer else {
             let error = self.answer.as_ref().err().map_or("", String::as_str);

@@ -19,6 +19,7 @@ mod shown;
 mod worker;
 
 pub(crate) use gst::{Element, Finding, Kind, PipelineError, Verdict};
+pub use h264::StreamCheck;
 pub(crate) use h264::StreamError;
 pub use picture::{Picture, Pixels};
 #[doc(hidden)]

@@ -8,9 +8,10 @@ mod error;
 mod obstacle;
 mod qmp;
 
+pub use dbus::listen;
 pub use error::SourceError;
 pub(crate) use obstacle::Obstacle;
-pub use qmp::QmpError;
+pub use qmp::{QmpError, open_display};
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

@@ -39,7 +39,7 @@ impl fmt::Display for Obstacle {
 
 /// What is known of a QEMU besides what D-Bus tells.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Known {
+pub struct Known {
     /// Whether its D-Bus display has GL.
     pub(super) gl: Option<bool>,
     /// Its SPICE server has GL.

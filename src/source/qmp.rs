@@ -74,7 +74,7 @@ impl QmpError {
 ///
 /// # Errors
 /// If nobody is there, or QEMU has no D-Bus display of the peer-to-peer kind.
-pub(super) async fn open_display(path: &Path) -> Result<(OwnedFd, Known), SourceError> {
+pub async fn open_display(path: &Path) -> Result<(OwnedFd, Known), SourceError> {
     let opened = tokio::time::timeout(DEADLINE, ask(path)).await.unwrap_or(Err(QmpError::Deadline));
     opened.map_err(|error| SourceError::Qmp { path: path.to_owned(), error })
 }

@@ -26,7 +26,7 @@ const PPS: u8 = 8;
 
 /// One frame as every viewer may get it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct AccessUnit {
+pub struct AccessUnit {
     /// Annex B bytes.
     pub data: Vec<u8>,
     /// It can be decoded alone, and what follows it without what came before.
@@ -35,7 +35,7 @@ pub(crate) struct AccessUnit {
 
 /// Why an encoder's output is not passed on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum StreamError {
+pub enum StreamError {
     /// There is no picture in it.
     #[error("access unit without a slice")]
     NoSlice,
@@ -63,7 +63,7 @@ pub(crate) enum StreamError {
 
 /// Checks one encoder's output, frame by frame.
 #[derive(Debug)]
-pub(crate) struct StreamCheck {
+pub struct StreamCheck {
     size: Size,
     chroma_format: u32,
     sps: Vec<u8>,
@@ -73,7 +73,7 @@ pub(crate) struct StreamCheck {
 impl StreamCheck {
     /// For a stream whose pictures have this size, after cropping, and were laid out in this way.
     #[must_use]
-    pub(crate) fn new(size: Size, pixels: Pixels) -> Self {
+    pub fn new(size: Size, pixels: Pixels) -> Self {
         let chroma_format = if pixels == Pixels::I444 { CHROMA_444 } else { CHROMA_420 };
         Self { size, chroma_format, sps: Vec::new(), pps: Vec::new() }
     }
@@ -82,7 +82,7 @@ impl StreamCheck {
     ///
     /// # Errors
     /// If it is not one frame that a viewer can show at once.
-    pub(crate) fn access_unit(&mut self, encoded: &[u8]) -> Result<AccessUnit, StreamError> {
+    pub fn access_unit(&mut self, encoded: &[u8]) -> Result<AccessUnit, StreamError> {
         let (mut slices, mut key) = (Vec::with_capacity(encoded.len() + 16), false);
         let mut new_pps = Vec::new();
         for nal in nal_units(encoded) {

@@ -57,6 +57,15 @@ pub(super) async fn run(
     listener.serve(stream).await
 }
 
+/// Serves QEMU on this socket alone: whoever asks to be shown a console once more is told that nobody can.
+///
+/// # Errors
+/// If the connection breaks.
+pub async fn listen(socket: UnixStream, console: Arc<Console>, reads: DmabufReads) -> zbus::Result<()> {
+    let (replays, _) = mpsc::channel(1);
+    run(socket, console, reads, replays).await
+}
+
 /// The stream is there before the first message, which QEMU sends at once and waits for, VM and all.
 async fn connect(socket: UnixStream) -> zbus::Result<MessageStream> {
     let socket = QemuSocket::new(socket)?;

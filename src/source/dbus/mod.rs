@@ -19,6 +19,7 @@ mod socket;
 mod warnings;
 
 pub(super) use connect::{Bus, Qemu};
+pub use listener::listen;
 
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;

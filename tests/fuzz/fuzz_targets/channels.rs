@@ -4,11 +4,11 @@
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
+use qemu_spice::internals::LockKeys;
+use qemu_spice::internals::{Caps, HeaderForm};
 use qemu_spice::internals::{ConsoleId, Pointer};
 use qemu_spice::internals::{CursorChannel, DisplayChannel, InputsChannel, Machine, MainChannel, MainStart};
-use qemu_spice::internals::LockKeys;
 use qemu_spice::internals::{MouseMode, MouseModes};
-use qemu_spice::internals::{Caps, HeaderForm};
 
 fuzz_target!(|input: (u8, bool, u8, &[u8])| {
     let (channel, full, piece, bytes) = input;

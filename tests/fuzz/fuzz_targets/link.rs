@@ -1,25 +1,33 @@
-//! The link stage, whatever a stranger sends, in pieces of any size.
+//! The link stage, whatever a stranger sends, in pieces of any size, where there is a password and where there is none.
 #![no_main]
 
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use qemu_spice::internals::{Admission, Password, TicketKey};
-use qemu_spice::internals::{LinkEvent, LinkMachine};
-use qemu_spice::internals::{Caps, LinkError};
+use qemu_spice::internals::{Admission, Caps, LinkError, LinkEvent, LinkMachine, Password, TicketKey};
 
-fuzz_target!(|input: (u8, &[u8])| {
-    let (piece, bytes) = input;
+/// What is shown to clients that need no password. Made once.
+static OPEN: LazyLock<Admission> = LazyLock::new(|| Admission::Open(*with_password().public_key()));
+
+fn with_password() -> Admission {
+    Admission::Password(Password::new("secret").expect("a password"), TicketKey::generate().expect("a key"))
+}
+
+fuzz_target!(|input: (u8, u8, &[u8])| {
+    let (piece, password, bytes) = input;
     let mut machine = LinkMachine::new(Instant::now());
-    let mut admission =
-        Password::new("secret").ok().zip(TicketKey::generate().ok()).map(|(word, key)| Admission::Password(word, key));
+    let mut greeted = false;
     for mut piece in bytes.chunks(usize::from(piece).max(1)) {
         while let Ok(Some(event)) = machine.recv(&mut piece) {
-            match (event, admission.take()) {
-                (LinkEvent::Hello(_), Some(admission)) => machine.greet(admission, Caps::NONE),
-                (LinkEvent::Hello(_), None) => drop(machine.reject(LinkError::Error)),
-                (LinkEvent::Linked(_), _) => machine.accept(),
+            // Seldom, because each key takes as long as thousands of inputs.
+            match event {
+                LinkEvent::Hello(_) if greeted => drop(machine.reject(LinkError::Error)),
+                LinkEvent::Hello(_) if password == 1 => machine.greet(with_password(), Caps::NONE),
+                LinkEvent::Hello(_) => machine.greet(Admission::Open(*OPEN.public_key()), Caps::NONE),
+                LinkEvent::Linked(_) => machine.accept(),
             }
+            greeted = true;
         }
         assert!(machine.take_output().len() < 1024);
     }
