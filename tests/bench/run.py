@@ -32,8 +32,8 @@ class Results:
 
     def take(self, other):
         """Adds another's values to these."""
-        for part, whos in other.values.items():
-            for who, cases in whos.items():
+        for part, everyone in other.values.items():
+            for who, cases in everyone.items():
                 for case, named in cases.items():
                     for name, values in named.items():
                         for value in values:
