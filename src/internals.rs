@@ -10,13 +10,5 @@ pub use crate::frame::{
 pub use crate::hub::{Change, Console, ConsoleInfo, Guest, Hub, Leds, ReleaseQueue, Subscription};
 pub use crate::relay::Relay;
 pub use crate::source::{Attach, Ended, QmpError, Source, SourceError, listen, open_display};
-pub use crate::spice::auth::{Admission, Password, TicketKey};
-pub use crate::spice::channel::{
-    CursorChannel, DisplayChannel, InputsChannel, LinkEvent, LinkMachine, Machine, MainChannel, MainStart,
-};
-pub use crate::spice::wire::msg::display::{FromServer, StreamData};
-pub use crate::spice::wire::msg::inputs::LockKeys;
-pub use crate::spice::wire::msg::main::{MouseMode, MouseModes};
-pub use crate::spice::wire::{Caps, HeaderForm, LinkError, Payload};
 pub use crate::sys::{FileId, GpuError};
 pub use crate::viewer::Roster;

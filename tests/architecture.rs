@@ -1,12 +1,12 @@
-//! Holds the folders of `src` to what `ARCHITECTURE.md` says of them: who may use whom, where `unsafe` may stand,
-//! and which parts have no I/O and no clock.
+//! Holds the folders of `src` and the crates to what `ARCHITECTURE.md` says of them: who may use whom, where `unsafe`
+//! may stand, and which parts have no I/O and no clock.
 #![cfg(test)]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each folder or file directly in `src`, and which of the others it may use.
+/// Each folder or file directly in `src`, and which of the others and of our own crates it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("frame", &["sys"]),
@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("viewer", &["frame"]),
     ("encode", &["frame", "hub", "sys"]),
     ("transport", &["sys"]),
-    ("spice", &["frame", "hub", "viewer", "encode", "transport"]),
+    ("spice", &["frame", "hub", "viewer", "encode", "transport", "spice_proto"]),
     ("relay", &["frame", "hub", "viewer"]),
     ("admin", &["frame", "hub", "viewer", "relay"]),
     ("cli", &["transport"]),
@@ -31,11 +31,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["app", "cli"]),
 ];
 
+/// The same for `crates/spice-proto`.
+const PROTO_MAY_USE: &[(&str, &[&str])] =
+    &[("wire", &[]), ("auth", &[]), ("link", &["auth", "wire"]), ("channels", &["wire"]), ("lib", &[])];
+
 /// Parts that take what happened and the time as arguments, and give back what to do.
 const PURE: &[&str] = &[
-    "src/spice/wire",
-    "src/spice/auth",
-    "src/spice/channel",
+    "crates/spice-proto/src",
     "src/spice/images.rs",
     "src/spice/lobby.rs",
     "src/spice/places.rs",
@@ -81,15 +83,17 @@ const IMPURE: &[&str] = &[
 #[test]
 fn no_folder_uses_one_it_may_not() {
     let mut wrong = Vec::new();
-    for (path, code) in sources() {
-        let owner = owner(&path);
-        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == owner) else {
-            wrong.push(format!("{}: `{owner}` has no row in MAY_USE", path.display()));
-            continue;
-        };
-        for used in uses(&code) {
-            if used != owner && !allowed.contains(&used.as_str()) {
-                wrong.push(format!("{}: `{owner}` may not use `{used}`", path.display()));
+    for (root, may_use) in [("src", MAY_USE), ("crates/spice-proto/src", PROTO_MAY_USE)] {
+        for (path, code) in sources(&[root]) {
+            let owner = owner(&path, root);
+            let Some((_, allowed)) = may_use.iter().find(|(name, _)| *name == owner) else {
+                wrong.push(format!("{}: `{owner}` has no row in the table", path.display()));
+                continue;
+            };
+            for used in uses(&code) {
+                if used != owner && !allowed.contains(&used.as_str()) {
+                    wrong.push(format!("{}: `{owner}` may not use `{used}`", path.display()));
+                }
             }
         }
     }
@@ -99,7 +103,7 @@ fn no_folder_uses_one_it_may_not() {
 #[test]
 fn pure_parts_have_no_io_and_no_clock() {
     let mut wrong = Vec::new();
-    for (path, code) in sources() {
+    for (path, code) in sources(&["src", "crates"]) {
         if PURE.iter().any(|pure| path.starts_with(pure)) && !path.ends_with("tests.rs") {
             let found = IMPURE.iter().filter(|word| without_tests(&code).contains(*word));
             wrong.extend(found.map(|word| format!("{}: `{word}`", path.display())));
@@ -113,7 +117,7 @@ fn pure_parts_have_no_io_and_no_clock() {
 
 #[test]
 fn unsafe_stands_in_sys_alone() {
-    let wrong: Vec<_> = sources()
+    let wrong: Vec<_> = sources(&["src", "crates"])
         .into_iter()
         .filter(|(path, _)| !path.starts_with("src/sys"))
         .filter(|(_, code)| {
@@ -133,9 +137,9 @@ fn every_folder_says_what_it_is_for() {
     }
 }
 
-/// Every Rust file under `src`, comments taken out.
-fn sources() -> Vec<(PathBuf, String)> {
-    let mut folders = vec![PathBuf::from("src")];
+/// Reads every Rust file under these folders, and takes comments out.
+fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut folders: Vec<_> = folders.iter().map(PathBuf::from).collect();
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
@@ -153,16 +157,19 @@ fn sources() -> Vec<(PathBuf, String)> {
     files
 }
 
-/// The folder or file directly in `src` that a path belongs to.
-fn owner(path: &Path) -> String {
-    let first = path.strip_prefix("src").unwrap().components().next().unwrap();
+/// The folder or file directly in `root` that a path belongs to.
+fn owner(path: &Path, root: &str) -> String {
+    let first = path.strip_prefix(root).unwrap().components().next().unwrap();
     first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
 }
 
-/// The modules of this crate that some code names by `crate::`.
+/// The modules of this crate that some code names by `crate::`, and our own crates that it names.
 fn uses(code: &str) -> BTreeSet<String> {
     let code = code.replace("qemu_spice::", "crate::");
     let mut used = BTreeSet::new();
+    if code.contains("spice_proto::") {
+        used.insert("spice_proto".to_owned());
+    }
     for rest in code.split("crate::").skip(1) {
         let names = match rest.strip_prefix('{') {
             Some(list) => list.split('}').next().unwrap_or(list).split(',').collect(),

@@ -1,20 +1,21 @@
 //! Exact images of what changed on a console, for clients that get no video.
 
+use spice_proto::channels::display::{BitmapFormat, ImageData, Tile};
+use spice_proto::wire::Payload;
+
 use crate::frame::{Rect, ScanoutError};
 use crate::hub::Change;
-use crate::spice::wire::Payload;
-use crate::spice::wire::msg::display::{BitmapFormat, ImageData};
 
 /// The most bytes of pixels in one image: a client allocates it whole, and draws it as soon as it is there.
 const MAX_IMAGE: u32 = 1 << 20;
 
-/// The damage of a change as images from the top, each with its place. Takes milliseconds: not for async tasks.
+/// Makes images of the damage of a change, from the top. Takes milliseconds: not for async tasks.
 ///
 /// All of it is read before any is compressed, so that the guest's release does not wait for that.
 ///
 /// # Errors
 /// If the scanout cannot be read.
-pub(crate) fn images(change: Change, lz4: bool) -> Result<Vec<(Rect, ImageData)>, ScanoutError> {
+pub(crate) fn images(change: Change, lz4: bool) -> Result<Vec<Tile>, ScanoutError> {
     let Some(scanout) = &change.scanout else { return Ok(Vec::new()) };
     let mut reader = scanout.reader()?;
     let mut bands = Vec::new();
@@ -26,7 +27,7 @@ pub(crate) fn images(change: Change, lz4: bool) -> Result<Vec<(Rect, ImageData)>
     }
     drop(reader);
     drop(change.release);
-    Ok(bands.into_iter().map(|(band, pixels)| (band, image(band, pixels, lz4))).collect())
+    Ok(bands.into_iter().map(|(band, pixels)| tile(band, pixels, lz4)).collect())
 }
 
 /// Whole rows of a rectangle, together no more than [`MAX_IMAGE`] bytes.
@@ -38,7 +39,12 @@ fn bands_of(rect: Rect) -> impl Iterator<Item = Rect> {
     })
 }
 
-fn image(at: Rect, pixels: Vec<u8>, lz4: bool) -> ImageData {
+fn tile(at: Rect, pixels: Vec<u8>, lz4: bool) -> Tile {
+    let Rect { x, y, width, height } = at;
+    Tile { x, y, width, height, data: image_data(width, pixels, lz4) }
+}
+
+fn image_data(width: u32, pixels: Vec<u8>, lz4: bool) -> ImageData {
     let format = BitmapFormat::Xrgb;
     if lz4 {
         let block = lz4_flex::block::compress(&pixels);
@@ -46,7 +52,7 @@ fn image(at: Rect, pixels: Vec<u8>, lz4: bool) -> ImageData {
             return ImageData::Lz4 { format, block: Payload::from(block) };
         }
     }
-    ImageData::Bitmap { format, stride: at.width.saturating_mul(4), pixels: Payload::from(pixels) }
+    ImageData::Bitmap { format, stride: width.saturating_mul(4), pixels: Payload::from(pixels) }
 }
 
 #[cfg(test)]
@@ -61,11 +67,12 @@ mod tests {
         (bytes, Change { scanout: Some(Arc::new(scanout)), replaced: true, damage, release: None, missed: 0 })
     }
 
-    fn pixels(data: &ImageData, at: Rect) -> Vec<u8> {
-        match data {
+    fn pixels(tile: &Tile) -> Vec<u8> {
+        match &tile.data {
             ImageData::Bitmap { pixels, .. } => pixels.bytes().to_vec(),
             ImageData::Lz4 { block, .. } => {
-                lz4_flex::block::decompress(block.bytes(), at.area() as usize * 4).unwrap()
+                let len = tile.width as usize * tile.height as usize * 4;
+                lz4_flex::block::decompress(block.bytes(), len).unwrap()
             }
         }
     }
@@ -78,9 +85,9 @@ mod tests {
             let images = images(change, lz4).unwrap();
             assert!(images.len() > 1);
             let mut y = 0;
-            for (at, data) in images {
+            for at in images {
                 assert_eq!((at.x, at.y, at.width), (0, y, 1280));
-                let pixels = pixels(&data, at);
+                let pixels = pixels(&at);
                 assert!(pixels.len() <= 1 << 20);
                 let start = at.y as usize * 1280 * 4;
                 for (there, here) in pixels.chunks(4).zip(bytes[start..].chunks(4)) {
@@ -97,6 +104,7 @@ mod tests {
         let (_, change) = change(Size::new(640, 480), Rect::new(600, 470, 40, 10).into());
         let images = images(change, true).unwrap();
         assert_eq!(images.len(), 1);
-        assert_eq!(images[0].0, Rect::new(600, 470, 40, 10));
+        let Tile { x, y, width, height, .. } = images[0];
+        assert_eq!((x, y, width, height), (600, 470, 40, 10));
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rsa::rand_core::{OsRng, RngCore};
+use spice_proto::auth::session_id;
+use spice_proto::link::LinkError;
+use spice_proto::wire::ChannelId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::places::Places;
-use super::wire::{ChannelId, LinkError};
 use crate::transport::Origin;
 
 /// The most clients at a time.
@@ -87,8 +88,8 @@ impl Sessions {
             loser.ok_or(LinkError::PermissionDenied)?.end.cancel();
         }
         let id = loop {
-            let id = OsRng.next_u32();
-            if id != 0 && open.iter().all(|(_, _, session)| session.id != id) {
+            let id = session_id();
+            if open.iter().all(|(_, _, session)| session.id != id) {
                 break id;
             }
         };
@@ -189,8 +190,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use spice_proto::wire::ChannelType;
+
     use super::*;
-    use crate::spice::wire::ChannelType;
 
     const HERE: Origin = Origin::User(1000);
     const THERE: Origin = Origin::User(1001);

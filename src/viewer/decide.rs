@@ -61,7 +61,7 @@ pub(crate) enum VideoPolicy {
 
 /// What is known of the client and of the way to it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Abilities {
+pub(crate) struct Abilities {
     /// It announced that it decodes H.264 streams.
     pub h264: bool,
     /// It reported that it could not.

@@ -19,10 +19,10 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSrc};
 use qemu_spice::internals::{ConsoleId, PixelFormat, Rect, Scanout, Size, Still};
-use qemu_spice::internals::{FromServer, StreamData};
-use qemu_spice::internals::{HeaderForm, Payload};
 use qemu_spice::internals::{Hub, ReleaseQueue};
 use qemu_spice::internals::{Picture, Pixels};
+use spice_proto::channels::display::{FromServer, StreamData};
+use spice_proto::wire::{HeaderForm, Payload};
 
 const SIZE: Size = Size::new(1280, 720);
 const XRGB: u32 = 0x2002_0888;

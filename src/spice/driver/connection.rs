@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use spice_proto::channels::Machine;
+use spice_proto::wire::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::ChannelEnd;
-use crate::spice::channel::Machine;
-use crate::spice::wire::Frame;
 use crate::transport::{SendQueue, Stream, TcpState};
 
 /// Messages taken out of the machine at a time, to leave in one system call. While so many wait, what the client says is
@@ -207,10 +207,10 @@ pub(super) async fn sleep_until(deadline: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use spice_proto::channels::ChannelError;
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::spice::channel::ChannelError;
     use crate::transport::{Address, Listener};
 
     /// Answers each byte with a frame of 64 KiB.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use spice_proto::channels::cursor::CursorChannel;
+use spice_proto::link::LinkRequest;
+
 use super::ChannelEnd;
 use super::connection::Connection;
+use super::convert::{mouse_mode, pointer, shape};
 use crate::hub::Console;
-use crate::spice::channel::{CursorChannel, LinkRequest};
 use crate::spice::session::Session;
-use crate::spice::wire::msg::main::MouseMode;
 
 /// Starts the machine with the cursor as it is now.
 pub(super) fn start(
@@ -18,8 +20,9 @@ pub(super) fn start(
     now: Instant,
 ) -> CursorChannel {
     let state = console.cursor().borrow().clone();
-    let mode = mode(*session.absolute.borrow());
-    CursorChannel::new(request.header_form(), state.shape, state.pointer, mode, now)
+    let mode = mouse_mode(*session.absolute.borrow());
+    let shape = state.shape.as_ref().and_then(shape);
+    CursorChannel::new(request.header_form(), shape, pointer(state.pointer), mode, now)
 }
 
 /// Serves the channel until the client leaves.
@@ -41,19 +44,15 @@ pub(super) async fn run(
                     return Ok(());
                 }
                 let state = cursor.borrow_and_update().clone();
-                connection.machine.set_shape(state.shape);
-                connection.machine.set_pointer(state.pointer);
+                connection.machine.set_shape(state.shape.as_ref().and_then(shape));
+                connection.machine.set_pointer(pointer(state.pointer));
             }
             changed = absolute.changed() => {
                 if changed.is_err() {
                     return Ok(());
                 }
-                connection.machine.set_mouse_mode(mode(*absolute.borrow_and_update()));
+                connection.machine.set_mouse_mode(mouse_mode(*absolute.borrow_and_update()));
             }
         }
     }
-}
-
-fn mode(absolute: bool) -> MouseMode {
-    if absolute { MouseMode::Client } else { MouseMode::Server }
 }

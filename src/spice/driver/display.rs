@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use spice_proto::channels::display::{
+    DisplayChannel, DisplayEvent, Tile, Video as EncodedPicture, VideoCodec,
+};
+use spice_proto::link::LinkRequest;
+use spice_proto::wire::Payload;
+
 use super::connection::{Connection, Turn, sleep_until};
+use super::convert;
 use super::network::Network;
 use super::video::Video;
 use super::{ChannelEnd, Server};
 use crate::encode::Item;
 use crate::frame::{Rect, ScanoutInfo, Tier};
 use crate::hub::{Change, Console, Release, Subscription};
-use crate::spice::channel::{DisplayChannel, DisplayEvent, LinkRequest, Video as EncodedPicture};
 use crate::spice::images::images;
-use crate::spice::wire::Payload;
-use crate::spice::wire::msg::display::ImageData;
 use crate::viewer::{Delivery, Reason, Seat, VideoPolicy, decide};
 
 /// Starts the machine.
@@ -141,7 +145,7 @@ impl Viewer<'_> {
             Some(_) if self.failed == Some(info) => VideoPolicy::EncoderFailed,
             Some(_) => VideoPolicy::Allowed,
         };
-        let abilities = display.abilities(self.passes_fds);
+        let abilities = convert::abilities(display, self.passes_fds);
         let chosen = decide(abilities, info, self.server.passthrough, video);
         let before = self.chosen.replace(chosen);
         if before != Some(chosen) {
@@ -219,8 +223,9 @@ impl Viewer<'_> {
             Picture::Encoded(Item::Frame(frame)) => {
                 let video = EncodedPicture {
                     generation: frame.generation,
-                    coded: frame.coded,
-                    picture: frame.size,
+                    codec: VideoCodec::H264,
+                    coded: convert::size(frame.coded),
+                    picture: convert::size(frame.size),
                     data: Payload::new(frame.data),
                 };
                 display.show_video(video, self.server.clock.past());
@@ -245,10 +250,10 @@ impl Viewer<'_> {
         let Some(scanout) = &change.scanout else { return display.blank() };
         let Some(dmabuf) = scanout.as_dmabuf() else { return };
         if change.replaced {
-            display.show_scanout(dmabuf);
+            display.show_scanout(convert::scanout(dmabuf));
         }
         if let Some(damage) = change.damage.rects().iter().copied().reduce(Rect::union) {
-            display.draw(damage);
+            display.draw(convert::draw(damage));
             self.drawn = change.release;
         }
     }
@@ -257,7 +262,7 @@ impl Viewer<'_> {
         match change.scanout.as_ref().map(|scanout| scanout.size()) {
             None => display.blank(),
             Some(size) => match encode(change, display.takes_lz4()).await {
-                Ok(images) => display.show_images(size, images),
+                Ok(images) => display.show_images(convert::size(size), images),
                 Err(error) => {
                     tracing::debug!(console = %self.console.id(), %error, "a change cannot be read");
                 }
@@ -276,7 +281,7 @@ fn label(delivery: Delivery) -> &'static str {
 }
 
 /// Makes the images of a change away from the async tasks: it takes milliseconds.
-async fn encode(change: Change, lz4: bool) -> Result<Vec<(Rect, ImageData)>, String> {
+async fn encode(change: Change, lz4: bool) -> Result<Vec<Tile>, String> {
     match tokio::task::spawn_blocking(move || images(change, lz4)).await {
         Ok(images) => images.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -288,6 +293,9 @@ mod tests {
     use std::fs::File;
     use std::time::Duration;
 
+    use spice_proto::channels::base;
+    use spice_proto::channels::display::{FromClient, FromServer, Init, caps};
+    use spice_proto::wire::{Caps, HeaderForm, Message};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
     use tokio::sync::{mpsc, watch};
@@ -297,9 +305,6 @@ mod tests {
     use crate::frame::{Buffer, ConsoleId, Dmabuf, DmabufPlane, DmabufReads, Scanout, Size};
     use crate::hub::{Hub, ReleaseQueue};
     use crate::spice::driver::Settings;
-    use crate::spice::wire::msg::base;
-    use crate::spice::wire::msg::display::{FromClient, FromServer, Init};
-    use crate::spice::wire::{Caps, HeaderForm, Message, display as caps};
     use crate::transport::{Address, Listener};
     use crate::viewer::Roster;
 

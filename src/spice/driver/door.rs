@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use spice_proto::auth::{Admission, Password, PublicKey, TicketError, TicketKey};
 use tokio::sync::OnceCell;
 
 use super::keys::Keys;
-use crate::spice::auth::{Admission, Password, PublicKey, TicketError, TicketKey};
 use crate::spice::session::Standing;
 
 /// Asks clients for what they have to show.

@@ -2,24 +2,21 @@
 
 use std::time::Instant;
 
+use spice_proto::channels::inputs::InputsChannel;
+use spice_proto::link::LinkRequest;
+
 use super::connection::{Connection, Turn};
+use super::convert::{command, lights};
 use super::{ChannelEnd, Server};
-use crate::frame::{ConsoleId, GuestCommand};
-use crate::hub::Leds;
-use crate::spice::channel::{InputsChannel, LinkRequest};
-use crate::spice::wire::msg::inputs::LockKeys;
+use crate::frame::GuestCommand;
 
 /// Starts the machine with the lights as they are now.
 pub(super) fn start(server: &Server, request: &LinkRequest, now: Instant) -> InputsChannel {
     let guest = server.hub.guest();
     let guest = guest.borrow();
     // Motion has no console of its own; it goes to the first one.
-    let console = guest.consoles.keys().next().copied().unwrap_or(ConsoleId(0));
-    InputsChannel::new(request.header_form(), lights(guest.leds), console, now)
-}
-
-fn lights(leds: Leds) -> LockKeys {
-    LockKeys::from_bits(u16::from(leds.bits()))
+    let first = guest.consoles.keys().next().and_then(|console| u8::try_from(console.0).ok());
+    InputsChannel::new(request.header_form(), lights(guest.leds), first.unwrap_or(0), now)
 }
 
 /// Serves the channel until the client leaves; then nothing it held stays pressed.
@@ -41,8 +38,8 @@ impl Held<'_> {
         loop {
             tokio::select! {
                 turn = self.connection.turn(|_| false) => {
-                    if let Turn::Event(command) = turn? {
-                        self.send(command).await;
+                    if let Turn::Event(event) = turn? {
+                        self.send(command(event)).await;
                     }
                 }
                 changed = guest.changed() => {
@@ -68,8 +65,8 @@ impl Drop for Held<'_> {
         let held = self.connection.machine.release_all();
         if let (false, Ok(runtime)) = (held.is_empty(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move {
-                for command in held {
-                    let _ = commands.send(command).await;
+                for event in held {
+                    let _ = commands.send(command(event)).await;
                 }
             });
         }

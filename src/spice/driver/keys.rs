@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use spice_proto::auth::{KeyStock, TicketError, TicketKey};
 use tokio::sync::oneshot;
 
-use crate::spice::auth::{KeyStock, TicketError, TicketKey};
 use crate::spice::places::Places;
 use crate::spice::session::Standing;
 use crate::transport::Origin;
@@ -228,12 +228,12 @@ mod tests {
         let mut channels: Vec<_> = (0..3).map(|_| take(Standing::Client(7))).collect();
         let mut channel = || channels.pop().unwrap();
         for waiting in [channel(), viewer, channel(), after, channel(), crowd.pop().unwrap()] {
-            keys.lock().give(crate::spice::auth::shared_key());
+            keys.lock().give(TicketKey::generate().unwrap());
             assert!(waiting.await.is_ok());
         }
         assert_eq!(keys.lock().strangers.len(), 99);
         drop(crowd);
-        keys.lock().give(crate::spice::auth::shared_key());
+        keys.lock().give(TicketKey::generate().unwrap());
         assert!(keys.lock().stock.take().is_some(), "it is kept for the next client");
         assert!(!keys.lock().is_waited_for() && !keys.lock().making);
     }

@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use spice_proto::auth::TicketKey;
+use spice_proto::channels::display::DisplayChannel;
+use spice_proto::channels::{Machine, inputs, main};
+use spice_proto::link::{LinkError, LinkEvent, LinkFailure, LinkMachine, LinkRequest};
+use spice_proto::wire::{Caps, ChannelType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connection::sleep_until;
 use super::{ChannelEnd, Connection, Server};
-use crate::spice::auth::TicketKey;
-use crate::spice::channel::{DisplayChannel, LinkEvent, LinkFailure, LinkMachine, LinkRequest, Machine};
 use crate::spice::lobby::Place;
-use crate::spice::wire::{Caps, ChannelType, LinkError, inputs, main};
 use crate::transport::Stream;
 
 /// How long someone with a wrong password waits for the answer. How many passwords can be tried in a second is bounded by
@@ -138,9 +140,9 @@ impl Linked {
 /// What we announce for a channel of this kind; `None` for kinds that we do not have.
 fn server_caps(kind: ChannelType) -> Option<Caps> {
     match kind {
-        ChannelType::Main => Some(Caps::of(&[main::NAME_AND_UUID, main::AGENT_CONNECTED_TOKENS])),
+        ChannelType::Main => Some(Caps::of(&[main::caps::NAME_AND_UUID, main::caps::AGENT_CONNECTED_TOKENS])),
         ChannelType::Display => Some(DisplayChannel::server_caps()),
-        ChannelType::Inputs => Some(Caps::of(&[inputs::KEY_SCANCODE])),
+        ChannelType::Inputs => Some(Caps::of(&[inputs::caps::KEY_SCANCODE])),
         ChannelType::Cursor => Some(Caps::NONE),
         _ => None,
     }

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use spice_proto::channels::main::{MainChannel, MainEvent, MainStart, MouseMode, MouseModes};
+use spice_proto::link::LinkRequest;
+use spice_proto::wire::{ChannelId, ChannelType};
+
 use super::connection::{Connection, Turn};
+use super::convert::mouse_mode;
 use super::{ChannelEnd, Server};
 use crate::hub::Guest;
-use crate::spice::channel::LinkRequest;
-use crate::spice::channel::{MainChannel, MainEvent, MainStart};
 use crate::spice::session::Session;
-use crate::spice::wire::msg::main::{MouseMode, MouseModes};
-use crate::spice::wire::{ChannelId, ChannelType};
 
 /// How long a client has to take our last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -99,6 +100,6 @@ fn mouse(guest: &Guest, session: &Session) -> MouseModes {
     MouseModes {
         server: !absolute, // QEMU refuses motion to an absolute device
         client: absolute,
-        current: if absolute { MouseMode::Client } else { MouseMode::Server },
+        current: mouse_mode(absolute),
     }
 }

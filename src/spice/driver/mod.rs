@@ -2,6 +2,7 @@
 
 mod clock;
 mod connection;
+mod convert;
 mod cursor;
 mod display;
 mod door;
@@ -15,6 +16,10 @@ mod video;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use spice_proto::auth::Password;
+use spice_proto::channels::ChannelError;
+use spice_proto::link::{LinkError, LinkFailure};
+use spice_proto::wire::{ChannelType, WireError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span};
@@ -23,11 +28,8 @@ use self::clock::Clock;
 use self::connection::Connection;
 use self::door::Door;
 use self::link::{Linked, Linking};
-use super::auth::Password;
-use super::channel::{ChannelError, LinkFailure};
 use super::lobby::Lobby;
 use super::session::{Seat, Sessions};
-use super::wire::{ChannelType, LinkError, WireError};
 use crate::encode::Encoders;
 use crate::frame::{ConsoleId, GuestCommand};
 use crate::hub::Hub;

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use spice_proto::channels::display::DisplayChannel;
+
 use super::connection::Connection;
 use crate::frame::Tier;
-use crate::spice::channel::DisplayChannel;
 use crate::transport::TcpState;
 use crate::viewer::{KernelSample, Rate, Tiers};
 

@@ -4,11 +4,12 @@
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use qemu_spice::internals::LockKeys;
-use qemu_spice::internals::{Caps, HeaderForm};
-use qemu_spice::internals::{ConsoleId, Pointer};
-use qemu_spice::internals::{CursorChannel, DisplayChannel, InputsChannel, Machine, MainChannel, MainStart};
-use qemu_spice::internals::{MouseMode, MouseModes};
+use spice_proto::channels::Machine;
+use spice_proto::channels::cursor::{CursorChannel, Pointer};
+use spice_proto::channels::display::DisplayChannel;
+use spice_proto::channels::inputs::{InputsChannel, LockKeys};
+use spice_proto::channels::main::{MainChannel, MainStart, MouseMode, MouseModes};
+use spice_proto::wire::{Caps, HeaderForm};
 
 fuzz_target!(|input: (u8, bool, u8, &[u8])| {
     let (channel, full, piece, bytes) = input;
@@ -28,7 +29,7 @@ fuzz_target!(|input: (u8, bool, u8, &[u8])| {
             drive(MainChannel::new(form, start, now), piece, bytes);
         }
         1 => drive(DisplayChannel::new(form, Caps::from(u32::MAX), now), piece, bytes),
-        2 => drive(InputsChannel::new(form, LockKeys::default(), ConsoleId(0), now), piece, bytes),
+        2 => drive(InputsChannel::new(form, LockKeys::default(), 0, now), piece, bytes),
         _ => drive(CursorChannel::new(form, None, Pointer::default(), MouseMode::Server, now), piece, bytes),
     }
 });

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use qemu_spice::internals::{Admission, Caps, LinkError, LinkEvent, LinkMachine, Password, TicketKey};
+use spice_proto::auth::{Admission, Password, TicketKey};
+use spice_proto::link::{LinkError, LinkEvent, LinkMachine};
+use spice_proto::wire::Caps;
 
 /// What is shown to clients that need no password. Made once.
 static OPEN: LazyLock<Admission> = LazyLock::new(|| Admission::Open(*with_password().public_key()));

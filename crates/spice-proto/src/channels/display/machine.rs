@@ -1,0 +1,395 @@
+//! The state machine of a display channel.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::caps;
+use super::messages::{
+    DrawCopy, FromClient, FromServer, GlDraw, GlScanout, GlScanout2, Head, Image, MonitorsConfig,
+    StreamCreate, StreamData, SurfaceCreate, SurfaceFormat, VideoCodec,
+};
+use super::picture::{Scanout, Tile, Video};
+use crate::channels::base::{self, Flow};
+use crate::channels::{ChannelError, Machine};
+use crate::wire::{Caps, Frame, HeaderForm, Message, Payload, Rect, Size, WireError};
+
+/// The longest body of a client's message, in bytes: a list of 255 codecs has 256.
+pub const DISPLAY_BODY_MAX: u32 = 1024;
+
+/// Messages for each acknowledgement, as libspice-server asks for on a fast network.
+const ACK_WINDOW: u32 = 20;
+
+/// The surface that is the screen.
+const PRIMARY: u32 = 0;
+
+/// Stream ids are used in turn, so that a report about an old stream is not taken for one about the new.
+const STREAM_IDS: u32 = 32;
+
+/// Sent after each H.264 frame: an access unit delimiter and an empty filler SEI (H.264 7.3.2.4 and D.1.3), the
+/// beginning of the next frame's access unit. Without it the parser of spice-gtk cannot know that the frame before has
+/// ended, and holds it back until the next one comes, which on a resting screen is never.
+const H264_NEXT_UNIT: &[u8] = &[0, 0, 0, 1, 0x09, 0xf0, 0, 0, 0, 1, 0x06, 0x03, 0x00, 0x80];
+
+/// The state machine of one display channel.
+#[derive(Debug)]
+pub struct DisplayChannel {
+    flow: Flow,
+    caps: Caps,
+    ready: bool,
+    decoder_failed: bool,
+    surface: Option<Surface>,
+    stream: Option<Stream>,
+    next_stream: u32,
+    /// A buffer of the guest is on screen, of this size.
+    scanout: Option<Size>,
+    /// The client has not answered the last `GL_DRAW` yet.
+    drawing: bool,
+    pub(super) out: VecDeque<Message>,
+}
+
+/// What the client did that its owner must know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DisplayEvent {
+    /// Drawing may begin.
+    Ready,
+    /// It cannot decode the stream it was sent.
+    DecoderFailed,
+    /// It has drawn what it was told to draw of the guest's buffer.
+    Drawn,
+    /// It has read all up to the question with this number.
+    Answered(u32),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Surface {
+    /// Size of its memory.
+    size: Size,
+    /// The part that the monitor shows.
+    shown: Size,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Stream {
+    id: u32,
+    generation: u64,
+}
+
+impl DisplayChannel {
+    /// A channel to a client with these display capabilities.
+    #[must_use]
+    pub fn new(form: HeaderForm, caps: Caps, now: Instant) -> Self {
+        let mut flow = Flow::new(form, DISPLAY_BODY_MAX, now);
+        flow.ask_for_acks(ACK_WINDOW, now);
+        Self {
+            flow,
+            caps,
+            ready: false,
+            decoder_failed: false,
+            surface: None,
+            stream: None,
+            next_stream: 0,
+            scanout: None,
+            drawing: false,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// The display capabilities of this server.
+    #[must_use]
+    pub fn server_caps() -> Caps {
+        Caps::of(&[caps::MONITORS_CONFIG, caps::STREAM_REPORT])
+    }
+
+    /// Whether the client announced that it decodes `codec`. See also [`DisplayChannel::decoder_failed`].
+    #[must_use]
+    pub fn decodes(&self, codec: VideoCodec) -> bool {
+        let announced = match codec {
+            VideoCodec::Mjpeg => caps::CODEC_MJPEG,
+            VideoCodec::Vp8 => caps::CODEC_VP8,
+            VideoCodec::H264 => caps::CODEC_H264,
+            VideoCodec::Vp9 => caps::CODEC_VP9,
+            VideoCodec::H265 => caps::CODEC_H265,
+        };
+        self.caps.has(caps::MULTI_CODEC) && self.caps.has(announced)
+    }
+
+    /// Whether the client reported that it cannot decode a stream it was sent.
+    #[must_use]
+    pub fn decoder_failed(&self) -> bool {
+        self.decoder_failed
+    }
+
+    /// Whether the client announced that it imports GPU buffers. spice-gtk does so over any connection.
+    #[must_use]
+    pub fn imports(&self) -> bool {
+        self.caps.has(caps::GL_SCANOUT)
+    }
+
+    /// Whether the client announced that it can be told planes, offsets and a modifier of a GPU buffer, too.
+    #[must_use]
+    pub fn imports_planes(&self) -> bool {
+        self.caps.has(caps::GL_SCANOUT2)
+    }
+
+    /// Whether images may come as LZ4.
+    #[must_use]
+    pub fn takes_lz4(&self) -> bool {
+        self.caps.has(caps::LZ4_COMPRESSION)
+    }
+
+    /// Whether the client is ready to be drawn to.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Whether all that was to be said is on its way and the client keeps up: it may get another picture.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.drawing && self.out.is_empty() && self.flow.queued() == 0 && self.flow.may_send()
+    }
+
+    /// Bytes of messages that wait to be written.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        let bytes: usize = self.out.iter().map(Message::body_len).sum();
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// Asks the client to send this number back when it has read all that it was sent before:
+    /// [`DisplayEvent::Answered`].
+    pub fn ask(&mut self, id: u32) {
+        self.out.push_back(base::FromServer::Ping(base::Ping { id, timestamp: 0 }).encode());
+    }
+
+    /// Shows an encoded picture. `time` is the server's clock in milliseconds at which to show it.
+    pub fn show_video(&mut self, video: Video, time: u32) {
+        let known = self.stream.filter(|stream| stream.generation == video.generation);
+        let stream = known.unwrap_or_else(|| self.start_stream(&video));
+        let mut data = |data: Payload| {
+            let multi_media_time = time.max(1);
+            self.send(&FromServer::StreamData(StreamData { stream_id: stream.id, multi_media_time, data }));
+        };
+        data(video.data);
+        if video.codec == VideoCodec::H264 {
+            data(Payload::new(H264_NEXT_UNIT));
+        }
+    }
+
+    /// Draws images on a picture of this size: after any video, never under one.
+    pub fn show_images(&mut self, picture: Size, images: Vec<Tile>) {
+        self.stop_scanout();
+        self.stop_stream();
+        let new = self.start_surface(Surface { size: picture, shown: picture });
+        self.draw_images(images);
+        if new {
+            self.reveal(picture);
+        }
+    }
+
+    /// Draws images over a video that rests. Its next frame covers them.
+    pub fn touch_up(&mut self, images: Vec<Tile>) {
+        if self.stream.is_some() {
+            self.draw_images(images);
+        }
+    }
+
+    /// Has the client show the guest's own buffer. What changes in it is told by [`DisplayChannel::draw`].
+    pub fn show_scanout(&mut self, scanout: Scanout) {
+        self.stop_stream();
+        if self.surface.take().is_some() {
+            self.send(&FromServer::SurfaceDestroy { surface_id: PRIMARY });
+        }
+        let message = if self.imports_planes() { gl_scanout2(&scanout) } else { gl_scanout(&scanout) };
+        let size = scanout.size;
+        let fds = scanout.planes.into_iter().map(|plane| plane.fd);
+        self.out.push_back(message.encode().with_fds(fds.collect()));
+        if self.scanout.replace(size) != Some(size) {
+            self.configure(size);
+        }
+    }
+
+    /// Has the client draw a part of the guest's buffer. There is no room for more until it has.
+    pub fn draw(&mut self, part: GlDraw) {
+        if self.scanout.is_some() {
+            self.drawing = true;
+            self.send(&FromServer::GlDraw(part));
+        }
+    }
+
+    /// Shows nothing: the console is off.
+    pub fn blank(&mut self) {
+        self.stop_scanout();
+        self.stop_stream();
+        if self.surface.take().is_some() {
+            self.send(&FromServer::SurfaceDestroy { surface_id: PRIMARY });
+        }
+    }
+
+    pub(super) fn handle(&mut self, id: u16, body: &[u8]) -> Result<Option<DisplayEvent>, WireError> {
+        Ok(match FromClient::decode(id, body)? {
+            FromClient::Init(_) if !self.ready => {
+                self.ready = true;
+                self.send(&FromServer::InvalAllPalettes);
+                Some(DisplayEvent::Ready)
+            }
+            FromClient::StreamReport(report)
+                if report.is_unsupported()
+                    && self.stream.is_some_and(|stream| stream.id == report.stream_id) =>
+            {
+                // The client has destroyed it already.
+                self.decoder_failed = true;
+                self.stream = None;
+                Some(DisplayEvent::DecoderFailed)
+            }
+            FromClient::GlDrawDone if self.drawing => {
+                self.drawing = false;
+                Some(DisplayEvent::Drawn)
+            }
+            _ => None,
+        })
+    }
+
+    fn draw_images(&mut self, images: Vec<Tile>) {
+        for Tile { x, y, width, height, data } in images {
+            let dest = Rect::at(x, y, width, height);
+            let src = Rect::at(0, 0, width, height);
+            let image = Image { id: 0, width, height, data };
+            self.send(&FromServer::DrawCopy(DrawCopy { surface_id: PRIMARY, dest, src, image }));
+        }
+    }
+
+    fn start_stream(&mut self, video: &Video) -> Stream {
+        self.stop_scanout();
+        self.stop_stream();
+        let Size { width, height } = video.picture;
+        let size = Size::new(width.next_multiple_of(2), height.next_multiple_of(2));
+        if self.start_surface(Surface { size, shown: video.picture }) {
+            self.reveal(video.picture);
+        }
+        let stream = Stream { id: self.next_stream, generation: video.generation };
+        self.next_stream = (self.next_stream + 1) % STREAM_IDS;
+        self.stream = Some(stream);
+        self.send(&FromServer::StreamCreate(StreamCreate {
+            surface_id: PRIMARY,
+            stream_id: stream.id,
+            codec: video.codec,
+            width: video.coded.width,
+            height: video.coded.height,
+            dest: Rect::at(0, 0, size.width, size.height),
+        }));
+        stream
+    }
+
+    fn stop_stream(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.send(&FromServer::StreamDestroy { stream_id: stream.id });
+        }
+    }
+
+    fn stop_scanout(&mut self) {
+        if self.scanout.take().is_some() {
+            let none = GlScanout { width: 0, height: 0, stride: 0, fourcc: 0, bottom_up: false };
+            self.send(&FromServer::GlScanout(none));
+        }
+    }
+
+    /// Makes the primary surface this one. Tells whether it is a new one, which is not shown before it is revealed.
+    fn start_surface(&mut self, surface: Surface) -> bool {
+        if self.surface == Some(surface) {
+            return false;
+        }
+        if self.surface.replace(surface).is_some() {
+            self.send(&FromServer::SurfaceDestroy { surface_id: PRIMARY });
+        }
+        self.send(&FromServer::SurfaceCreate(SurfaceCreate {
+            surface_id: PRIMARY,
+            width: surface.size.width,
+            height: surface.size.height,
+            format: SurfaceFormat::Xrgb,
+            primary: true,
+            // A surface in streaming mode lets spice-gtk hand the video to an overlay, over which no image shows.
+            streaming: false,
+        }));
+        true
+    }
+
+    /// Tells the client to show the primary surface.
+    fn reveal(&mut self, shown: Size) {
+        self.configure(shown);
+        self.send(&FromServer::Mark);
+    }
+
+    /// Tells the client that the monitor shows this much.
+    fn configure(&mut self, shown: Size) {
+        if self.caps.has(caps::MONITORS_CONFIG) {
+            let head = Head {
+                monitor_id: 0,
+                surface_id: PRIMARY,
+                width: shown.width,
+                height: shown.height,
+                x: 0,
+                y: 0,
+            };
+            self.send(&FromServer::MonitorsConfig(MonitorsConfig { max_allowed: 1, heads: vec![head] }));
+        }
+    }
+
+    fn send(&mut self, message: &FromServer) {
+        self.out.push_back(message.encode());
+    }
+}
+
+/// For clients that take one plane and no modifier; nothing else is passed on to them.
+fn gl_scanout(scanout: &Scanout) -> FromServer {
+    FromServer::GlScanout(GlScanout {
+        width: scanout.size.width,
+        height: scanout.size.height,
+        stride: scanout.planes.first().map_or(0, |plane| plane.stride),
+        fourcc: scanout.fourcc,
+        bottom_up: scanout.bottom_up,
+    })
+}
+
+fn gl_scanout2(scanout: &Scanout) -> FromServer {
+    FromServer::GlScanout2(GlScanout2 {
+        width: scanout.size.width,
+        height: scanout.size.height,
+        fourcc: scanout.fourcc,
+        bottom_up: scanout.bottom_up,
+        modifier: scanout.modifier,
+        planes: scanout.planes.iter().map(|plane| (plane.offset, plane.stride)).collect(),
+    })
+}
+
+impl Machine for DisplayChannel {
+    type Event = DisplayEvent;
+
+    fn recv(&mut self, input: &mut &[u8], now: Instant) -> Result<Option<DisplayEvent>, ChannelError> {
+        while let Some(message) = self.flow.recv(input, now)? {
+            if let Some(event) = self.handle(message.id, &message.body)? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(self.flow.next_answer().map(DisplayEvent::Answered))
+    }
+
+    fn poll_frame(&mut self, now: Instant) -> Option<Frame> {
+        // A picture is many messages; those that the client has no room for yet wait here.
+        if self.flow.queued() == 0
+            && self.flow.may_send()
+            && let Some(message) = self.out.pop_front()
+        {
+            self.flow.queue(message, now);
+        }
+        self.flow.poll_frame()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.flow.deadline()
+    }
+
+    fn handle_timeout(&self, now: Instant) -> Result<(), ChannelError> {
+        self.flow.handle_timeout(now)
+    }
+}

@@ -1,0 +1,196 @@
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::channels::{Machine, base};
+use crate::wire::{Cap, Caps, HeaderForm, Size};
+
+fn channel(caps: Caps) -> DisplayChannel {
+    DisplayChannel::new(HeaderForm::Mini, caps, Instant::now())
+}
+
+fn ready(caps: &[Cap]) -> DisplayChannel {
+    let mut display = channel(Caps::of(caps));
+    let init = FromClient::Init(Init {
+        pixmap_cache_id: 1,
+        pixmap_cache_size: 1 << 20,
+        glz_dictionary_id: 1,
+        glz_dictionary_window: 1 << 20,
+    });
+    let message = init.encode();
+    assert_eq!(display.handle(message.id(), &message.body()), Ok(Some(DisplayEvent::Ready)));
+    display
+}
+
+/// What the client is told, in order, by name.
+fn told(display: &mut DisplayChannel) -> Vec<String> {
+    std::iter::from_fn(|| display.out.pop_front())
+        .map(|message| {
+            let text = format!("{:?}", FromServer::decode(message.id(), &message.body()).unwrap());
+            text.split(['(', ' ']).next().unwrap_or_default().to_owned()
+        })
+        .collect()
+}
+
+fn video(generation: u64, width: u32, height: u32) -> Video {
+    let picture = Size::new(width, height);
+    Video {
+        generation,
+        codec: VideoCodec::H264,
+        coded: Size::new(width + width % 2, height + height % 2),
+        picture,
+        data: vec![0; 9].into(),
+    }
+}
+
+fn tile() -> Vec<Tile> {
+    let data = ImageData::Bitmap { format: BitmapFormat::Xrgb, stride: 4, pixels: vec![0; 4].into() };
+    vec![Tile { x: 0, y: 0, width: 1, height: 1, data }]
+}
+
+const GTK: &[Cap] = &[caps::MONITORS_CONFIG, caps::MULTI_CODEC, caps::CODEC_H264];
+
+#[test]
+fn a_stream_starts_on_a_surface_that_is_shown_and_each_frame_is_flushed() {
+    let mut display = ready(GTK);
+    display.show_video(video(1, 1280, 720), 5);
+    display.show_video(video(1, 1280, 720), 6);
+    assert_eq!(
+        told(&mut display),
+        [
+            "InvalAllPalettes",
+            "SurfaceCreate",
+            "MonitorsConfig",
+            "Mark",
+            "StreamCreate",
+            "StreamData",
+            "StreamData",
+            "StreamData",
+            "StreamData"
+        ]
+    );
+}
+
+#[test]
+fn another_size_makes_another_surface_and_stream_on_the_same_channel() {
+    let mut display = ready(GTK);
+    display.show_video(video(1, 1280, 720), 5);
+    told(&mut display);
+    display.show_video(video(2, 1367, 769), 6);
+    let messages: Vec<_> = std::iter::from_fn(|| display.out.pop_front())
+        .map(|message| FromServer::decode(message.id(), &message.body()).unwrap())
+        .collect();
+    assert!(matches!(messages[0], FromServer::StreamDestroy { stream_id: 0 }), "{messages:?}");
+    assert!(matches!(messages[1], FromServer::SurfaceDestroy { surface_id: 0 }));
+    assert!(matches!(messages[2], FromServer::SurfaceCreate(SurfaceCreate { width: 1368, height: 770, .. })));
+    let FromServer::MonitorsConfig(config) = &messages[3] else { panic!("{messages:?}") };
+    assert_eq!((config.heads[0].width, config.heads[0].height), (1367, 769));
+    assert!(matches!(messages[5], FromServer::StreamCreate(StreamCreate { stream_id: 1, .. })));
+}
+
+#[test]
+fn images_are_drawn_before_the_surface_is_shown() {
+    let mut display = ready(&[caps::MONITORS_CONFIG]);
+    display.show_images(Size::new(640, 480), tile());
+    display.show_images(Size::new(640, 480), tile());
+    assert_eq!(
+        told(&mut display),
+        ["InvalAllPalettes", "SurfaceCreate", "DrawCopy", "MonitorsConfig", "Mark", "DrawCopy"]
+    );
+    display.blank();
+    display.blank();
+    assert_eq!(told(&mut display), ["SurfaceDestroy"]);
+}
+
+#[test]
+fn a_client_that_cannot_decode_gets_images_on_the_same_surface() {
+    let mut display = ready(GTK);
+    display.show_video(video(1, 640, 480), 5);
+    told(&mut display);
+    let report = FromClient::StreamReport(StreamReport {
+        stream_id: 0,
+        unique_id: 0,
+        start_frame_mm_time: 0,
+        end_frame_mm_time: 0,
+        num_frames: 0,
+        num_drops: u32::MAX,
+        last_frame_delay: 0,
+        audio_delay: 0,
+    });
+    let message = report.encode();
+    assert_eq!(display.handle(message.id(), &message.body()), Ok(Some(DisplayEvent::DecoderFailed)));
+    assert!(display.decoder_failed());
+    display.show_images(Size::new(640, 480), tile());
+    assert_eq!(told(&mut display), ["DrawCopy"]);
+}
+
+#[test]
+fn a_buffer_is_passed_on_and_drawn_one_at_a_time() {
+    let mut display = ready(&[caps::MONITORS_CONFIG, caps::GL_SCANOUT]);
+    display.show_images(Size::new(640, 480), tile());
+    while display.poll_frame(Instant::now()).is_some() {}
+    let fd = rustix::fs::memfd_create("buffer", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let scanout = Scanout {
+        size: Size::new(64, 32),
+        fourcc: 1,
+        modifier: 0,
+        bottom_up: false,
+        planes: vec![Plane { fd: fd.into(), offset: 0, stride: 256 }],
+    };
+    display.show_scanout(scanout.clone());
+    display.draw(GlDraw { x: 0, y: 0, width: 64, height: 32 });
+    let frames: Vec<_> = std::iter::from_fn(|| display.poll_frame(Instant::now())).collect();
+    assert_eq!(frames.len(), 4, "surface destroyed, scanout, monitors, draw");
+    assert!(frames[1].fds.len() == 1 && frames[2].fds.is_empty());
+    assert!(!display.has_room(), "one draw at a time");
+    let done = FromClient::GlDrawDone.encode();
+    assert_eq!(display.handle(done.id(), &done.body()), Ok(Some(DisplayEvent::Drawn)));
+    assert_eq!(display.handle(done.id(), &done.body()), Ok(None), "nobody asked");
+    assert!(display.has_room());
+    display.show_scanout(scanout.clone());
+    assert_eq!(told(&mut display), ["GlScanout"], "a flip of the same size is one message");
+    display.show_images(Size::new(640, 480), tile());
+    assert_eq!(told(&mut display), ["GlScanout", "SurfaceCreate", "DrawCopy", "MonitorsConfig", "Mark"]);
+
+    let mut modern = ready(&[caps::GL_SCANOUT, caps::GL_SCANOUT2]);
+    modern.show_scanout(scanout.clone());
+    assert_eq!(told(&mut modern), ["InvalAllPalettes", "GlScanout2"]);
+}
+
+#[test]
+fn h264_needs_both_capabilities() {
+    assert!(!channel(Caps::of(&[caps::CODEC_H264])).decodes(VideoCodec::H264));
+    assert!(channel(Caps::of(GTK)).decodes(VideoCodec::H264));
+}
+
+proptest! {
+    #[test]
+    fn strange_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let _ = channel(Caps::from(u32::MAX)).recv(&mut bytes.as_slice(), Instant::now());
+    }
+}
+
+#[test]
+fn what_was_asked_comes_back_when_all_before_it_is_read() {
+    let mut display = ready(GTK);
+    display.show_video(video(1, 1280, 720), 5);
+    let picture = display.waiting_bytes();
+    assert!(picture > 9);
+    display.ask(77);
+    let last = display.out.back().unwrap();
+    let ping = base::Ping { id: 77, timestamp: 0 };
+    assert_eq!(base::FromServer::decode(last.id(), &last.body()), Ok(base::FromServer::Ping(ping)));
+    let mut answers = Vec::new();
+    for _ in 0..100 {
+        let pong = base::FromClient::Pong(ping).encode();
+        answers.extend(pong.into_frame(HeaderForm::Mini, 1).slices().concat());
+    }
+    let mut input = answers.as_slice();
+    let mut events = 0;
+    while let Some(event) = display.recv(&mut input, Instant::now()).unwrap() {
+        assert_eq!(event, DisplayEvent::Answered(77));
+        events += 1;
+    }
+    assert!(input.is_empty() && (1..=100).contains(&events), "{events} answers are kept");
+}

@@ -1,0 +1,220 @@
+//! The main channel: a session's start, its list of channels and the pointer mode.
+
+use std::time::{Duration, Instant};
+
+use super::caps;
+use super::messages::{FromClient, FromServer, Init, MouseMode, MouseModes};
+use crate::channels::base::{self, Flow, Severity};
+use crate::channels::{ChannelError, Machine};
+use crate::wire::{Caps, ChannelId, ChannelType, Frame, HeaderForm};
+
+/// Most bytes of a client's message: twelve pieces of agent data, as libspice-server.
+pub const MAIN_BODY_MAX: u32 = 4096 + 11 * 2048;
+/// Pieces of agent data that a client may send before we ask for more.
+const AGENT_TOKENS: u32 = 10;
+/// Most characters of a VM's name that we pass on.
+const NAME_CHARS_MAX: usize = 255;
+/// The first answer is late, for the client is busy starting; the second one is worth something.
+const START_PINGS: u32 = 2;
+
+/// The server's side of a session's main channel.
+#[derive(Debug)]
+pub struct MainChannel {
+    pub(super) flow: Flow,
+    channels: Vec<ChannelId>,
+    /// The client has asked for the list, so it must hear of channels that come later.
+    attached: bool,
+    mouse: MouseModes,
+    pings_left: u32,
+}
+
+/// How a session starts.
+#[derive(Debug, Clone)]
+pub struct MainStart {
+    /// The connection id that lets the other channels link. Random, and not 0.
+    pub session_id: u32,
+    /// What the client can do on this channel.
+    pub caps: Caps,
+    /// The channels to offer; this one is not among them.
+    pub channels: Vec<ChannelId>,
+    /// Pointer modes.
+    pub mouse: MouseModes,
+    /// The server's clock in milliseconds.
+    pub multi_media_time: u32,
+    /// The VM's name.
+    pub name: Option<String>,
+    /// The VM's UUID.
+    pub uuid: Option<[u8; 16]>,
+}
+
+/// What happened on a main channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MainEvent {
+    /// The client asked for another pointer mode and has got it.
+    MouseMode(MouseMode),
+}
+
+impl MainChannel {
+    /// Starts the channel: the first messages wait to be written.
+    pub fn new(form: HeaderForm, start: MainStart, now: Instant) -> Self {
+        let displays = start.channels.iter().filter(|channel| channel.kind == ChannelType::Display).count();
+        let init = Init {
+            session_id: start.session_id,
+            display_channels_hint: u32::try_from(displays).unwrap_or(u32::MAX),
+            mouse: start.mouse,
+            agent_connected: false,
+            agent_tokens: AGENT_TOKENS,
+            multi_media_time: start.multi_media_time,
+            ram_hint: 0,
+        };
+        let mut channel = Self {
+            flow: Flow::new(form, MAIN_BODY_MAX, now),
+            channels: start.channels,
+            attached: false,
+            mouse: start.mouse,
+            pings_left: START_PINGS,
+        };
+        channel.flow.queue(FromServer::Init(init).encode(), now);
+        if start.caps.has(caps::NAME_AND_UUID) {
+            if let Some(name) = start.name {
+                channel.flow.queue(FromServer::Name(sendable(&name)).encode(), now);
+            }
+            if let Some(uuid) = start.uuid {
+                channel.flow.queue(FromServer::Uuid(uuid).encode(), now);
+            }
+        }
+        channel.start_ping(now);
+        channel
+    }
+
+    /// Offers more channels, for example of a new console.
+    ///
+    /// # Errors
+    /// When the client does not read.
+    pub fn add_channels(&mut self, channels: &[ChannelId], now: Instant) -> Result<(), ChannelError> {
+        self.channels.extend_from_slice(channels);
+        if self.attached {
+            self.send(FromServer::ChannelsList(channels.to_vec()), now)?;
+        }
+        Ok(())
+    }
+
+    /// Takes channels off the list that a client may still ask for. A client that has them is not told: the end of
+    /// their connections does that.
+    pub fn remove_channels(&mut self, channels: &[ChannelId]) {
+        self.channels.retain(|channel| !channels.contains(channel));
+    }
+
+    /// Changes the pointer modes; tells the client if they differ from what it knows.
+    ///
+    /// # Errors
+    /// When the client does not read.
+    pub fn set_mouse(&mut self, mouse: MouseModes, now: Instant) -> Result<(), ChannelError> {
+        if mouse == self.mouse {
+            return Ok(());
+        }
+        self.mouse = mouse;
+        self.send(FromServer::MouseMode(mouse), now)
+    }
+
+    /// The pointer modes, with the one in use.
+    pub fn mouse(&self) -> MouseModes {
+        self.mouse
+    }
+
+    /// Sets the client's clock, in milliseconds. Rarely: it interrupts what plays.
+    ///
+    /// # Errors
+    /// When the client does not read.
+    pub fn set_multi_media_time(&mut self, time: u32, now: Instant) -> Result<(), ChannelError> {
+        self.send(FromServer::MultiMediaTime(time), now)
+    }
+
+    /// Gives the client a text for its log or its user.
+    ///
+    /// # Errors
+    /// When the client does not read.
+    pub fn notify(&mut self, severity: Severity, text: &str, now: Instant) -> Result<(), ChannelError> {
+        let notify = base::Notify { timestamp: 0, severity, text: sendable(text) };
+        self.flow.send(base::FromServer::Notify(notify).encode(), now)
+    }
+
+    /// Says goodbye. Write what waits, then close the session's connections.
+    ///
+    /// # Errors
+    /// When the client does not read.
+    pub fn disconnect(&mut self, now: Instant) -> Result<(), ChannelError> {
+        let end = base::Disconnecting { timestamp: 0, reason: 0 };
+        self.flow.send(base::FromServer::Disconnecting(end).encode(), now)
+    }
+
+    /// Measures [`rtt`](Self::rtt) again.
+    pub fn ping(&mut self, now: Instant) {
+        self.flow.ping(now);
+    }
+
+    /// Time to the client and back, once it is known.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.flow.rtt()
+    }
+
+    fn send(&mut self, message: FromServer, now: Instant) -> Result<(), ChannelError> {
+        self.flow.send(message.encode(), now)
+    }
+
+    fn start_ping(&mut self, now: Instant) {
+        if self.pings_left > 0 && !self.flow.awaits_pong() {
+            self.pings_left = self.pings_left.saturating_sub(1);
+            self.flow.ping(now);
+        }
+    }
+
+    /// The channels the client has been told of, or will be when it asks.
+    pub fn channels(&self) -> &[ChannelId] {
+        &self.channels
+    }
+}
+
+impl Machine for MainChannel {
+    type Event = MainEvent;
+
+    fn recv(&mut self, input: &mut &[u8], now: Instant) -> Result<Option<MainEvent>, ChannelError> {
+        while let Some(message) = self.flow.recv(input, now)? {
+            match FromClient::decode(message.id, &message.body)? {
+                FromClient::AttachChannels => {
+                    self.attached = true;
+                    self.send(FromServer::ChannelsList(self.channels.clone()), now)?;
+                }
+                FromClient::MouseModeRequest(mode) => {
+                    if self.mouse.supports(mode) && self.mouse.current != mode {
+                        self.set_mouse(MouseModes { current: mode, ..self.mouse }, now)?;
+                        return Ok(Some(MainEvent::MouseMode(mode)));
+                    }
+                }
+                // No agent was announced. A client that sends to one all the same may have met one just before.
+                FromClient::AgentStart(_) | FromClient::AgentData(_) | FromClient::AgentToken(_) => {}
+                FromClient::ClientInfo(_) => {}
+                FromClient::Unknown { id } => tracing::debug!(id, "ignored a main message"),
+            }
+        }
+        self.start_ping(now);
+        Ok(None)
+    }
+
+    fn poll_frame(&mut self, _now: Instant) -> Option<Frame> {
+        self.flow.poll_frame()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.flow.deadline()
+    }
+
+    fn handle_timeout(&self, now: Instant) -> Result<(), ChannelError> {
+        self.flow.handle_timeout(now)
+    }
+}
+
+/// A text as the protocol can carry it: no NUL, and not endless.
+fn sendable(text: &str) -> String {
+    text.chars().filter(|c| *c != '\0').take(NAME_CHARS_MAX).collect()
+}

@@ -1,0 +1,305 @@
+//! The link stage of a connection: what it wants, whether it may, and how it will speak.
+
+use std::time::{Duration, Instant};
+
+use super::caps;
+use super::messages::{
+    LINK_HEADER_LEN, LINK_MAGIC, LINK_MESS_MAX, LINK_MESS_MIN, LinkError, LinkHeader, LinkMess, LinkReply,
+};
+use crate::auth::{Admission, TICKET_LEN, TicketKey};
+use crate::wire::{Caps, ChannelId, HeaderForm, WireError, take};
+
+/// Longest time from the connection to a whole link message. A client sends it unasked, at once.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest time from the connection to an authenticated client.
+pub const LINK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of the authentication mechanism's number.
+const MECHANISM_LEN: usize = 4;
+/// The number of the ticket mechanism: `SPICE_COMMON_CAP_AUTH_SPICE`.
+pub(super) const MECHANISM_TICKET: u32 = 1;
+
+/// The server's side of linking one connection.
+///
+/// It asks its owner twice: with [`LinkEvent::Hello`] before it answers the client, and with [`LinkEvent::Linked`]
+/// before it lets the authenticated client in. It never takes bytes that belong to the data stage.
+///
+/// INVARIANT: it holds no more than one link message of [`LINK_MESS_MAX`] bytes, and one reply.
+#[derive(Debug)]
+pub struct LinkMachine {
+    stage: Stage,
+    pub(super) inbox: Vec<u8>,
+    pub(super) outbox: Vec<u8>,
+    began: Instant,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkRequest {
+    /// The channel.
+    pub channel: ChannelId,
+    /// 0 for a new session's main channel, else the session's id.
+    pub connection_id: u32,
+    /// What the client can do on every channel.
+    pub common_caps: Caps,
+    /// What the client can do on this channel.
+    pub channel_caps: Caps,
+}
+
+/// What the owner has to decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// A client said what it wants. Answer with [`LinkMachine::greet`] or [`LinkMachine::reject`].
+    Hello(LinkRequest),
+    /// The client is authenticated. Answer with [`LinkMachine::accept`] or [`LinkMachine::refuse`].
+    Linked(LinkRequest),
+}
+
+/// Why linking ended. Write what [`LinkMachine::take_output`] yields, then close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LinkFailure {
+    /// The first bytes are not those of SPICE.
+    #[error("not a SPICE client")]
+    NotSpice,
+    /// Another version of the protocol.
+    #[error("protocol version {0} is not supported")]
+    Version(u32),
+    /// A malformed link message.
+    #[error("malformed link message: {0}")]
+    Malformed(#[from] WireError),
+    /// The client chose an authentication we did not offer.
+    #[error("authentication mechanism {0} is not offered")]
+    Mechanism(u32),
+    /// The password is wrong, or none would do.
+    #[error("wrong password")]
+    WrongPassword,
+    /// The owner turned the client away.
+    #[error("turned away: {0}")]
+    TurnedAway(LinkError),
+    /// The client took too long.
+    #[error("not linked within {} s", .0.as_secs())]
+    Deadline(Duration),
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Awaits the link header.
+    Header,
+    /// Awaits the link message of that many bytes.
+    Mess(usize),
+    /// Awaits the owner's greeting.
+    Greeting(LinkRequest),
+    /// Awaits the number of the authentication mechanism.
+    Mechanism(Asked),
+    /// Awaits the ticket.
+    Ticket(Asked),
+    /// Awaits the owner's decision.
+    Decision,
+    /// Accepted, or failed.
+    Over,
+}
+
+/// What was asked for, and what it takes to open the ticket.
+#[derive(Debug)]
+struct Asked {
+    request: LinkRequest,
+    admission: Admission,
+}
+
+impl LinkMachine {
+    /// Starts with a connection that was accepted at `now`.
+    pub fn new(now: Instant) -> Self {
+        Self { stage: Stage::Header, inbox: Vec::new(), outbox: Vec::new(), began: now }
+    }
+
+    /// Takes bytes from the front of `input` until the owner has to decide something, or they are used up.
+    ///
+    /// What is left in `input` must be passed in again after the owner has decided; once accepted, it belongs to the
+    /// channel.
+    ///
+    /// # Errors
+    /// When the client cannot be linked.
+    pub fn recv(&mut self, input: &mut &[u8]) -> Result<Option<LinkEvent>, LinkFailure> {
+        loop {
+            let wanted = match &self.stage {
+                Stage::Header => LINK_HEADER_LEN,
+                Stage::Mess(size) => *size,
+                Stage::Mechanism(_) => MECHANISM_LEN,
+                Stage::Ticket(_) => TICKET_LEN,
+                Stage::Greeting(_) | Stage::Decision | Stage::Over => return Ok(None),
+            };
+            let complete = take(&mut self.inbox, input, wanted);
+            if matches!(self.stage, Stage::Header) && !starts_like_magic(&self.inbox) {
+                return Err(self.reply_failure(LinkError::InvalidMagic, LinkFailure::NotSpice));
+            }
+            if !complete {
+                return Ok(None);
+            }
+            let bytes = std::mem::take(&mut self.inbox);
+            match std::mem::replace(&mut self.stage, Stage::Over) {
+                Stage::Header => self.stage = Stage::Mess(self.header(&bytes)?),
+                Stage::Mess(_) => return self.mess(&bytes).map(Some),
+                Stage::Mechanism(asked) => self.stage = self.mechanism(&bytes, asked)?,
+                Stage::Ticket(asked) => return self.ticket(&bytes, asked).map(Some),
+                stage @ (Stage::Greeting(_) | Stage::Decision | Stage::Over) => self.stage = stage,
+            }
+        }
+    }
+
+    /// Answers [`LinkEvent::Hello`]: sends the key of `admission` and what we can do on this channel, and expects a
+    /// ticket that satisfies it. Does nothing at any other time.
+    pub fn greet(&mut self, admission: Admission, channel_caps: Caps) {
+        let Stage::Greeting(request) = self.stage else {
+            return;
+        };
+        let reply = LinkReply {
+            error: LinkError::Ok,
+            pub_key: *admission.public_key(),
+            common_caps: Caps::of(&[caps::AUTH_SELECTION, caps::AUTH_SPICE, caps::MINI_HEADER]),
+            channel_caps,
+        };
+        self.outbox.extend(reply.encode());
+        let asked = Asked { request, admission };
+        // Clients that do not announce the selection send their ticket at once.
+        self.stage = if request.common_caps.has(caps::AUTH_SELECTION) {
+            Stage::Mechanism(asked)
+        } else {
+            Stage::Ticket(asked)
+        };
+    }
+
+    /// Answers [`LinkEvent::Hello`]: turns the client away before it authenticates.
+    pub fn reject(&mut self, error: LinkError) -> LinkFailure {
+        self.reply_failure(error, LinkFailure::TurnedAway(error))
+    }
+
+    /// Answers [`LinkEvent::Linked`]: lets the client in. Afterwards the data stage starts, in the form the request
+    /// says. Does nothing at any other time.
+    pub fn accept(&mut self) {
+        if matches!(self.stage, Stage::Decision) {
+            self.stage = Stage::Over;
+            self.result(LinkError::Ok);
+        }
+    }
+
+    /// Answers [`LinkEvent::Linked`]: turns the client away after all.
+    pub fn refuse(&mut self, error: LinkError) -> LinkFailure {
+        self.result_failure(error, LinkFailure::TurnedAway(error))
+    }
+
+    /// Takes back the key of a ticket that has not come, and ends.
+    pub fn unused_key(&mut self) -> Option<TicketKey> {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Mechanism(asked) | Stage::Ticket(asked) => asked.admission.into_key(),
+            stage => {
+                self.stage = stage;
+                None
+            }
+        }
+    }
+
+    /// Bytes to write; empty when there are none.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Header | Stage::Mess(_) => self.began.checked_add(HELLO_TIMEOUT),
+            Stage::Over => None,
+            _ => self.began.checked_add(LINK_TIMEOUT),
+        }
+    }
+
+    /// Checks the deadline. The owner's own time to decide counts.
+    ///
+    /// # Errors
+    /// When it has passed.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), LinkFailure> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Ok(());
+        }
+        let after = match self.stage {
+            Stage::Header | Stage::Mess(_) => HELLO_TIMEOUT,
+            _ => LINK_TIMEOUT,
+        };
+        Err(LinkFailure::Deadline(after))
+    }
+
+    fn header(&mut self, bytes: &[u8]) -> Result<usize, LinkFailure> {
+        let header = LinkHeader::decode(bytes)?;
+        if !header.is_our_version() {
+            return Err(self.reply_failure(LinkError::VersionMismatch, LinkFailure::Version(header.major)));
+        }
+        let size = header.size;
+        if !(LINK_MESS_MIN..=LINK_MESS_MAX).contains(&size) {
+            let error = WireError::too_large("SpiceLinkHeader", "size", size, LINK_MESS_MAX);
+            return Err(self.reply_failure(LinkError::InvalidData, error.into()));
+        }
+        Ok(usize::try_from(size).unwrap_or(usize::MAX))
+    }
+
+    fn mess(&mut self, bytes: &[u8]) -> Result<LinkEvent, LinkFailure> {
+        let mess = match LinkMess::decode(bytes) {
+            Ok(mess) => mess,
+            Err(error) => return Err(self.reply_failure(LinkError::InvalidData, error.into())),
+        };
+        let request = LinkRequest {
+            channel: mess.channel,
+            connection_id: mess.connection_id,
+            common_caps: mess.common_caps,
+            channel_caps: mess.channel_caps,
+        };
+        self.stage = Stage::Greeting(request);
+        Ok(LinkEvent::Hello(request))
+    }
+
+    fn mechanism(&mut self, bytes: &[u8], asked: Asked) -> Result<Stage, LinkFailure> {
+        let mechanism = bytes.try_into().map(u32::from_le_bytes).unwrap_or_default();
+        if mechanism != MECHANISM_TICKET {
+            return Err(self.result_failure(LinkError::InvalidData, LinkFailure::Mechanism(mechanism)));
+        }
+        Ok(Stage::Ticket(asked))
+    }
+
+    fn ticket(&mut self, bytes: &[u8], asked: Asked) -> Result<LinkEvent, LinkFailure> {
+        let Asked { request, admission } = asked;
+        let admitted = bytes.try_into().is_ok_and(|ticket| admission.admits(ticket));
+        if !admitted {
+            return Err(self.result_failure(LinkError::PermissionDenied, LinkFailure::WrongPassword));
+        }
+        self.stage = Stage::Decision;
+        Ok(LinkEvent::Linked(request))
+    }
+
+    /// A failure that the client learns from the link reply.
+    fn reply_failure(&mut self, error: LinkError, failure: LinkFailure) -> LinkFailure {
+        self.stage = Stage::Over;
+        self.outbox.extend(LinkReply::refusal(error).encode());
+        failure
+    }
+
+    /// A failure that the client learns from the link result.
+    fn result_failure(&mut self, error: LinkError, failure: LinkFailure) -> LinkFailure {
+        self.stage = Stage::Over;
+        self.result(error);
+        failure
+    }
+
+    fn result(&mut self, error: LinkError) {
+        self.outbox.extend(error.code().to_le_bytes());
+    }
+}
+
+impl LinkRequest {
+    /// The header both sides use in the data stage. We announce the mini header always.
+    pub fn header_form(&self) -> HeaderForm {
+        if self.common_caps.has(caps::MINI_HEADER) { HeaderForm::Mini } else { HeaderForm::Full }
+    }
+}
+
+fn starts_like_magic(bytes: &[u8]) -> bool {
+    bytes.iter().zip(LINK_MAGIC).all(|(byte, magic)| *byte == magic)
+}

@@ -1,0 +1,26 @@
+//! Bytes on the wire: cursors, headers, and the field types that several messages share.
+//!
+//! Layouts and numbers follow spice-protocol 0.14 (`enums.h`, `protocol.h`, and the message descriptions). All
+//! integers are little-endian and packed.
+
+mod caps;
+mod channel_id;
+mod error;
+mod geometry;
+mod header;
+mod message;
+mod payload;
+mod reader;
+mod take;
+mod writer;
+
+pub use caps::{Cap, Caps};
+pub use channel_id::{ChannelId, ChannelType};
+pub use error::{WireError, WireErrorKind};
+pub use geometry::{Point, Rect, Size};
+pub use header::{Header, HeaderForm};
+pub use message::{Frame, Message};
+pub use payload::Payload;
+pub use reader::Reader;
+pub(crate) use take::take;
+pub use writer::Writer;
