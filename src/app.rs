@@ -26,7 +26,7 @@ use crate::relay::Relay;
 use crate::source::{Attach, Ended, Source};
 use crate::spice::{Password, Server, Settings};
 use crate::transport::{Address, Listener, Stream};
-use crate::viewer::Roster;
+use crate::viewer::{Policy, Roster};
 
 /// Commands of viewers that may wait for QEMU. A key or a motion is one; past it the viewer's own socket waits.
 const COMMANDS: usize = 256;
@@ -110,7 +110,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let source = Source { attach, bus_name: options.bus_name, wait: options.wait, reads };
     let mut source = tokio::spawn(source.run(hub.clone(), asked, end.clone()));
 
-    let settings = Settings { encoders, passthrough, max_bitrate: options.max_bitrate, password };
+    let policy = Policy { encoders, passthrough, max_bitrate: options.max_bitrate };
+    let settings = Settings { policy, password };
     let server = Arc::new(Server::new(hub.clone(), roster, settings, commands, end.clone()));
     let uris: Vec<String> = listeners.iter().map(|listener| listener.uri().to_owned()).collect();
     for listener in listeners {

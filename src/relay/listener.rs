@@ -17,9 +17,9 @@ use zbus::{Connection, Guid, MessageStream};
 
 use super::calls::{self, CallError, LISTENER, PATH};
 use super::socket::ListenerSocket;
-use super::viewer::{Delivery, Next, Takes, Viewer};
+use super::viewer::{Next, Takes, Viewer};
 use crate::hub::{Console, Subscription};
-use crate::viewer::Seat;
+use crate::viewer::{Delivery, Listing, sleep_until};
 
 /// How long a viewer has to connect on the socket it handed over, and to say what it takes.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub(super) enum ListenerError {
 pub(super) async fn run(
     socket: ListenerSocket,
     console: Arc<Console>,
-    seat: Seat,
+    listing: Listing,
     passthrough: bool,
 ) -> Result<(), ListenerError> {
     let connecting = tokio::time::timeout(HANDSHAKE, connect(socket));
@@ -66,7 +66,7 @@ pub(super) async fn run(
         viewer: Viewer::new(Takes::new(&interfaces, passthrough)),
         subscription: console.subscribe(),
         console,
-        seat,
+        listing,
         delivery: None,
         calls: BTreeMap::new(),
         replies: VecDeque::new(),
@@ -81,8 +81,8 @@ struct Listener {
     viewer: Viewer,
     subscription: Subscription,
     console: Arc<Console>,
-    seat: Seat,
-    delivery: Option<Delivery>,
+    listing: Listing,
+    delivery: Option<(Delivery, &'static str)>,
     /// The orders whose calls have not been answered. As many as [`Viewer`] lets there be.
     calls: BTreeMap<NonZeroU32, u64>,
     /// Our answers to its calls.
@@ -157,7 +157,7 @@ impl Listener {
             }
             let change = self.viewer.wants_change().then(|| self.subscription.take()).flatten();
             let Some(change) = change else { return Ok(None) };
-            self.seat.sent(change.missed);
+            self.listing.sent(change.missed);
             self.viewer.change(change, now);
             self.tell_delivery();
         }
@@ -240,8 +240,8 @@ impl Listener {
         let delivery = self.viewer.delivery();
         if let Some((how, why)) = delivery.filter(|_| delivery != self.delivery) {
             self.delivery = delivery;
-            self.seat.deliver(how, why);
-            debug!(console = %self.console.id(), delivery = how, reason = why, "delivery chosen");
+            self.listing.deliver(how, why);
+            debug!(console = %self.console.id(), delivery = %how, reason = why, "delivery chosen");
         }
     }
 }
@@ -275,13 +275,6 @@ fn interfaces(answer: &Message) -> Vec<String> {
         properties.get("Interfaces").and_then(|value| value.downcast_ref::<zbus::zvariant::Array<'_>>().ok());
     let names = listed.iter().flat_map(|list| list.iter()).take(MAX_INTERFACES);
     names.filter_map(|name| name.downcast_ref::<String>().ok()).collect()
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Whether an error is merely the other end's going away.

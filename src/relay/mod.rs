@@ -18,7 +18,6 @@ mod socket;
 mod viewer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +30,7 @@ use self::refusal::Refusal;
 use self::socket::ListenerSocket;
 use crate::frame::GuestCommand;
 use crate::hub::{Console, Guest, Hub};
-use crate::viewer::{Lines, Roster};
+use crate::viewer::{LogLimit, Roster};
 
 /// Where the objects are, as in QEMU.
 const ROOT: &str = "/org/qemu/Display1";
@@ -55,7 +54,7 @@ struct Shared {
     commands: mpsc::Sender<GuestCommand>,
     end: CancellationToken,
     peers: Mutex<Peers>,
-    lines: Mutex<Lines>,
+    log: LogLimit,
 }
 
 impl Relay {
@@ -69,8 +68,8 @@ impl Relay {
         commands: mpsc::Sender<GuestCommand>,
         end: CancellationToken,
     ) -> Self {
-        let (peers, lines) = Default::default();
-        Self { shared: Arc::new(Shared { hub, roster, passthrough, commands, end, peers, lines }) }
+        let (peers, log) = Default::default();
+        Self { shared: Arc::new(Shared { hub, roster, passthrough, commands, end, peers, log }) }
     }
 
     /// Makes the objects of a connection, and keeps them as the hub is until the connection breaks. Listeners that
@@ -122,28 +121,21 @@ impl Shared {
             Some(process) => format!("{peer} (process {process})"),
             None => peer.to_owned(),
         };
-        let seat = self.roster.enter(id, &name, "dbus");
+        let listing = self.roster.enter(id, &name, "dbus");
         let mut guest = self.hub.guest();
         tokio::spawn(async move {
             let shared = &place.shared;
-            shared.say(|| info!(console = %id, viewer = name, "a D-Bus viewer registered a listener"));
+            shared.log.log(|| info!(console = %id, viewer = name, "a D-Bus viewer registered a listener"));
             let gone = guest.wait_for(|guest| !guest.consoles.contains_key(&id));
             let ended = tokio::select! {
-                ended = listener::run(socket, console, seat, shared.passthrough) => ended,
+                ended = listener::run(socket, console, listing, shared.passthrough) => ended,
                 _ = gone => Ok(()),
                 () = shared.end.cancelled() => Ok(()),
             };
             let reason = ended.err().map_or_else(|| "closed".to_owned(), |error| error.to_string());
-            shared.say(|| info!(console = %id, viewer = name, reason, "a D-Bus viewer's listener ended"));
+            shared.log.log(|| info!(console = %id, viewer = name, reason, "a D-Bus viewer's listener ended"));
         });
         Ok(())
-    }
-
-    /// Logs something that a stranger did, unless there was too much of that lately.
-    fn say(&self, log: impl FnOnce()) {
-        if lock(&self.lines).pass(Instant::now()) {
-            log();
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::frame::{Cursor, Dmabuf, MemoryKind, Pointer, Rect, Region, Scanout};
 use crate::hub::{Change, CursorState, Release};
+use crate::viewer::Delivery;
 
 /// How long a listener has for an answer before it is told more all the same. QEMU gives its listeners as long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -76,9 +77,6 @@ pub(super) struct Next {
     /// To be dropped when the order's pixels have been read.
     pub(super) reading: Option<Release>,
 }
-
-/// How a listener gets the picture, and why so.
-pub(super) type Delivery = (&'static str, &'static str);
 
 /// One listener: what it was told, what it has not answered.
 #[derive(Debug)]
@@ -222,19 +220,25 @@ impl Viewer {
         answers.chain(self.draw_at()).min()
     }
 
-    /// How the listener gets what is shown now; `None` while nothing is.
-    pub(super) fn delivery(&self) -> Option<Delivery> {
+    /// How the listener gets what is shown now, and why so; `None` while nothing is.
+    pub(super) fn delivery(&self) -> Option<(Delivery, &'static str)> {
         let (scanout, means) = self.shown.as_ref()?;
         Some(match (means, scanout.info().memory) {
-            (Means::Dmabuf2 | Means::Dmabuf, _) => ("Passthrough", "the listener takes GPU buffers"),
-            (Means::Map, _) => ("Passthrough", "the listener takes shared memory"),
-            (Means::Pixels, MemoryKind::Owned) => ("Images", "QEMU gives the pixels by value"),
-            (Means::Pixels, _) if self.refused => ("Images", "the listener refused the memory it was given"),
-            (Means::Pixels, MemoryKind::Shared) => ("Images", "the listener does not take shared memory"),
-            (Means::Pixels, _) if self.takes.dmabuf => {
-                ("Images", "the listener takes only whole GPU buffers of one plane")
+            (Means::Dmabuf2 | Means::Dmabuf, _) => (Delivery::Passthrough, "the listener takes GPU buffers"),
+            (Means::Map, _) => (Delivery::Passthrough, "the listener takes shared memory"),
+            (Means::Pixels, MemoryKind::Owned) => (Delivery::Images, "QEMU gives the pixels by value"),
+            (Means::Pixels, _) if self.refused => {
+                (Delivery::Images, "the listener refused the memory it was given")
             }
-            (Means::Pixels, _) => ("Images", "passing buffers through is switched off (--passthrough never)"),
+            (Means::Pixels, MemoryKind::Shared) => {
+                (Delivery::Images, "the listener does not take shared memory")
+            }
+            (Means::Pixels, _) if self.takes.dmabuf => {
+                (Delivery::Images, "the listener takes only whole GPU buffers of one plane")
+            }
+            (Means::Pixels, _) => {
+                (Delivery::Images, "passing buffers through is switched off (--passthrough never)")
+            }
         })
     }
 

@@ -1,10 +1,11 @@
-//! Where connections wait until they have logged in. Strangers can fill it, so no place in it is kept for ever.
+//! Where connections wait until they have logged in. Strangers can fill it, so no place in it is kept for
+//! ever.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::places::Places;
+use super::places_by_owner::PlacesByOwner;
 use crate::transport::Origin;
 
 /// For connections that have not sent a whole link message. Clients send it at once.
@@ -13,8 +14,8 @@ const SILENT: Limits = Limits { all: 128, each: 64 };
 /// For those that have: clients that wait for a key, and users who are asked for a password.
 const LINKING: Limits = Limits { all: 512, each: 256 };
 
-/// So many may be one client's that opens all its channels at once. An origin with no more than that is not to be told
-/// from the others.
+/// So many may be one client's that opens all its channels at once. An origin with no more than that is not
+/// to be told from the others.
 const MODEST: usize = 8;
 
 /// How many places there are, and how many of them one origin may have.
@@ -34,7 +35,7 @@ pub(crate) struct Lobby {
 #[derive(Debug)]
 struct Room {
     limits: Limits,
-    places: Mutex<Places<Origin, CancellationToken>>,
+    places: Mutex<PlacesByOwner<Origin, CancellationToken>>,
 }
 
 /// A connection's place in the lobby, free again when dropped.
@@ -55,7 +56,8 @@ impl Default for Lobby {
 }
 
 impl Lobby {
-    /// Takes a connection in. There is always a place, at worst somebody else's: see [`Room::dispensable`].
+    /// Gives a connection from `origin` a place. If there is none left, another connection loses its own: see
+    /// [`Room::dispensable`].
     pub(crate) fn enter(self: &Arc<Self>, origin: Origin) -> Place {
         let given_away = CancellationToken::new();
         let id = self.silent.enter(origin, given_away.clone());
@@ -79,9 +81,10 @@ impl Room {
         id
     }
 
-    /// The place that has to be given up now that one more of `origin` is taken, if any: the oldest of this origin if it
-    /// has too many; else, where there are too many in all, the oldest of the origin that holds most, or of all.
-    fn dispensable(&self, places: &Places<Origin, CancellationToken>, origin: Origin) -> Option<u64> {
+    /// Returns the place that is to be given up after one more of `origin` was taken, if any: the oldest of
+    /// this origin if it has too many. Otherwise, if there are too many in all, the oldest of the origin that
+    /// holds most, or of all.
+    fn dispensable(&self, places: &PlacesByOwner<Origin, CancellationToken>, origin: Origin) -> Option<u64> {
         if places.held_by(origin) > self.limits.each {
             return places.oldest_of(origin);
         }
@@ -92,14 +95,16 @@ impl Room {
         greedy.map_or_else(|| places.oldest(), |most| places.oldest_of(most))
     }
 
-    /// What is under the lock is whole whoever panicked: each change is complete before anything that could.
-    fn lock(&self) -> MutexGuard<'_, Places<Origin, CancellationToken>> {
+    /// Locks the places. A thread that panicked left them whole, because each change is complete before
+    /// anything that could panic.
+    fn lock(&self) -> MutexGuard<'_, PlacesByOwner<Origin, CancellationToken>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Place {
-    /// Moves to the places of connections that have sent a whole link message: silent ones do not push it out.
+    /// Moves to the places of connections that have sent a whole link message, which silent ones do not push
+    /// out.
     pub(crate) fn links(&mut self) {
         if !std::mem::replace(&mut self.links, true) {
             self.lobby.silent.lock().free(self.id);
@@ -107,7 +112,7 @@ impl Place {
         }
     }
 
-    /// Tells when the place is given to another connection.
+    /// Returns a token that is cancelled when the place is given to another connection.
     pub(crate) fn given_away(&self) -> CancellationToken {
         self.given_away.clone()
     }

@@ -1,9 +1,9 @@
 //! Serves SPICE clients: sessions, and sockets and tasks around the state machines of the `spice-proto` crate.
 
 mod driver;
-mod images;
+mod exact_images;
 mod lobby;
-mod places;
+mod places_by_owner;
 mod session;
 
 pub(crate) use driver::{Server, Settings};

@@ -9,7 +9,7 @@ use spice_proto::wire::ChannelId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::places::Places;
+use super::places_by_owner::PlacesByOwner;
 use crate::transport::Origin;
 
 /// The most clients at a time.
@@ -24,7 +24,7 @@ const MIN_CHANNELS_EACH: usize = MAX_CHANNELS / MAX_SESSIONS;
 /// All sessions of the server.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    open: Mutex<Places<Origin, Arc<Session>>>,
+    open: Mutex<PlacesByOwner<Origin, Arc<Session>>>,
 }
 
 /// One client.
@@ -72,11 +72,11 @@ pub(crate) enum Standing {
 }
 
 impl Sessions {
-    /// Starts a session for a main channel from `origin`. Where there are too many, one that somebody else needs less
-    /// gives up its place: see [`Sessions::dispensable`].
+    /// Starts a session for a main channel from `origin`; it ends with `parent`. If there are too many
+    /// sessions, another one ends: see [`Sessions::dispensable`].
     ///
     /// # Errors
-    /// If all the others have as good a right to theirs.
+    /// If there are too many sessions and all others have as good a right to their places.
     pub(crate) fn start(
         self: &Arc<Self>,
         origin: Origin,
@@ -104,9 +104,10 @@ impl Sessions {
         Ok(MainSeat { sessions: self.clone(), session, place })
     }
 
-    /// The session whose place a newcomer from `origin` gets: the oldest that has nothing but its main channel, else
-    /// the newest of the origin that holds most, if it would still hold more than the newcomer's.
-    fn dispensable(open: &Places<Origin, Arc<Session>>, origin: Origin) -> Option<u64> {
+    /// Returns the session whose place a newcomer from `origin` gets: the oldest that has nothing but its
+    /// main channel. If there is none, the newest of the origin that holds most, if that origin still holds
+    /// more than the newcomer's then.
+    fn dispensable(open: &PlacesByOwner<Origin, Arc<Session>>, origin: Origin) -> Option<u64> {
         let idle = open.iter().find(|(_, _, session)| lock(&session.channels).open.is_empty());
         if let Some((place, ..)) = idle {
             return Some(place);
@@ -115,17 +116,17 @@ impl Sessions {
         open.newest_of(most).filter(|_| open.held_by(most) > open.held_by(origin) + 1)
     }
 
-    /// Tells who it is that comes from `origin` and names session `id`.
+    /// Returns the standing of a client that comes from `origin` and names session `id`.
     pub(crate) fn standing(&self, origin: Origin, id: u32) -> Standing {
         let is_open = lock(&self.open).iter().any(|(_, _, session)| session.id == id);
         if is_open { Standing::Client(id) } else { Standing::Stranger(origin) }
     }
 
-    /// Seats another channel in the session it names.
+    /// Takes a seat for `channel` in session `id`.
     ///
     /// # Errors
-    /// If there is no such session, it was not offered the channel or has it already, or it has more channels than its
-    /// share while there are too many.
+    /// If there is no such session, it was not offered the channel or has it already, or it has more channels
+    /// than its share while there are too many.
     pub(crate) fn join(&self, id: u32, channel: ChannelId) -> Result<Seat, LinkError> {
         let open = lock(&self.open);
         let session = open.iter().map(|(_, _, session)| session).find(|session| session.id == id);
@@ -140,7 +141,7 @@ impl Sessions {
         Ok(Seat { session, channel })
     }
 
-    /// How many clients there are.
+    /// Returns the number of sessions.
     #[must_use]
     pub(crate) fn count(&self) -> usize {
         lock(&self.open).len()
@@ -148,14 +149,14 @@ impl Sessions {
 }
 
 impl Session {
-    /// Lets the client open these channels from now on.
+    /// Lets the client open `channels` from now on.
     pub(crate) fn offer(&self, channels: &[ChannelId]) {
         lock(&self.channels).offered.extend(channels);
     }
 }
 
 impl Seat {
-    /// The session.
+    /// Returns the session.
     #[must_use]
     pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
@@ -163,7 +164,7 @@ impl Seat {
 }
 
 impl MainSeat {
-    /// The session.
+    /// Returns the session.
     #[must_use]
     pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
@@ -183,7 +184,7 @@ impl Drop for MainSeat {
     }
 }
 
-/// What is under these locks is whole whoever panicked: each change is one insert or remove.
+/// Locks `mutex`. A thread that panicked left the value whole, because each change is one insert or remove.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -207,7 +208,7 @@ mod tests {
         Ok(main)
     }
 
-    /// A session with a picture.
+    /// Starts a session and opens a display channel.
     fn viewer(sessions: &Arc<Sessions>, origin: Origin) -> (MainSeat, Seat) {
         let main = start(sessions, origin).unwrap();
         let seat = sessions.join(main.session().id, display(0)).unwrap();

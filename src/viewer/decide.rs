@@ -32,9 +32,9 @@ pub(crate) enum Reason {
     NoImport,
     /// Not passed through: the picture is not in a dmabuf.
     NoDmabuf,
-    /// Not passed through: the message to the client has no place for a second plane, an offset or a part of a buffer.
+    /// Not passed through: the client cannot be told a second plane, an offset or a part of a buffer.
     Layout,
-    /// Not passed through: the message to the client has no place for the modifier.
+    /// Not passed through: the client cannot be told the modifier.
     Modifier,
     /// No video: the client announced no decoder for it.
     NoDecoder,
@@ -66,7 +66,8 @@ pub(crate) struct Abilities {
     pub h264: bool,
     /// It reported that it could not.
     pub decoder_failed: bool,
-    /// It announced that it imports dmabufs. spice-gtk does so over any connection.
+    /// It announced that it imports dmabufs of one plane: fd, size, stride and fourcc. Says nothing of
+    /// `passes_fds`.
     pub imports: bool,
     /// It announced that it can be told planes, offsets and a modifier, too.
     pub imports_planes: bool,
@@ -93,7 +94,7 @@ fn why_not_passthrough(client: Abilities, picture: ScanoutInfo, allowed: bool) -
     let MemoryKind::Dmabuf { planes, modifier, whole, at_start } = picture.memory else {
         return Some(Reason::NoDmabuf);
     };
-    // `GL_SCANOUT_UNIX` carries one fd, width, height, stride and fourcc; `GL_SCANOUT2_UNIX` all but a part of a buffer.
+    // No viewer can be told to show a part of a buffer.
     let plain = client.imports_planes || (planes == 1 && at_start);
     let untiled = client.imports_planes || modifier == MODIFIER_LINEAR || modifier == MODIFIER_INVALID;
     [
@@ -121,6 +122,17 @@ fn why_no_video(client: Abilities, picture: ScanoutInfo, video: VideoPolicy) -> 
     .find_map(|(is_so, reason)| is_so.then_some(reason))
 }
 
+/// As `qemu-spice status` names it.
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Passthrough => "Passthrough",
+            Self::Encode => "Encode(h264)",
+            Self::Images => "Images",
+        })
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -129,8 +141,8 @@ impl fmt::Display for Reason {
             Self::Remote => "buffers cannot be passed over this connection",
             Self::NoImport => "the client does not import buffers",
             Self::NoDmabuf => "the picture is not in a GPU buffer",
-            Self::Layout => "SPICE can only pass whole buffers of one plane",
-            Self::Modifier => "SPICE cannot tell the client how the buffer is tiled",
+            Self::Layout => "only whole buffers of one plane can be passed to this client",
+            Self::Modifier => "the client cannot be told how the buffer is tiled",
             Self::NoDecoder => "the client has no H.264 decoder (on Debian: gstreamer1.0-libav)",
             Self::DecoderFailed => "the client reported that it cannot decode the stream",
             Self::Size => "the picture is too small or too large for video",

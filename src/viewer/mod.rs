@@ -1,20 +1,26 @@
-//! What each viewer gets: decided here from plain facts, carried out elsewhere, and written down in the [`Roster`].
+//! What each viewer gets: decided here from plain facts, given to the [`Output`] that carries it, and written
+//! down in the [`Roster`].
 
 mod decide;
-mod lines;
+mod feed;
+mod log_limit;
+mod network;
 mod rate;
 mod refused;
 mod roster;
 mod sharpen;
+mod sleep;
 mod tiers;
 
 pub(crate) use decide::Abilities;
 pub(crate) use decide::{Delivery, Reason, VideoPolicy, decide};
-pub(crate) use lines::Lines;
-pub(crate) use rate::{KernelSample, Rate};
+pub(crate) use feed::{Event, Feed, Output, Policy, Update};
+pub(crate) use log_limit::LogLimit;
+use rate::Rate;
 pub(crate) use refused::Refused;
 pub(crate) use refused::RefusedCounts;
 pub use roster::Roster;
-pub(crate) use roster::{Seat, ViewerInfo};
-pub(crate) use sharpen::Sharpen;
-pub(crate) use tiers::Tiers;
+pub(crate) use roster::{Listing, ViewerInfo};
+use sharpen::Sharpen;
+pub(crate) use sleep::sleep_until;
+use tiers::Tiers;

@@ -1,9 +1,10 @@
 //! Who gets which picture, and how: what `qemu-spice status` tells of viewers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Refused, RefusedCounts};
+use super::{Delivery, Refused, RefusedCounts};
 use crate::frame::{ConsoleId, Tier};
 
 /// The longest name of a peer or reason kept, in bytes: peers name themselves.
@@ -11,7 +12,7 @@ const MAX_TEXT: usize = 256;
 
 /// All viewers there are. Cheap to clone; all clones are the same roster.
 ///
-/// It knows as many as there are seats, which are bounded by whoever takes viewers in.
+/// It has as many listings as there are viewers, which are bounded by whoever takes them in.
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     rows: Arc<Mutex<Rows>>,
@@ -47,17 +48,17 @@ pub struct ViewerInfo {
     pub dropped: u64,
 }
 
-/// A viewer's place in the roster. Dropped, it is in it no more.
+/// A viewer's listing in the roster. Dropped, it is in it no more.
 #[derive(Debug)]
-pub struct Seat {
+pub struct Listing {
     roster: Roster,
     id: u64,
 }
 
 impl Roster {
-    /// Enters a viewer.
+    /// Enters a viewer of `console`.
     #[must_use]
-    pub fn enter(&self, console: ConsoleId, peer: &str, transport: &'static str) -> Seat {
+    pub fn enter(&self, console: ConsoleId, peer: &str, transport: &'static str) -> Listing {
         let mut rows = self.lock();
         let id = rows.next;
         rows.next = id.wrapping_add(1);
@@ -73,10 +74,10 @@ impl Roster {
             dropped: 0,
         };
         rows.viewers.insert(id, viewer);
-        Seat { roster: self.clone(), id }
+        Listing { roster: self.clone(), id }
     }
 
-    /// All viewers as they are now, the longest there first.
+    /// Returns all viewers as they are now, the longest there first.
     #[must_use]
     pub fn snapshot(&self) -> Vec<ViewerInfo> {
         self.lock().viewers.values().cloned().collect()
@@ -89,33 +90,33 @@ impl Roster {
         *count = count.saturating_add(1);
     }
 
-    /// How many connections were not let in so far, by why; without those reasons that there were none for.
+    /// Returns how many connections were not let in so far, for each reason that occurred.
     #[must_use]
     pub fn refused(&self) -> RefusedCounts {
         self.lock().refused.clone()
     }
 
-    /// What is under the lock is whole whoever panicked: each change is one assignment.
+    /// Locks the rows. A thread that panicked left them whole, because each change is one assignment.
     fn lock(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Seat {
-    /// How the viewer gets the picture from now on, and why so.
-    pub fn deliver(&self, delivery: &str, reason: &str) {
+impl Listing {
+    /// Records how the viewer gets the picture from now on, and why.
+    pub(crate) fn deliver(&self, delivery: Delivery, reason: impl fmt::Display) {
         self.change(|viewer| {
-            viewer.delivery = short(delivery);
-            viewer.reason = short(reason);
+            viewer.delivery = delivery.to_string();
+            viewer.reason = short(&reason.to_string());
         });
     }
 
-    /// How much it is sent from now on: bits a second at most, and which tier of video.
+    /// Records the limit in bits a second and the tier of video from now on.
     pub fn pace(&self, rate: Option<u64>, tier: Option<Tier>) {
         self.change(|viewer| (viewer.rate, viewer.tier) = (rate, tier));
     }
 
-    /// It was given a picture, which stands for `missed` earlier ones too.
+    /// Counts a picture that was given to the viewer, and `missed` earlier ones that it stands for.
     pub fn sent(&self, missed: u64) {
         self.change(|viewer| {
             viewer.sent = viewer.sent.saturating_add(1);
@@ -130,7 +131,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Listing {
     fn drop(&mut self) {
         self.roster.lock().viewers.remove(&self.id);
     }
@@ -149,7 +150,7 @@ mod tests {
         let roster = Roster::default();
         let first = roster.enter(ConsoleId(0), "10.0.0.7:4711", "tcp");
         let second = roster.enter(ConsoleId(1), &"ä".repeat(500), "dbus");
-        first.deliver("Images", "it has no decoder");
+        first.deliver(Delivery::Images, "it has no decoder");
         first.sent(0);
         first.sent(3);
         second.pace(Some(4_000_000), Some(Tier::Middle));

@@ -2,25 +2,27 @@ use std::time::{Duration, Instant};
 
 use crate::frame::{Rect, Region, Size};
 
-/// After this long without motion, a video's picture is replaced by the exact one. Longer than a viewer's decoder
-/// usually lags behind: a frame that is decoded late covers exact pixels.
+/// After this long without motion, a video's picture is replaced by the exact one. Longer than a viewer's
+/// decoder usually lags behind: a frame that is decoded late covers exact pixels.
 const REST: Duration = Duration::from_millis(300);
 
 /// As long as that takes after the first frame, for which the viewer starts its decoder.
 const FIRST_REST: Duration = Duration::from_millis(1000);
 
-/// After this long the exact picture is sent once more. No client tells when it has shown a frame; one whose decoder
-/// lagged further behind than it should have sees exact pixels now.
-const SECOND_COAT: Duration = Duration::from_secs(3);
+/// After this long the exact picture is sent once more. No client tells when it has shown a frame; one whose
+/// decoder lagged further behind than it should have sees exact pixels now.
+const SECOND_REFRESH: Duration = Duration::from_secs(3);
 
-/// The most pixels of one change that may go as images while the picture is exact: a line of text, a menu, a caret.
+/// The most pixels of one change that may go as images while the picture is exact: a line of text, a menu, a
+/// caret.
 const CHANGE_PIXELS: u64 = 512 * 256;
 
-/// How many pixels a second may go as images before it counts as motion, which video carries better: fast typing has
-/// under half of it, a small film ten times as many.
+/// How many pixels a second may go as images before it counts as motion, which video carries better: fast
+/// typing has under half of it, a small film ten times as many.
 const PIXELS_PER_SECOND: u64 = 1_000_000;
 
-/// The most pixels of one image when a picture is made exact: what it takes to send must not delay the next change.
+/// The most pixels of one image when a picture is made exact: what it takes to send must not delay the next
+/// change.
 const BAND_PIXELS: u32 = 128 * 1024;
 
 /// What a pixel of an image is taken to need before any was sent: thousandths of a byte. Text has a quarter.
@@ -35,8 +37,8 @@ const CHANGE_TIME_MS: u64 = 100;
 /// The fewest pixels of an image when a picture is made exact: below that, messages cost more than pixels.
 const BAND_PIXELS_MIN: u64 = 4096;
 
-/// Decides for a viewer of video when it gets exact images instead: once the picture rests, and for small changes
-/// from then on, until something moves.
+/// Decides for a viewer of video when it gets exact images instead: once the picture rests, and for small
+/// changes from then on, until something moves.
 ///
 /// Pure: it is told what happens and what time it is.
 #[derive(Debug, Default)]
@@ -44,7 +46,7 @@ pub(crate) struct Sharpen {
     state: State,
     /// The size of the last frame.
     size: Option<Size>,
-    calm: Calm,
+    budget: Budget,
     /// What the network carries, in bits a second.
     rate: Option<u64>,
     /// What a pixel of an image needs, in thousandths of a byte.
@@ -68,19 +70,19 @@ enum State {
 }
 
 impl Sharpen {
-    /// No more than this many bits a second are to be sent from now on.
+    /// Limits images to `rate` bits a second from now on.
     pub(crate) fn limit(&mut self, rate: Option<u64>) {
         self.rate = rate;
         if let (Some(change), Some(second)) = (self.pixels_in(CHANGE_TIME_MS), self.pixels_in(1000)) {
-            self.calm.most = change.min(CHANGE_PIXELS);
-            self.calm.per_second = second.min(PIXELS_PER_SECOND);
+            self.budget.most = change.min(CHANGE_PIXELS);
+            self.budget.per_second = second.min(PIXELS_PER_SECOND);
         } else {
-            self.calm.most = CHANGE_PIXELS;
-            self.calm.per_second = PIXELS_PER_SECOND;
+            self.budget.most = CHANGE_PIXELS;
+            self.budget.per_second = PIXELS_PER_SECOND;
         }
     }
 
-    /// So many pixels took so many bytes as images.
+    /// Records that `pixels` pixels were sent as `bytes` bytes of images.
     pub(crate) fn cost(&mut self, pixels: u64, bytes: u64) {
         if let Some(cost) = bytes.saturating_mul(1000).checked_div(pixels) {
             self.cost = Some(self.cost.map_or(cost, |before| before.midpoint(cost)).max(1));
@@ -88,19 +90,19 @@ impl Sharpen {
         }
     }
 
-    /// A frame of video of this size was shown, with this change.
+    /// Records that a frame of video of this `size` was shown, with this `damage`.
     pub(crate) fn shown(&mut self, size: Size, damage: &Region, now: Instant) {
         self.size = Some(size);
-        let calm = self.calm.bears(damage, now);
+        let is_small = self.budget.takes(damage, now);
         match self.state {
             State::New => self.state = State::Moving(now + FIRST_REST),
-            State::Moving(_) if calm => {}
+            State::Moving(_) if is_small => {}
             State::Moving(rest) => self.state = State::Moving(rest.max(now + REST)),
             State::Resting { .. } => self.state = State::Moving(now + REST),
         }
     }
 
-    /// When to call [`Sharpen::settle`] or [`Sharpen::rest`], if nothing moves until then.
+    /// Returns when to call [`Sharpen::settle`] or [`Sharpen::rest`], if nothing moves until then.
     #[must_use]
     pub(crate) fn rest_at(&self) -> Option<Instant> {
         match self.state {
@@ -110,8 +112,8 @@ impl Sharpen {
         }
     }
 
-    /// Nothing has moved for a while. The picture rests if it is the one that was shown: if another has come since, or
-    /// none, the video has to say so first.
+    /// Goes to rest after a while without motion, if `picture` is the size that was shown. If it is another
+    /// or none, the video has to show that first.
     pub(crate) fn settle(&mut self, picture: Option<Size>, now: Instant) {
         match picture {
             Some(size) if self.size == Some(size) => self.rest(size, now),
@@ -119,19 +121,19 @@ impl Sharpen {
         }
     }
 
-    /// The picture rests: all of it is to be made exact.
+    /// Goes to rest: all of `picture` is to be made exact.
     pub(crate) fn rest(&mut self, picture: Size, now: Instant) {
-        let again = if self.is_resting() { None } else { Some(now + SECOND_COAT) };
+        let again = if self.is_resting() { None } else { Some(now + SECOND_REFRESH) };
         self.state = State::Resting { left: bands(picture), again };
     }
 
-    /// Whether the viewer is shown images at present.
+    /// Returns whether the picture is at rest, so that the viewer gets images.
     #[must_use]
     pub(crate) fn is_resting(&self) -> bool {
         matches!(self.state, State::Resting { .. })
     }
 
-    /// A part of a resting picture that is still to be made exact. From the top, as people read.
+    /// Returns the next part of a picture at rest that is to be made exact, from the top.
     pub(crate) fn next_band(&mut self, now: Instant) -> Option<Rect> {
         let most = self.pixels_in(BAND_TIME_MS);
         let State::Resting { left, again } = &mut self.state else { return None };
@@ -143,35 +145,35 @@ impl Sharpen {
             band.height = rows;
         }
         if left.is_empty() && again.is_some() {
-            *again = Some(now + SECOND_COAT);
+            *again = Some(now + SECOND_REFRESH);
         }
         Some(band)
     }
 
-    /// Whether a change of a resting picture may go as images. If not, it moves from now on.
+    /// Returns whether a change of a picture at rest may go as images. If not, the picture moves from now on.
     pub(crate) fn is_small(&mut self, damage: &Region, now: Instant) -> bool {
-        let small = self.is_resting() && self.calm.bears(damage, now);
+        let small = self.is_resting() && self.budget.takes(damage, now);
         if !small {
             self.stir(now);
         }
         small
     }
 
-    /// The picture moves, whatever changed.
+    /// Ends the rest: the picture moves, whatever changed.
     pub(crate) fn stir(&mut self, now: Instant) {
         self.state = State::Moving(now + REST);
     }
 
-    /// How many pixels of images the network carries in this many milliseconds; `None` if it has no limit.
+    /// Returns how many pixels of images the network carries in `ms` milliseconds; `None` if it has no limit.
     fn pixels_in(&self, ms: u64) -> Option<u64> {
         let bytes = self.rate?.saturating_mul(ms) / 8000;
         bytes.saturating_mul(1000).checked_div(self.cost.unwrap_or(FIRST_COST))
     }
 }
 
-/// How much may change without that being motion.
+/// A budget of pixels that may change without that being motion.
 #[derive(Debug)]
-struct Calm {
+struct Budget {
     /// Pixels that may change together.
     most: u64,
     /// Pixels that may change in a second.
@@ -182,15 +184,16 @@ struct Calm {
     counted: Option<Instant>,
 }
 
-impl Default for Calm {
+impl Default for Budget {
     fn default() -> Self {
         Self { most: CHANGE_PIXELS, per_second: PIXELS_PER_SECOND, credit: 0, counted: None }
     }
 }
 
-impl Calm {
-    /// Whether this change is none that matters. One that does leaves the credit as it is.
-    fn bears(&mut self, damage: &Region, now: Instant) -> bool {
+impl Budget {
+    /// Takes `damage` off the credit. Returns false, and leaves the credit as it is, if that does not
+    /// suffice.
+    fn takes(&mut self, damage: &Region, now: Instant) -> bool {
         let earned = match self.counted {
             None => self.most,
             Some(counted) => {
@@ -206,7 +209,7 @@ impl Calm {
     }
 }
 
-/// The picture in bands of whole rows, the first one last.
+/// Cuts the picture into bands of whole rows, the first one last.
 fn bands(picture: Size) -> Vec<Rect> {
     let rows = BAND_PIXELS.checked_div(picture.width).unwrap_or(1).max(1);
     let count = picture.height.div_ceil(rows);
@@ -233,8 +236,8 @@ mod tests {
         let mut sharpen = Sharpen::default();
         assert_eq!(sharpen.rest_at(), None, "nothing to sharpen before the first frame");
         sharpen.shown(HD, &HD.rect().into(), now);
-        for coat in [Some(now + FIRST_REST), Some(now + FIRST_REST + SECOND_COAT)] {
-            assert_eq!(sharpen.rest_at(), coat);
+        for refresh in [Some(now + FIRST_REST), Some(now + FIRST_REST + SECOND_REFRESH)] {
+            assert_eq!(sharpen.rest_at(), refresh);
             sharpen.rest(HD, now + FIRST_REST);
             let mut y = 0;
             while let Some(band) = sharpen.next_band(now + FIRST_REST) {
@@ -301,9 +304,9 @@ mod tests {
         let most = bands[1..].iter().map(|band| band.area() / 2).max().unwrap();
         assert!(most <= 12_500, "{most} bytes take over 50 ms");
         let line: Region = Rect::new(0, 320, 1280, 20).into();
-        assert!(sharpen.is_small(&line, now + SECOND_COAT), "a typed line goes exactly");
+        assert!(sharpen.is_small(&line, now + SECOND_REFRESH), "a typed line goes exactly");
         let menu: Region = Rect::new(0, 0, 300, 400).into();
-        assert!(!sharpen.is_small(&menu, now + SECOND_COAT * 2), "60 kB go as video");
+        assert!(!sharpen.is_small(&menu, now + SECOND_REFRESH * 2), "60 kB go as video");
     }
 
     #[test]

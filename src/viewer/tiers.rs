@@ -3,15 +3,16 @@ use std::time::{Duration, Instant};
 
 use crate::frame::Tier;
 
-/// From this rate on, in bits a second, a viewer gets every frame as good as it gets: a full-screen film at 720p has
-/// about as much, a desktop a tenth.
+/// From this rate on, in bits a second, a viewer gets every frame as good as it gets: a full-screen film at
+/// 720p has about as much, a desktop a tenth.
 const FULL_RATE: u64 = 8_000_000;
 
-/// From this rate on it is in the middle tier. Below, frames are so small that others would see them get worse.
+/// From this rate on it is in the middle tier. Below, frames are so small that others would see them get
+/// worse.
 const MIDDLE_RATE: u64 = 1_500_000;
 
-/// From this rate on it is in the low tier. Below, frames come as seldom and are as coarse as can be borne: what is left
-/// to take away is resolution, which hurts text most.
+/// From this rate on it is in the low tier. Below, frames come as seldom and are as coarse as can be borne:
+/// what is left to take away is resolution, which hurts text most.
 const LOW_RATE: u64 = 500_000;
 
 /// How much more than needed a network must carry for a viewer to go up, in percent.
@@ -29,7 +30,8 @@ const RELAPSE: Duration = Duration::from_secs(5);
 /// The longest that it must have been fast enough.
 const UP_AFTER_MAX: Duration = Duration::from_secs(16);
 
-/// A viewer that lost its step this often within [`LOSS_WINDOW`] does not keep up with the others of its tier.
+/// A viewer that lost its step this often within [`LOSS_WINDOW`] does not keep up with the others of its
+/// tier.
 const LOSSES: usize = 3;
 
 /// The time in which losses count together.
@@ -56,19 +58,20 @@ pub(crate) struct Tiers {
 }
 
 impl Tiers {
-    /// For a viewer that starts in this tier.
+    /// Makes the tiers of a viewer that starts in `tier`.
     #[must_use]
     pub(crate) fn new(tier: Tier) -> Self {
         Self { tier, other_since: None, went_up: None, losses: VecDeque::new(), barred: None }
     }
 
-    /// The tier a viewer is in.
+    /// Returns the tier that the viewer is in.
     #[must_use]
     pub(crate) fn tier(&self) -> Tier {
         self.tier
     }
 
-    /// The network carries this rate, in bits a second, or any. Gives the tier to move to, if it is time to.
+    /// Takes the `rate` that the network carries, in bits a second, or `None` without a limit. Returns the
+    /// tier to move to, if it is time.
     pub(crate) fn see(&mut self, rate: Option<u64>, now: Instant) -> Option<Tier> {
         let rate = rate.unwrap_or(u64::MAX);
         let down = tier_for(rate);
@@ -104,7 +107,8 @@ impl Tiers {
         self.went_up.map_or(UP_AFTER, |(_, after)| after)
     }
 
-    /// It missed a frame that others of its tier were given. Gives the tier to move to if that is too often.
+    /// Records that the viewer missed a frame that others of its tier got. Returns the tier to move to if
+    /// that is too often.
     pub(crate) fn lost(&mut self, now: Instant) -> Option<Tier> {
         self.losses.push_back(now);
         while self.losses.front().is_some_and(|first| now.saturating_duration_since(*first) > LOSS_WINDOW) {
@@ -153,7 +157,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// What a viewer is moved to by these rates, each of which lasts for so many milliseconds.
+    /// Returns the tiers that these rates move a viewer to, each of which lasts for so many milliseconds.
     fn moves(tiers: &mut Tiers, start: Instant, rates: &[(Option<u64>, u32)]) -> Vec<(u32, Tier)> {
         let (mut at, mut moves) = (0, Vec::new());
         for &(rate, ms) in rates {

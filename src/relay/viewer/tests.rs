@@ -208,7 +208,10 @@ fn what_is_refused_is_sent_in_another_way() {
     let expected =
         ["show Dmabuf2", "draw Dmabuf2 0,0 64x64", "show Dmabuf", "draw Dmabuf 0,0 64x64", "show Pixels"];
     assert_eq!(seen, expected);
-    assert_eq!(rig.viewer.delivery(), Some(("Images", "the listener refused the memory it was given")));
+    assert_eq!(
+        rig.viewer.delivery(),
+        Some((Delivery::Images, "the listener refused the memory it was given"))
+    );
     rig.console.show(Some(shared(Size::new(64, 64))));
     assert_eq!(names(&rig.run()), ["show Map", "draw Map 0,0 64x64"], "the other memory was not refused");
 }

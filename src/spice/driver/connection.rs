@@ -12,13 +12,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::ChannelEnd;
 use crate::transport::{SendQueue, Stream, TcpState};
+use crate::viewer::sleep_until;
 
-/// Messages taken out of the machine at a time, to leave in one system call. While so many wait, what the client says is
-/// not read: it could make us answer faster than we write.
+/// Messages taken out of the machine at a time, to leave in one system call. While so many wait, what the
+/// client says is not read: it could make us answer faster than we write.
 const BATCH: usize = 8;
 
-/// How long a client may take nothing of what waits for it, as with acknowledgements (`ACK_TIMEOUT`): a picture is held
-/// meanwhile.
+/// How long a client may take nothing of what waits for it, as with acknowledgements (`ACK_TIMEOUT`): a
+/// picture is held meanwhile.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes read at a time. Clients say little: a whole second of pointer motion fits.
@@ -41,7 +42,7 @@ pub(super) struct Connection<M> {
 }
 
 /// What there is to do for a channel.
-pub(super) enum Turn<E> {
+pub(super) enum Progress<E> {
     /// The client did something.
     Event(E),
     /// All is sent and taken: another frame would leave at once.
@@ -49,7 +50,7 @@ pub(super) enum Turn<E> {
 }
 
 impl<M: Machine> Connection<M> {
-    /// A connection whose link stage is over; `surplus` are bytes that came with its end.
+    /// Makes a connection after its link stage; `surplus` are the bytes that came with its end.
     pub(super) fn new(stream: Stream, machine: M, surplus: Vec<u8>) -> io::Result<Self> {
         let (queue, passes_fds) = (stream.send_queue()?, stream.passes_fds());
         let (read, write) = tokio::io::split(stream);
@@ -67,22 +68,25 @@ impl<M: Machine> Connection<M> {
         })
     }
 
-    /// Whether file descriptors can be sent to the client.
+    /// Returns whether file descriptors can be sent to the client.
     pub(super) fn passes_fds(&self) -> bool {
         self.passes_fds
     }
 
-    /// What the kernel knows of the way to the client; `None` where there is no network.
+    /// Returns the kernel's state of the TCP connection; `None` on a unix socket.
     pub(super) fn network(&self) -> Option<TcpState> {
         self.queue.network()
     }
 
-    /// Reads and writes until there is something to do for the channel: the client did something or, where the
-    /// machine is said to have room for a picture, the network has too. May be dropped and called again: nothing is lost.
-    pub(super) async fn turn(&mut self, has_room: impl Fn(&M) -> bool) -> Result<Turn<M::Event>, ChannelEnd> {
+    /// Reads and writes until the client did something, or until all is sent and `has_room` says that the
+    /// machine has room for another picture. May be dropped and called again: nothing is lost.
+    pub(super) async fn turn(
+        &mut self,
+        has_room: impl Fn(&M) -> bool,
+    ) -> Result<Progress<M::Event>, ChannelEnd> {
         loop {
             if let Some(event) = self.next_event()? {
-                return Ok(Turn::Event(event));
+                return Ok(Progress::Event(event));
             }
             self.refill();
             let idle = self.fds.is_empty() && self.writing.is_empty();
@@ -110,7 +114,7 @@ impl<M: Machine> Connection<M> {
                 }
                 drained = self.queue.drained(), if ready => {
                     drained?;
-                    return Ok(Turn::Ready);
+                    return Ok(Progress::Ready);
                 }
                 () = sleep_until(deadline) => {
                     let now = Instant::now();
@@ -123,7 +127,7 @@ impl<M: Machine> Connection<M> {
         }
     }
 
-    /// Writes what is queued, without reading: for the last words.
+    /// Writes what is queued without reading, and closes the connection.
     pub(super) async fn finish(mut self) -> Result<(), ChannelEnd> {
         loop {
             self.refill();
@@ -165,7 +169,7 @@ impl<M: Machine> Connection<M> {
         }
     }
 
-    /// Notes that so many bytes more have been written.
+    /// Counts `written` more bytes.
     fn count(&mut self, written: usize) -> io::Result<()> {
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -180,7 +184,7 @@ impl<M: Machine> Connection<M> {
     }
 }
 
-/// The bytes of these frames after the first `written`, up to where file descriptors have to go between.
+/// Returns the bytes of `frames` after the first `written`, up to the next message with file descriptors.
 fn unwritten(frames: &VecDeque<Frame>, written: usize) -> Vec<IoSlice<'_>> {
     let mut skip = written;
     let mut slices = Vec::with_capacity(2 * BATCH);
@@ -195,14 +199,6 @@ fn unwritten(frames: &VecDeque<Frame>, written: usize) -> Vec<IoSlice<'_>> {
         }
     }
     slices
-}
-
-/// Sleeps until then; for ever without a time.
-pub(super) async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]
@@ -251,7 +247,7 @@ mod tests {
         (Connection::new(stream, Echo::default(), Vec::new()).unwrap(), client)
     }
 
-    /// Turns until nothing happens any more.
+    /// Turns `connection` until nothing happens for 100 ms.
     async fn settle(connection: &mut Connection<Echo>) -> Option<ChannelEnd> {
         let turn = connection.turn(|_| false);
         tokio::time::timeout(Duration::from_millis(100), turn).await.ok().and_then(Result::err)

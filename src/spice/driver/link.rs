@@ -1,21 +1,22 @@
 //! Drives the link stage of a connection.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spice_proto::auth::TicketKey;
-use spice_proto::channels::display::DisplayChannel;
-use spice_proto::channels::{Machine, inputs, main};
+use spice_proto::channels::Machine;
 use spice_proto::link::{LinkError, LinkEvent, LinkFailure, LinkMachine, LinkRequest};
-use spice_proto::wire::{Caps, ChannelType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::connection::sleep_until;
-use super::{ChannelEnd, Connection, Server};
+use super::{ChannelEnd, Connection, Server, channels};
+use crate::frame::ConsoleId;
+use crate::hub::{Console, Hub};
 use crate::spice::lobby::Place;
-use crate::transport::Stream;
+use crate::transport::{Peer, Stream};
+use crate::viewer::sleep_until;
 
-/// How long someone with a wrong password waits for the answer. How many passwords can be tried in a second is bounded by
-/// how many keys are made.
+/// How long someone with a wrong password waits for the answer. How many passwords can be tried in a second
+/// is bounded by how many keys are made.
 const WRONG_PASSWORD_PAUSE: Duration = Duration::from_secs(1);
 
 /// Bytes read at a time; the whole stage has a few hundred.
@@ -35,7 +36,7 @@ pub(super) struct Linked {
     linking: Linking,
 }
 
-/// Runs the stage up to the question whether there is a place.
+/// Runs the stage until the client has logged in.
 pub(super) async fn run(
     server: &Server,
     linking: &mut Linking,
@@ -57,10 +58,11 @@ pub(super) async fn run(
             }
         };
         match event {
-            Some(LinkEvent::Hello(request)) => match server_caps(request.channel.kind) {
-                Some(caps) => {
+            Some(LinkEvent::Hello(request)) => match channels::find(request.channel.kind) {
+                Some(channel) => {
                     place.links();
-                    // A peer that left with its link message is seen to have left only after the next look at sockets.
+                    // A peer that left with its link message is seen to have left only after the next look at
+                    // sockets.
                     tokio::task::yield_now().await;
                     let deadline = machine.deadline();
                     let asks = server.sessions.standing(stream.peer().origin(), request.connection_id);
@@ -71,13 +73,13 @@ pub(super) async fn run(
                             machine.handle_timeout(Instant::now())?;
                             continue;
                         }
-                        admission = server.door.admission(asks) => admission,
+                        admission = server.login.admission(asks) => admission,
                     };
                     let Ok(admission) = admission else {
                         let failure = machine.reject(LinkError::Error);
                         return fail(stream, machine, failure).await;
                     };
-                    machine.greet(admission, caps);
+                    machine.greet(admission, (channel.caps)());
                     stream.write_all(&machine.take_output()).await?;
                     continue;
                 }
@@ -112,14 +114,24 @@ impl Linking {
         self.machine.unused_key()
     }
 
-    /// What [`run`] came to.
+    /// Ends the stage with the request that [`run`] came to.
     pub(super) fn linked(self, request: LinkRequest) -> Linked {
         Linked { request, linking: self }
     }
 }
 
 impl Linked {
-    /// Tells the client that it is in, and starts the machine that speaks from now on.
+    /// Returns the peer.
+    pub(super) fn peer(&self) -> Peer {
+        self.linking.stream.peer()
+    }
+
+    /// Returns the console that the channel's id names.
+    pub(super) fn console(&self, hub: &Hub) -> Option<Arc<Console>> {
+        hub.console(ConsoleId(u32::from(self.request.channel.id)))
+    }
+
+    /// Tells the client that it is in, and makes the connection of its channel, whose machine `start` makes.
     pub(super) async fn accept<M: Machine>(
         self,
         start: impl FnOnce(&LinkRequest, Instant) -> M,
@@ -130,25 +142,14 @@ impl Linked {
         Ok(Connection::new(stream, start(&request, Instant::now()), input)?)
     }
 
-    /// Tells the client why it is not.
+    /// Refuses the client with `error`.
     pub(super) async fn refuse(mut self, error: LinkError) -> Result<(), ChannelEnd> {
         let failure = self.linking.machine.refuse(error);
         fail(&mut self.linking.stream, &mut self.linking.machine, failure).await
     }
 }
 
-/// What we announce for a channel of this kind; `None` for kinds that we do not have.
-fn server_caps(kind: ChannelType) -> Option<Caps> {
-    match kind {
-        ChannelType::Main => Some(Caps::of(&[main::caps::NAME_AND_UUID, main::caps::AGENT_CONNECTED_TOKENS])),
-        ChannelType::Display => Some(DisplayChannel::server_caps()),
-        ChannelType::Inputs => Some(Caps::of(&[inputs::caps::KEY_SCANCODE])),
-        ChannelType::Cursor => Some(Caps::NONE),
-        _ => None,
-    }
-}
-
-/// Waits until the peer has left. What it says meanwhile is kept, as far as there is room.
+/// Waits until the peer has left. Bytes that come meanwhile go into `input`, at most [`READ_SIZE`].
 async fn closed(stream: &mut Stream, input: &mut Vec<u8>) {
     while input.len() < READ_SIZE {
         if stream.read_buf(input).await.unwrap_or(0) == 0 {
@@ -158,7 +159,7 @@ async fn closed(stream: &mut Stream, input: &mut Vec<u8>) {
     std::future::pending().await
 }
 
-/// Sends the machine's last words.
+/// Sends the machine's last output, and fails with `failure`.
 async fn fail<T>(
     stream: &mut Stream,
     machine: &mut LinkMachine,

@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How much busy time is looked back at, if that is more than two round trips: a lost packet holds everything up for
-/// about one.
+/// How much busy time is looked back at, if that is more than two round trips: a lost packet holds everything
+/// up for about one.
 const WINDOW: Duration = Duration::from_millis(150);
 
 /// Added to the time that a burst took: what clocks and schedulers are off by.
@@ -25,18 +25,18 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// One that believes in a slower rate after so much busy time with at least so many bytes, and in none below the
-    /// floor, in bits a second.
+    /// Makes a meter whose rate only goes down after `least` busy time with at least that many bytes, and
+    /// never below `floor` bits a second.
     pub(super) fn new(least: (Duration, u64), floor: u64) -> Self {
         Self { spans: VecDeque::new(), bytes: 0, took: Duration::ZERO, least, floor, rate: None }
     }
 
-    /// Bits a second; `None` as long as nothing has been seen to take long.
+    /// Returns the rate in bits a second; `None` as long as nothing has taken long.
     pub(super) fn rate(&self) -> Option<u64> {
         self.rate
     }
 
-    /// It was busy for all of this time, and so many bytes came through.
+    /// Records that the network was busy for all of `took`, and carried `bytes`.
     pub(super) fn busy(&mut self, bytes: u64, took: Duration, round_trip: Duration) {
         if bytes == 0 && took.is_zero() {
             return;
@@ -63,7 +63,8 @@ impl Meter {
         }
     }
 
-    /// A burst came through in this time or less: it carries at least so much.
+    /// Records that a burst of `bytes` came through in `took` or less, so that the network carries at least
+    /// as much.
     pub(super) fn burst(&mut self, bytes: u64, took: Duration) {
         if let Some(rate) = self.rate.filter(|_| bytes >= TELLING_BYTES) {
             let seen = bits_a_second(bytes, took.saturating_add(RESOLUTION));
@@ -74,32 +75,32 @@ impl Meter {
         }
     }
 
-    /// What was seen long ago says nothing of now. The rate stays until something else is seen.
+    /// Forgets what was measured long ago. The rate stays until the next measurement.
     pub(super) fn forget(&mut self) {
         self.spans.clear();
         (self.bytes, self.took) = (0, Duration::ZERO);
     }
 }
 
-/// Twice as fast at most: a single sight may be a mistake.
+/// Returns the new rate after `seen`, at most twice the old one because a single measurement may be wrong.
 fn faster(rate: u64, seen: u64) -> u64 {
     seen.min(rate.saturating_mul(2))
 }
 
-/// Bits a second, of bytes in a time.
+/// Returns the bits a second of `bytes` in `took`.
 pub(super) fn bits_a_second(bytes: u64, took: Duration) -> u64 {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
     bytes.saturating_mul(8_000_000).checked_div(micros).unwrap_or(u64::MAX)
 }
 
-/// Bytes in a time, at bits a second.
+/// Returns the bytes that pass in `time` at `rate` bits a second.
 pub(super) fn bytes_in(time: Duration, rate: u64) -> u64 {
     let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let bits = u128::from(micros) * u128::from(rate) / 1_000_000;
     u64::try_from(bits / 8).unwrap_or(u64::MAX)
 }
 
-/// The time that bytes take at bits a second.
+/// Returns the time that `bytes` take at `rate` bits a second.
 pub(super) fn time_for(bytes: u64, rate: u64) -> Duration {
     let micros = (u128::from(bytes) * 8_000_000).checked_div(u128::from(rate)).unwrap_or(0);
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))

@@ -1,28 +1,29 @@
 //! How much a viewer's network carries, and when its next picture may leave.
 //!
-//! Two things tell of the network. The kernel says what the other host has acknowledged: exact to the byte, and not
-//! spoilt by a client that is slow. And the client answers a ping behind each picture: that says when it has read it,
-//! also where a tunnel between us takes everything at once and is slow itself. The client's reports about its stream
-//! say nothing of use: they count from our own time stamps, which are in the past on purpose.
+//! Two things tell of the network. The kernel says what the other host has acknowledged: exact to the byte,
+//! and not spoilt by a client that is slow. And the client answers a ping behind each picture: that says when
+//! it has read it, also where a tunnel between us takes everything at once and is slow itself. The client's
+//! reports about its stream say nothing of use: they count from our own time stamps, which are in the past on
+//! purpose.
 //!
-//! A network counts as the limit only where it was busy for a while. Until then, and on a machine's own sockets, the
-//! rate is unlimited. What is sent while the guest is idle, or draws little, never lowers it.
+//! A network counts as the limit only where it was busy for a while. Until then, and on a machine's own
+//! sockets, the rate is unlimited. What is sent while the guest is idle, or draws little, never lowers it.
 
-mod flights;
+mod in_flight;
 mod meter;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use self::flights::{Flights, Seen};
+use self::in_flight::{InFlight, Seen};
 use self::meter::{Meter, bytes_in, time_for};
-
-pub(crate) use self::flights::KernelSample;
+use crate::sys::TcpState;
 
 /// No viewer is given less than this, in bits a second: it would see nothing at all.
 const FLOOR: u64 = 200_000;
 
-/// The least that answers to pings alone are believed to say: a client that is slow itself looks like a slow network.
+/// The least that answers to pings alone are believed to say: a client that is slow itself looks like a slow
+/// network.
 const ANSWERS_FLOOR: u64 = 1_000_000;
 
 /// A rate above this is as good as none, in bits a second.
@@ -34,11 +35,12 @@ const KERNEL_EVIDENCE: (Duration, u64) = (Duration::from_millis(50), 0);
 /// From how much of it the client's answers are: longer than most clients are busy with something else.
 const ANSWERS_EVIDENCE: (Duration, u64) = (Duration::from_millis(300), 48 * 1024);
 
-/// How long a client takes to start its decoder: until then, answers that are late say nothing of the network.
+/// How long a client takes to start its decoder: until then, answers that are late say nothing of the
+/// network.
 const DECODER_START: Duration = Duration::from_secs(2);
 
-/// The time one frame may take the network. Frames come less often before they get worse, until there are ten a
-/// second: text that moves can be read at ten frames a second, but not in a picture that is a blur.
+/// The time one frame may take the network. Frames come less often before they get worse, until there are ten
+/// a second: text that moves can be read at ten frames a second, but not in a picture that is a blur.
 const FRAME_TIME: Duration = Duration::from_millis(100);
 
 /// Of what the network carries, the part that is used: the rest empties queues.
@@ -59,8 +61,8 @@ const FIRST_ANSWER: Duration = Duration::from_secs(1);
 /// From this time there and back on, a host may be anywhere: one in the same building answers sooner.
 const FAR: Duration = Duration::from_millis(2);
 
-/// The most bytes of the first picture for a host that may be anywhere. A slow network, of 1 Mbit/s, takes half a second
-/// for them.
+/// The most bytes of the first picture for a host that may be anywhere. A slow network, of 1 Mbit/s, takes
+/// half a second for them.
 const FIRST_BYTES: u64 = 64 * 1024;
 
 /// The most pictures that are unanswered. No network that carries more needs the wait.
@@ -82,7 +84,7 @@ pub(crate) struct Rate {
     max: Option<u64>,
     kernel: Meter,
     answers: Meter,
-    flights: Flights,
+    in_flight: InFlight,
     /// Pictures that are not answered, oldest first.
     marks: VecDeque<Mark>,
     next_mark: u32,
@@ -94,8 +96,8 @@ pub(crate) struct Rate {
     far: bool,
     /// A picture was answered, or had the time to be.
     tried: bool,
-    /// Bytes that may be unanswered while no limit is known, besides one picture. Grows with what is answered soon: at
-    /// first nobody knows what the network carries.
+    /// Bytes that may be unanswered while no limit is known, besides one picture. Grows with what is answered
+    /// soon: at first nobody knows what the network carries.
     window: u64,
     /// When the last picture has left, at the rate it was sent at.
     paced: Option<Instant>,
@@ -112,14 +114,14 @@ struct Mark {
 }
 
 impl Rate {
-    /// The rate of a new viewer. Over `max`, in bits a second, it never is.
+    /// Makes the rate of a new viewer, which is never over `max` bits a second.
     #[must_use]
     pub(crate) fn new(max: Option<u64>) -> Self {
         Self {
             max: max.map(|max| max.max(FLOOR)),
             kernel: Meter::new(KERNEL_EVIDENCE, FLOOR),
             answers: Meter::new(ANSWERS_EVIDENCE, ANSWERS_FLOOR),
-            flights: Flights::default(),
+            in_flight: InFlight::default(),
             marks: VecDeque::new(),
             next_mark: 0,
             answered_at: None,
@@ -133,29 +135,30 @@ impl Rate {
         }
     }
 
-    /// What the viewer may be sent, in bits a second; `None` if nothing is known to limit it.
+    /// Returns the bits a second that the viewer may be sent; `None` if nothing is known to limit it.
     #[must_use]
     pub(crate) fn bits_per_second(&self) -> Option<u64> {
         let used = self.carried().map(|rate| rate / 100 * USED_PERCENT);
         [used, self.max].into_iter().flatten().min().map(|rate| rate.max(FLOOR))
     }
 
-    /// The most bytes that one frame should have; `None` if nothing is known to limit it.
+    /// Returns the most bytes that one frame should have; `None` if nothing is known to limit it.
     #[must_use]
     pub(crate) fn frame_bytes(&self) -> Option<u64> {
         self.bits_per_second().map(|rate| bytes_in(FRAME_TIME, rate))
     }
 
-    /// The most bytes that the first picture should have; `None` if the network is near, or was tried.
+    /// Returns the most bytes that the first picture should have; `None` if the network is near, or was
+    /// tried.
     #[must_use]
     pub(crate) fn first_bytes(&self) -> Option<u64> {
         (self.far && !self.tried).then_some(FIRST_BYTES)
     }
 
-    /// A picture was given to the socket. Its client is asked to answer with the number given; without one it is not
-    /// asked, as it has not answered for long.
+    /// Records that a picture of `bytes` bytes was given to the socket. Returns the number that the client is
+    /// to be asked to send back; `None` if it has left [`MAX_MARKS`] unanswered.
     pub(crate) fn sent(&mut self, bytes: u64, now: Instant) -> Option<u32> {
-        self.flights.sent(bytes, now);
+        self.in_flight.sent(bytes, now);
         let after =
             |paced: Option<Instant>, rate| paced.map_or(now, |at| at.max(now)) + time_for(bytes, rate);
         self.paced = self.bits_per_second().map(|rate| after(self.paced, rate).min(now + PACE_MAX));
@@ -172,7 +175,8 @@ impl Rate {
         Some(id)
     }
 
-    /// The client has read the picture with this number, and all before it. A number that is not waited for is none.
+    /// Records that the client has read picture `id`, and all before it. Ignores a number that is not waited
+    /// for.
     pub(crate) fn answered(&mut self, id: u32, now: Instant) {
         if !self.marks.iter().any(|mark| mark.id == id) {
             return;
@@ -209,22 +213,22 @@ impl Rate {
         }
     }
 
-    /// What the kernel says now. Best asked just before a picture is sent, when the client said something, and at
-    /// [`Rate::look_at`].
-    pub(crate) fn measured(&mut self, sample: KernelSample, now: Instant) {
-        self.forget_after(self.flights.last_asked(), now);
+    /// Takes what the kernel knows now. It is best asked just before a picture is sent, when the client
+    /// answered, and at [`Rate::look_at`].
+    pub(crate) fn measured(&mut self, sample: TcpState, now: Instant) {
+        self.forget_after(self.in_flight.last_asked(), now);
         self.far = sample.min_rtt >= FAR;
         // INVARIANT: a client that never answers does not stay new for ever.
         self.tried |= self.started.is_some_and(|started| now >= started + FIRST_ANSWER);
-        match self.flights.measured(sample, now) {
+        match self.in_flight.measured(sample, now) {
             Seen::Nothing => {}
             Seen::Busy(bytes, took) => self.kernel.busy(bytes, took, sample.min_rtt),
             Seen::Burst(bytes, took) => self.kernel.burst(bytes, took),
         }
     }
 
-    /// When the next picture may be sent, as far as is known: now if that is past. `None` if that depends on the
-    /// client's answer.
+    /// Returns when the next picture may be sent, as far as is known; `now` if that is past. `None` if that
+    /// depends on the client's answer.
     #[must_use]
     pub(crate) fn ready_at(&self, now: Instant) -> Option<Instant> {
         let paced = self.paced.into_iter().chain(self.allowed).max();
@@ -239,14 +243,14 @@ impl Rate {
         (!full && !self.marks.front().is_some_and(overdue)).then_some(paced)
     }
 
-    /// When to ask the kernel again; `None` if it has nothing to tell before something else happens.
+    /// Returns when to ask the kernel again; `None` if nothing is in flight.
     #[must_use]
     pub(crate) fn look_at(&self) -> Option<Instant> {
-        let at = self.flights.last_asked()?;
-        self.flights.is_waiting().then(|| at + LOOK_INTERVAL)
+        let at = self.in_flight.last_asked()?;
+        self.in_flight.is_waiting().then(|| at + LOOK_INTERVAL)
     }
 
-    /// What the network carries, where that matters.
+    /// Returns the bits a second that the network carries; `None` if that is no limit.
     fn carried(&self) -> Option<u64> {
         let measured = [self.kernel.rate(), self.answers.rate()].into_iter().flatten().min();
         measured.filter(|rate| *rate < UNLIMITED)

@@ -8,8 +8,9 @@ const PACKET: u64 = 1400;
 /// Where it begins and ends.
 type Packet = (u64, u64);
 
-/// A way to a client, in steps of a millisecond: packets wait for their turn on a link of some rate, then travel.
-/// Those that are lost are sent again when their sender learns of it, and what came after them waits for them.
+/// A way to a client, in steps of a millisecond: packets wait for their turn on a link of some rate, then
+/// travel. Those that are lost are sent again when their sender learns of it, and what came after them waits
+/// for them.
 struct Way {
     /// Bits a second.
     rate: u64,
@@ -67,7 +68,7 @@ impl Way {
         self.pings.extend(ping.map(|id| (end, id)));
     }
 
-    /// One millisecond. Gives the numbers of the pings that are answered.
+    /// Simulates one millisecond. Returns the numbers of the pings that are answered.
     fn step(&mut self, now: u64) -> Vec<u32> {
         let (known, later) = self.again.drain(..).partition(|(at, _)| *at <= now);
         self.again = later;
@@ -150,7 +151,7 @@ impl Run {
         }
     }
 
-    /// Some time with a guest that draws every `period` ms what would take `bytes` to show well.
+    /// Simulates `ms` with a guest that draws every `period` ms what would take `bytes` to show well.
     fn go(&mut self, ms: u64, period: u64, bytes: u64) {
         let end = self.now + ms;
         while self.now < end {
@@ -182,13 +183,13 @@ impl Run {
         }
     }
 
-    /// Bits a second that arrived from then until now.
+    /// Returns the bits a second that arrived since `from`.
     fn arrived_since(&self, from: u64) -> u64 {
         let bytes: u64 = self.shown.iter().filter(|(at, ..)| *at > from).map(|(_, _, bytes)| bytes).sum();
         bytes * 8000 / (self.now - from)
     }
 
-    /// The age of the oldest frame that arrived since then, beyond the time there.
+    /// Returns the age of the oldest frame that arrived since `from`, beyond the time there.
     fn worst_since(&self, from: u64) -> u64 {
         let ages = self.shown.iter().filter(|(at, ..)| *at > from).map(|(_, age, _)| *age - self.way.one_way);
         ages.max().expect("no frame arrived")
@@ -315,15 +316,15 @@ fn a_client_that_is_slow_now_and_then_does_not_spoil_the_picture() {
     assert_eq!(rate.bits_per_second(), None);
 }
 
-fn sample(acked: u64, outstanding: u64, min_rtt: Duration) -> KernelSample {
-    KernelSample { acked, outstanding, packet: PACKET, refused: Duration::ZERO, min_rtt }
+fn sample(acked: u64, outstanding: u64, min_rtt: Duration) -> TcpState {
+    TcpState { acked, outstanding, packet: PACKET, refused: Duration::ZERO, min_rtt }
 }
 
 /// On a machine's own network all of a frame is in one packet, which a client that is busy acknowledges late.
 #[test]
 fn one_packet_that_is_acknowledged_late_says_nothing() {
     let (mut rate, start) = (Rate::new(None), Instant::now());
-    let big = |acked, outstanding| KernelSample { packet: 65_483, ..sample(acked, outstanding, MS) };
+    let big = |acked, outstanding| TcpState { packet: 65_483, ..sample(acked, outstanding, MS) };
     for n in 0..300_u32 {
         let (now, acked) = (start + MS * n * 50, u64::from(n) * 20_000);
         rate.measured(big(acked, 0), now);
@@ -343,10 +344,7 @@ fn a_client_that_does_not_read_is_no_slow_network() {
         for n in 1..40_u32 {
             let refused = if reads { Duration::ZERO } else { MS * n * 20 };
             let acked = u64::from(n) * 1000;
-            rate.measured(
-                KernelSample { refused, ..sample(acked, 1_000_000 - acked, MS) },
-                start + MS * n * 25,
-            );
+            rate.measured(TcpState { refused, ..sample(acked, 1_000_000 - acked, MS) }, start + MS * n * 25);
         }
         assert_eq!(rate.bits_per_second().is_some(), reads);
     }

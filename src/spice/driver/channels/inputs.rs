@@ -1,17 +1,33 @@
-//! Drives an inputs channel: what the client does goes to the guest, the keyboard's lights come back.
+//! An inputs channel: what the client does goes to the guest, the keyboard's lights come back.
 
 use std::time::Instant;
 
-use spice_proto::channels::inputs::InputsChannel;
+use spice_proto::channels::inputs::{self, InputsChannel};
 use spice_proto::link::LinkRequest;
+use spice_proto::wire::{Caps, ChannelType};
 
-use super::connection::{Connection, Turn};
-use super::convert::{command, lights};
-use super::{ChannelEnd, Server};
+use super::Channel;
 use crate::frame::GuestCommand;
+use crate::spice::driver::connection::{Connection, Progress};
+use crate::spice::driver::convert::{command, lights};
+use crate::spice::driver::link::Linked;
+use crate::spice::driver::{ChannelEnd, Server};
+
+pub(super) const CHANNEL: Channel = Channel {
+    kind: ChannelType::Inputs,
+    caps: || Caps::of(&[inputs::caps::KEY_SCANCODE]),
+    ids: |_| vec![0],
+    serve: |server, _, linked| Box::pin(serve(server, linked)),
+};
+
+/// Serves the channel until the client leaves. Nothing that the client held stays pressed.
+async fn serve(server: &Server, linked: Linked) -> Result<(), ChannelEnd> {
+    let connection = linked.accept(|request, now| start(server, request, now)).await?;
+    Inputs { server, connection }.run().await
+}
 
 /// Starts the machine with the lights as they are now.
-pub(super) fn start(server: &Server, request: &LinkRequest, now: Instant) -> InputsChannel {
+fn start(server: &Server, request: &LinkRequest, now: Instant) -> InputsChannel {
     let guest = server.hub.guest();
     let guest = guest.borrow();
     // Motion has no console of its own; it goes to the first one.
@@ -19,26 +35,21 @@ pub(super) fn start(server: &Server, request: &LinkRequest, now: Instant) -> Inp
     InputsChannel::new(request.header_form(), lights(guest.leds), first.unwrap_or(0), now)
 }
 
-/// Serves the channel until the client leaves; then nothing it held stays pressed.
-pub(super) async fn run(server: &Server, connection: Connection<InputsChannel>) -> Result<(), ChannelEnd> {
-    let mut held = Held { server, connection };
-    held.run().await
-}
-
-/// Lets go of everything when dropped: the session may end in the middle of a key.
-struct Held<'a> {
+/// A client's inputs. Releases everything it holds when dropped, because the session may end in the middle of
+/// a key.
+struct Inputs<'a> {
     server: &'a Server,
     connection: Connection<InputsChannel>,
 }
 
-impl Held<'_> {
+impl Inputs<'_> {
     async fn run(&mut self) -> Result<(), ChannelEnd> {
         let mut guest = self.server.hub.guest();
         guest.mark_changed();
         loop {
             tokio::select! {
                 turn = self.connection.turn(|_| false) => {
-                    if let Turn::Event(event) = turn? {
+                    if let Progress::Event(event) = turn? {
                         self.send(command(event)).await;
                     }
                 }
@@ -53,13 +64,13 @@ impl Held<'_> {
         }
     }
 
-    /// Waits while the queue to the guest is full: so does this client, and no other.
+    /// Sends `command` to the guest. Waits while the queue is full, and this client with it.
     async fn send(&self, command: GuestCommand) {
         let _ = self.server.commands.send(command).await; // closed only when the program ends
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Inputs<'_> {
     fn drop(&mut self) {
         let commands = self.server.commands.clone();
         let held = self.connection.machine.release_all();

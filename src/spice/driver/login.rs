@@ -1,38 +1,38 @@
-//! What a client has to show, and the keys for that.
+//! What a client has to show to be let in, and the keys for that.
 
 use std::sync::Arc;
 
 use spice_proto::auth::{Admission, Password, PublicKey, TicketError, TicketKey};
 use tokio::sync::OnceCell;
 
-use super::keys::Keys;
+use super::ticket_keys::TicketKeys;
 use crate::spice::session::Standing;
 
-/// Asks clients for what they have to show.
-pub(super) enum Door {
+/// How clients log in.
+pub(super) enum Login {
     /// For nothing. All clients are shown the same key, whose private half is thrown away.
     Open(OnceCell<PublicKey>),
     /// For a password, each with a key of its own.
-    Password(Password, Arc<Keys>),
+    Password(Password, Arc<TicketKeys>),
 }
 
-impl Door {
+impl Login {
     pub(super) fn new(password: Option<Password>) -> Self {
         let Some(password) = password else { return Self::Open(OnceCell::new()) };
-        let keys = Arc::new(Keys::default());
+        let keys = Arc::new(TicketKeys::default());
         keys.refill();
         Self::Password(password, keys)
     }
 
-    /// What a client has to show. Drop the future if the client is gone.
+    /// Returns what a client of this `standing` has to show. Drop the future if the client is gone.
     ///
     /// # Errors
     /// If no key can be made.
-    pub(super) async fn admission(&self, asks: Standing) -> Result<Admission, TicketError> {
+    pub(super) async fn admission(&self, standing: Standing) -> Result<Admission, TicketError> {
         match self {
             Self::Open(key) => key.get_or_try_init(public_key).await.copied().map(Admission::Open),
             Self::Password(password, keys) => {
-                keys.take(asks).await.map(|key| Admission::Password(password.clone(), key))
+                keys.take(standing).await.map(|key| Admission::Password(password.clone(), key))
             }
         }
     }

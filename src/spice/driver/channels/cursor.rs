@@ -1,24 +1,36 @@
-//! Drives a cursor channel: the newest shape and place of one console's cursor.
+//! A cursor channel: the newest shape and place of one console's cursor.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use spice_proto::channels::cursor::CursorChannel;
-use spice_proto::link::LinkRequest;
+use spice_proto::link::{LinkError, LinkRequest};
+use spice_proto::wire::{Caps, ChannelType};
 
-use super::ChannelEnd;
-use super::connection::Connection;
-use super::convert::{mouse_mode, pointer, shape};
+use super::{Channel, consoles};
 use crate::hub::Console;
+use crate::spice::driver::connection::Connection;
+use crate::spice::driver::convert::{mouse_mode, pointer, shape};
+use crate::spice::driver::link::Linked;
+use crate::spice::driver::{ChannelEnd, Server};
 use crate::spice::session::Session;
 
+pub(super) const CHANNEL: Channel = Channel {
+    kind: ChannelType::Cursor,
+    caps: || Caps::NONE,
+    ids: consoles,
+    serve: |server, session, linked| Box::pin(serve(server, session, linked)),
+};
+
+async fn serve(server: &Server, session: &Session, linked: Linked) -> Result<(), ChannelEnd> {
+    let Some(console) = linked.console(&server.hub) else {
+        return linked.refuse(LinkError::ChannelNotAvailable).await;
+    };
+    let connection = linked.accept(|request, now| start(session, &console, request, now)).await?;
+    run(session, &console, connection).await
+}
+
 /// Starts the machine with the cursor as it is now.
-pub(super) fn start(
-    session: &Session,
-    console: &Console,
-    request: &LinkRequest,
-    now: Instant,
-) -> CursorChannel {
+fn start(session: &Session, console: &Console, request: &LinkRequest, now: Instant) -> CursorChannel {
     let state = console.cursor().borrow().clone();
     let mode = mouse_mode(*session.absolute.borrow());
     let shape = state.shape.as_ref().and_then(shape);
@@ -26,9 +38,9 @@ pub(super) fn start(
 }
 
 /// Serves the channel until the client leaves.
-pub(super) async fn run(
+async fn run(
     session: &Session,
-    console: Arc<Console>,
+    console: &Console,
     mut connection: Connection<CursorChannel>,
 ) -> Result<(), ChannelEnd> {
     let (mut cursor, mut absolute) = (console.cursor(), session.absolute.subscribe());

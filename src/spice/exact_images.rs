@@ -9,9 +9,9 @@ use crate::hub::Change;
 /// The most bytes of pixels in one image: a client allocates it whole, and draws it as soon as it is there.
 const MAX_IMAGE: u32 = 1 << 20;
 
-/// Makes images of the damage of a change, from the top. Takes milliseconds: not for async tasks.
+/// Makes images of the damage of `change`, from the top. Takes milliseconds, so it is not for async tasks.
 ///
-/// All of it is read before any is compressed, so that the guest's release does not wait for that.
+/// All pixels are read before any are compressed, so that the guest's release does not wait for that.
 ///
 /// # Errors
 /// If the scanout cannot be read.
@@ -30,7 +30,7 @@ pub(crate) fn images(change: Change, lz4: bool) -> Result<Vec<Tile>, ScanoutErro
     Ok(bands.into_iter().map(|(band, pixels)| tile(band, pixels, lz4)).collect())
 }
 
-/// Whole rows of a rectangle, together no more than [`MAX_IMAGE`] bytes.
+/// Cuts `rect` into bands of whole rows, each of at most [`MAX_IMAGE`] bytes.
 fn bands_of(rect: Rect) -> impl Iterator<Item = Rect> {
     let rows = (MAX_IMAGE / 4).checked_div(rect.width).unwrap_or(1).max(1);
     (0..rect.height.div_ceil(rows)).map(move |band| {

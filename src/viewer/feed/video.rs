@@ -1,14 +1,13 @@
 //! The pictures of a viewer of video: frames while something moves, exact images when it rests.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use std::sync::Arc;
-
-use super::display::Picture;
-use crate::encode::{Codec, EncodedFrame, Encoders, Item, Profile, Stream};
+use super::output::Update;
+use crate::encode::{Codec, EncodeError, EncodedFrame, Encoders, Item, Profile, Stream};
 use crate::frame::{Rect, Size, Tier};
 use crate::hub::{Change, Console, Subscription};
-use crate::viewer::Sharpen;
+use crate::viewer::{Sharpen, sleep_until};
 
 /// A console's video for one viewer, and what is needed to make it exact.
 pub(super) struct Video {
@@ -18,67 +17,72 @@ pub(super) struct Video {
     sharpen: Sharpen,
     /// How often it had lost its step when that was last asked.
     losses: u64,
-    shown: Shown,
+    generations: Generations,
 }
 
 impl Video {
     pub(super) fn new(encoders: &Encoders, console: &Arc<Console>, tier: Tier) -> Self {
         let stream = encoders.join(console, Profile { codec: Codec::H264, tier });
         let changes = console.subscribe();
-        Self { stream, changes, sharpen: Sharpen::default(), losses: 0, shown: Shown::default() }
+        Self { stream, changes, sharpen: Sharpen::default(), losses: 0, generations: Generations::default() }
     }
 
-    /// Goes on in another tier, with a key frame.
+    /// Goes on in `tier`, with a key frame.
     pub(super) fn join(&mut self, encoders: &Encoders, tier: Tier) {
         self.stream = encoders.join(self.changes.console(), Profile { codec: Codec::H264, tier });
-        (self.losses, self.shown.joined) = (0, true);
+        (self.losses, self.generations.joined) = (0, true);
     }
 
-    /// Sends no more than this from now on: bits a second of exact images, and bytes of a frame.
+    /// Limits what comes from now on: exact images to `rate` bits a second, a frame to `frame_bytes`.
     pub(super) fn limit(&mut self, rate: Option<u64>, frame_bytes: Option<u64>) {
         self.sharpen.limit(rate);
         self.stream.limit(frame_bytes);
     }
 
-    /// What was sent last: so many pixels of exact images took so many bytes.
+    /// Records that `pixels` pixels of exact images took `bytes` bytes.
     pub(super) fn cost(&mut self, pixels: u64, bytes: u64) {
         self.sharpen.cost(pixels, bytes);
     }
 
-    /// Whether it missed what others were given since this was last asked.
+    /// Returns whether this viewer missed frames that others got since the last call.
     pub(super) fn lost_its_step(&mut self) -> bool {
         let losses = self.stream.losses();
         std::mem::replace(&mut self.losses, losses) != losses
     }
 
-    /// The next picture to show. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> Picture {
+    /// Waits for the next update to show. May be dropped and called again.
+    ///
+    /// # Errors
+    /// If what the console shows cannot be encoded.
+    pub(super) async fn next(&mut self) -> Result<Update, Arc<EncodeError>> {
         loop {
             if self.sharpen.is_resting() {
                 match self.rest().await {
-                    Some(touch_up) => return Picture::TouchUp(touch_up),
+                    Some(touch_up) => return Ok(Update::TouchUp(touch_up)),
                     None => continue,
                 }
             }
             let item = tokio::select! {
                 item = self.stream.next() => item,
-                () = super::connection::sleep_until(self.sharpen.rest_at()) => match self.settle() {
+                () = sleep_until(self.sharpen.rest_at()) => match self.settle() {
                     Some(item) => item,
                     None => continue,
                 },
             };
-            return Picture::Encoded(match item {
+            return match item {
                 Item::Frame(mut frame) => {
-                    frame.generation = self.shown.generation(&frame);
+                    frame.generation = self.generations.of(&frame);
                     self.sharpen.shown(frame.size, &frame.damage, Instant::now());
-                    Item::Frame(frame)
+                    Ok(Update::Frame(frame))
                 }
-                other => other,
-            });
+                Item::Blank => Ok(Update::Blank),
+                Item::Failed(error) => Err(error),
+            };
         }
     }
 
-    /// Nothing has moved for a while. Gives what the encoder had ready all the same.
+    /// Goes to rest after a while without motion. If the encoder has an item ready all the same, returns that
+    /// instead.
     fn settle(&mut self) -> Option<Item> {
         let item = self.stream.pause();
         if item.is_none() {
@@ -90,7 +94,8 @@ impl Video {
         item
     }
 
-    /// The next change of a picture that rests, or the next part of it to be made exact; `None` if it moves again.
+    /// Waits for the next small change of a picture at rest, or for the next part to be made exact; `None` if
+    /// it moves again.
     async fn rest(&mut self) -> Option<Change> {
         loop {
             if let Some(change) = self.changes.take() {
@@ -110,14 +115,14 @@ impl Video {
             tokio::select! {
                 // The console rings as long as the subscription lives.
                 _ = self.changes.bell().recv() => {}
-                () = super::connection::sleep_until(self.sharpen.rest_at()) => {
+                () = sleep_until(self.sharpen.rest_at()) => {
                     self.sharpen.rest(self.changes.console().size()?, Instant::now());
                 }
             }
         }
     }
 
-    /// A part of the picture as if it had just changed.
+    /// Returns a change of `part` of the picture as it is now.
     fn exactly(&self, part: Rect) -> Option<Change> {
         let scanout = self.changes.console().shown()?;
         scanout.size().rect().contains(part).then(|| Change {
@@ -130,29 +135,29 @@ impl Video {
     }
 }
 
-/// What the viewer was shown last. Encoders of different tiers count their streams alike; a viewer that moves from one
-/// to the other goes on with the decoder it has, where that can show both.
+/// Numbers the streams of a viewer. Encoders of different tiers count their streams alike; a viewer that
+/// moves from one to the other goes on with the decoder it has, where that can show both.
 #[derive(Debug, Default)]
-struct Shown {
+struct Generations {
     /// The last frame's: the encoder's number of its stream, the size in it, and the picture's.
     last: Option<(u64, Size, Size)>,
     /// What comes now is from another encoder.
     joined: bool,
     /// Our number of the stream.
-    generation: u64,
+    current: u64,
 }
 
-impl Shown {
-    /// Our number of the stream that this frame belongs to.
-    fn generation(&mut self, frame: &EncodedFrame) -> u64 {
+impl Generations {
+    /// Returns our number of the stream that this frame belongs to.
+    fn of(&mut self, frame: &EncodedFrame) -> u64 {
         let now = (frame.generation, frame.coded, frame.size);
         let goes_on = match self.last {
             Some((_, coded, size)) if self.joined => (coded, size) == (frame.coded, frame.size),
             last => last == Some(now),
         };
         (self.last, self.joined) = (Some(now), false);
-        self.generation += u64::from(!goes_on);
-        self.generation
+        self.current += u64::from(!goes_on);
+        self.current
     }
 }
 
@@ -178,7 +183,7 @@ mod tests {
         let pixels = vec![99; 640 * 480 * 4];
         console.show(Some(Scanout::owned(640, 480, 640 * 4, 0x2002_0888, &pixels).unwrap()));
         let mut video = Video::new(&encoders, &console, Tier::Full);
-        let resting = async { while !matches!(video.next().await, Picture::TouchUp(_)) {} };
+        let resting = async { while !matches!(video.next().await, Ok(Update::TouchUp(_))) {} };
         tokio::time::timeout(PATIENCE, resting).await.expect("it never rests");
         // The viewer has a part of the exact picture to read, and does not come for more.
         let releases = ReleaseQueue::default();
@@ -202,14 +207,14 @@ mod tests {
                 damage: Region::new(),
             }
         };
-        let mut shown = Shown::default();
-        let first = shown.generation(&frame(1, 640));
-        assert_eq!(shown.generation(&frame(1, 640)), first);
-        shown.joined = true;
-        assert_eq!(shown.generation(&frame(4, 640)), first, "the other encoder was there before");
-        let anew = shown.generation(&frame(5, 640));
+        let mut generations = Generations::default();
+        let first = generations.of(&frame(1, 640));
+        assert_eq!(generations.of(&frame(1, 640)), first);
+        generations.joined = true;
+        assert_eq!(generations.of(&frame(4, 640)), first, "the other encoder was there before");
+        let anew = generations.of(&frame(5, 640));
         assert_ne!(anew, first, "an encoder that starts anew");
-        shown.joined = true;
-        assert_ne!(shown.generation(&frame(5, 800)), anew, "another size");
+        generations.joined = true;
+        assert_ne!(generations.of(&frame(5, 800)), anew, "another size");
     }
 }

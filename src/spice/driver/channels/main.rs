@@ -1,24 +1,39 @@
-//! Drives a main channel: a client's session lives as long as it does.
+//! The main channel: a client's session lives as long as it does.
 
 use std::time::{Duration, Instant};
 
-use spice_proto::channels::main::{MainChannel, MainEvent, MainStart, MouseMode, MouseModes};
+use spice_proto::channels::main::{MainChannel, MainEvent, MainStart, MouseMode, MouseModes, caps};
 use spice_proto::link::LinkRequest;
-use spice_proto::wire::{ChannelId, ChannelType};
+use spice_proto::wire::{Caps, ChannelType};
 
-use super::connection::{Connection, Turn};
-use super::convert::mouse_mode;
-use super::{ChannelEnd, Server};
+use super::{Channel, offered};
 use crate::hub::Guest;
+use crate::spice::driver::connection::{Connection, Progress};
+use crate::spice::driver::convert::mouse_mode;
+use crate::spice::driver::link::Linked;
+use crate::spice::driver::{ChannelEnd, Server};
 use crate::spice::session::Session;
 
 /// How long a client has to take our last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// A session begins with it: it is not offered.
+pub(super) const CHANNEL: Channel = Channel {
+    kind: ChannelType::Main,
+    caps: || Caps::of(&[caps::NAME_AND_UUID, caps::AGENT_CONNECTED_TOKENS]),
+    ids: |_| Vec::new(),
+    serve: |server, session, linked| Box::pin(serve(server, session, linked)),
+};
+
+async fn serve(server: &Server, session: &Session, linked: Linked) -> Result<(), ChannelEnd> {
+    let connection = linked.accept(|request, now| start(server, session, request, now)).await?;
+    run(server, session, connection).await
+}
+
 /// Starts the machine with what is known of the guest now.
-pub(super) fn start(server: &Server, session: &Session, request: &LinkRequest, now: Instant) -> MainChannel {
+fn start(server: &Server, session: &Session, request: &LinkRequest, now: Instant) -> MainChannel {
     let guest = server.hub.guest().borrow().clone();
-    let channels = channels(&guest);
+    let channels = offered(&guest);
     session.offer(&channels);
     let start = MainStart {
         session_id: session.id,
@@ -33,7 +48,7 @@ pub(super) fn start(server: &Server, session: &Session, request: &LinkRequest, n
 }
 
 /// Serves the channel until the client leaves or the session is ended.
-pub(super) async fn run(
+async fn run(
     server: &Server,
     session: &Session,
     mut connection: Connection<MainChannel>,
@@ -44,7 +59,7 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             turn = connection.turn(|_| false) => {
-                if let Turn::Event(MainEvent::MouseMode(mode)) = turn? {
+                if let Progress::Event(MainEvent::MouseMode(mode)) = turn? {
                     session.absolute.send_replace(mode == MouseMode::Client);
                 }
             }
@@ -54,8 +69,9 @@ pub(super) async fn run(
                 }
                 let now = Instant::now();
                 let guest = guest.borrow_and_update().clone();
-                // Consoles that are gone keep their channel, black: they may come back, and clients cannot lose one.
-                let new: Vec<_> = channels(&guest).into_iter().filter(|id| !known.contains(id)).collect();
+                // Consoles that are gone keep their channel, black: they may come back, and clients cannot
+                // lose one.
+                let new: Vec<_> = offered(&guest).into_iter().filter(|id| !known.contains(id)).collect();
                 if !new.is_empty() {
                     session.offer(&new);
                     connection.machine.add_channels(&new, now)?;
@@ -77,23 +93,8 @@ pub(super) async fn run(
     }
 }
 
-/// The channels of a client: the pointer and keys, and picture and cursor of each console. Before the guest has a
-/// console there is the first one's, so that the client's window waits instead of ending.
-fn channels(guest: &Guest) -> Vec<ChannelId> {
-    let consoles = guest.consoles.keys().filter_map(|console| u8::try_from(console.0).ok());
-    let mut consoles: Vec<u8> = consoles.collect();
-    if consoles.is_empty() {
-        consoles.push(0);
-    }
-    let mut channels = vec![ChannelId { kind: ChannelType::Inputs, id: 0 }];
-    for id in consoles {
-        channels.push(ChannelId { kind: ChannelType::Display, id });
-        channels.push(ChannelId { kind: ChannelType::Cursor, id });
-    }
-    channels
-}
-
-/// Absolute positions wherever the guest takes them: the viewer's own pointer is the smoother one.
+/// Returns the mouse modes for `guest`: absolute positions if the guest takes them, because the client's own
+/// pointer is smoother.
 fn mouse(guest: &Guest, session: &Session) -> MouseModes {
     let absolute = guest.is_absolute();
     session.absolute.send_replace(absolute);

@@ -1,4 +1,5 @@
-//! Ticket keys, made ahead: making one takes tens of milliseconds, and a client that connects needs half a dozen.
+//! Ticket keys, made ahead: making one takes tens of milliseconds, and a client that connects needs half a
+//! dozen.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -6,7 +7,7 @@ use std::thread;
 use spice_proto::auth::{KeyStock, TicketError, TicketKey};
 use tokio::sync::oneshot;
 
-use crate::spice::places::Places;
+use crate::spice::places_by_owner::PlacesByOwner;
 use crate::spice::session::Standing;
 use crate::transport::Origin;
 
@@ -15,16 +16,16 @@ const STOCK: usize = 12;
 
 /// Makes keys: ahead in time that nobody else wants, and at once, one after the other, for clients that wait.
 ///
-/// Clients that are in and open more channels are served by turns with all others. Among either, who waits for fewest is
-/// served first, then who came last: strangers who connect in masses wait for each other, and a client that comes after
-/// them does not. What was shown to someone who left without a ticket is shown again.
+/// Clients that are in and open more channels are served by turns with all others. Among either, who waits
+/// for fewest is served first, then who came last: strangers who connect in masses wait for each other, and a
+/// client that comes after them does not. What was shown to someone who left without a ticket is shown again.
 #[derive(Default)]
-pub(super) struct Keys {
+pub(super) struct TicketKeys {
     state: Mutex<State>,
 }
 
 /// Who waits for a key, by whose keys they are counted to.
-type Waiting<T> = Places<T, oneshot::Sender<TicketKey>>;
+type Waiting<T> = PlacesByOwner<T, oneshot::Sender<TicketKey>>;
 
 struct State {
     stock: KeyStock,
@@ -43,8 +44,8 @@ impl Default for State {
     fn default() -> Self {
         Self {
             stock: KeyStock::new(STOCK),
-            clients: Places::default(),
-            strangers: Places::default(),
+            clients: PlacesByOwner::default(),
+            strangers: PlacesByOwner::default(),
             client_was_last: false,
             making: false,
             filling: false,
@@ -52,8 +53,9 @@ impl Default for State {
     }
 }
 
-impl Keys {
-    /// Gets a key that has opened no ticket. Drop the future if the client is gone: no key is made for it then.
+impl TicketKeys {
+    /// Gets a key that has opened no ticket. Drop the future if the client is gone: no key is made for it
+    /// then.
     ///
     /// # Errors
     /// If none can be made.
@@ -106,7 +108,7 @@ impl Keys {
         self.refill();
     }
 
-    /// INVARIANT: a guest, or another viewer, that has something to do goes first.
+    /// Fills the stock. INVARIANT: the guest and the other threads go first.
     fn fill(&self) {
         // On Linux it is this thread's alone. Where it fails, the keys are made all the same.
         let _ = rustix::process::nice(19);
@@ -125,7 +127,7 @@ impl Keys {
 }
 
 impl State {
-    /// Whether somebody still waits; else who makes keys for them ends.
+    /// Returns whether a client still waits. If none does, the thread that makes keys for them is to end.
     fn is_waited_for(&mut self) -> bool {
         forget_gone(&mut self.clients);
         forget_gone(&mut self.strangers);
@@ -134,17 +136,18 @@ impl State {
     }
 
     fn forget(&mut self) {
-        self.clients = Places::default();
-        self.strangers = Places::default();
+        self.clients = PlacesByOwner::default();
+        self.strangers = PlacesByOwner::default();
     }
 
-    /// Whether there is room for more keys; else who makes them ends.
+    /// Returns whether there is room for more keys. If there is none, the thread that fills the stock is to
+    /// end.
     fn is_to_be_filled(&mut self) -> bool {
         self.filling = self.stock.wants_more();
         self.filling
     }
 
-    /// Gives a key to whoever is next, or puts it into the stock.
+    /// Gives `key` to the next client that waits, or puts it into the stock.
     fn give(&mut self, key: TicketKey) {
         let mut key = key;
         while let Some(to) = self.next() {
@@ -183,7 +186,7 @@ mod tests {
     use std::fs::read_to_string;
     use std::time::Duration;
 
-    /// The `nice` value of this process's thread that makes keys, from proc(5).
+    /// Returns the `nice` value of this process's thread that makes keys, from proc(5).
     fn niceness() -> Option<i32> {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
         let stats = tasks.filter_map(|task| read_to_string(task.unwrap().path().join("stat")).ok());
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn keys_are_made_in_time_that_nobody_else_wants() {
-        let keys = Arc::new(Keys::default());
+        let keys = Arc::new(TicketKeys::default());
         keys.refill();
         let wait = |is: &dyn Fn() -> bool| {
             (0..10_000).any(|_| {
@@ -209,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_comes_after_a_crowd_gets_the_next_key_and_those_who_left_get_none() {
-        let keys = Arc::new(Keys::default());
+        let keys = Arc::new(TicketKeys::default());
         keys.lock().making = true; // by this test
         let take = |asks| {
             let mut taking = Box::pin(keys.take(asks));

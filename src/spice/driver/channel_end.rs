@@ -1,0 +1,41 @@
+use spice_proto::channels::ChannelError;
+use spice_proto::link::{LinkError, LinkFailure};
+use spice_proto::wire::WireError;
+
+use crate::viewer::Refused;
+
+/// Why a channel ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ChannelEnd {
+    #[error("the connection was closed")]
+    Closed,
+    #[error("not linked: {0}")]
+    Link(#[from] LinkFailure),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error("malformed message: {0}")]
+    Malformed(#[from] WireError),
+    #[error("the client took nothing of what waits for it for 30 s")]
+    NotReading,
+    #[error("connection: {0}")]
+    Socket(#[from] std::io::Error),
+    #[error("it gave its place to a newer connection before it had logged in")]
+    Displaced,
+    #[error("the session ended")]
+    Session,
+}
+
+impl ChannelEnd {
+    /// Returns why the connection was refused; `None` if the channel ended for another reason.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        Some(match self {
+            Self::Displaced => Refused::Displaced,
+            Self::Link(LinkFailure::Deadline(_)) => Refused::Late,
+            Self::Link(LinkFailure::WrongPassword) => Refused::WrongPassword,
+            Self::Link(LinkFailure::TurnedAway(LinkError::PermissionDenied)) => Refused::Full,
+            Self::Link(LinkFailure::TurnedAway(_)) => Refused::NotOffered,
+            Self::Link(_) => Refused::Malformed,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! The kinds of channel that a client can have, each in a file of its own.
+//!
+//! [`CHANNELS`] is the only list of them.
+
+mod cursor;
+mod display;
+mod inputs;
+mod main;
+
+use futures_util::future::BoxFuture;
+use spice_proto::wire::{Caps, ChannelId, ChannelType};
+
+use super::link::Linked;
+use super::{ChannelEnd, Server};
+use crate::hub::Guest;
+use crate::spice::session::Session;
+
+/// A kind of channel, and how it is served.
+pub(super) struct Channel {
+    /// The number that clients know it by.
+    pub(super) kind: ChannelType,
+    /// Returns the capabilities that the server announces for it.
+    pub(super) caps: fn() -> Caps,
+    /// Returns the ids of those that a client of this guest is offered.
+    ids: fn(&Guest) -> Vec<u8>,
+    /// Serves one of a session until it ends. Dropped if the session ends first.
+    pub(super) serve: for<'a> fn(&'a Server, &'a Session, Linked) -> BoxFuture<'a, Result<(), ChannelEnd>>,
+}
+
+/// All kinds. A client is offered its channels in this order.
+const CHANNELS: &[Channel] = &[main::CHANNEL, inputs::CHANNEL, display::CHANNEL, cursor::CHANNEL];
+
+/// Finds a kind of channel; `None` if this server has none of it.
+pub(super) fn find(kind: ChannelType) -> Option<&'static Channel> {
+    CHANNELS.iter().find(|channel| channel.kind == kind)
+}
+
+/// Returns the channels that a client of `guest` is offered. Those of a console stand together.
+fn offered(guest: &Guest) -> Vec<ChannelId> {
+    let of = |channel: &Channel| {
+        let kind = channel.kind;
+        (channel.ids)(guest).into_iter().map(move |id| ChannelId { kind, id })
+    };
+    let mut channels: Vec<_> = CHANNELS.iter().flat_map(of).collect();
+    channels.sort_by_key(|channel| channel.id);
+    channels
+}
+
+/// Returns an id for each console of `guest`. A guest without consoles gets id 0, so that the client's window
+/// waits instead of closing.
+fn consoles(guest: &Guest) -> Vec<u8> {
+    let ids = guest.consoles.keys().filter_map(|console| u8::try_from(console.0).ok());
+    let mut ids: Vec<u8> = ids.collect();
+    if ids.is_empty() {
+        ids.push(0);
+    }
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::ConsoleId;
+    use crate::hub::ConsoleInfo;
+
+    #[test]
+    fn a_client_is_offered_keys_and_pointer_and_picture_and_cursor_of_each_console() {
+        let with = |consoles: &[u32]| {
+            let consoles = consoles.iter().map(|id| (ConsoleId(*id), ConsoleInfo::default()));
+            let guest = Guest { consoles: consoles.collect(), ..Guest::default() };
+            offered(&guest).into_iter().map(|channel| (channel.kind, channel.id)).collect::<Vec<_>>()
+        };
+        use ChannelType::{Cursor, Display, Inputs};
+        let first = [(Inputs, 0), (Display, 0), (Cursor, 0)];
+        assert_eq!((with(&[]), with(&[0])), (first.to_vec(), first.to_vec()));
+        assert_eq!(with(&[0, 2, 300]), [&first[..], &[(Display, 2), (Cursor, 2)]].concat());
+    }
+}
