@@ -1,0 +1,273 @@
+//! The encoders of GStreamer: one row of [`Element`] for each, and a file for its settings and limits.
+
+mod msdk;
+mod nv;
+mod openh264;
+mod property;
+mod qsv;
+#[cfg(test)]
+mod stand_in;
+mod v4l2;
+mod va;
+mod x264;
+
+use gstreamer as gst;
+
+use super::{Control, PipelineError};
+use crate::encode::Pixels;
+use crate::frame::Size;
+
+/// The bytes a picture may need while it moves, in kbit/s. Far above a desktop's, so that it only bounds films.
+const MAX_KBITS: u32 = 20_000;
+
+/// The quantizer of hardware encoders of H.264, for every frame: the first is as good as the last, and no idea of a
+/// frame rate that a screen does not have makes an encoder hold back bits or frames. What x264's rate factor comes to.
+const QUANTIZER: u32 = 22;
+
+/// A key frame comes when it is asked for; encoders on the processor take this for never.
+const NEVER: u32 = 1 << 30;
+
+/// The most frames between key frames that Intel's libraries and the kernel can be told: 16 bits.
+const NEVER_16_BITS: u32 = 0xffff;
+
+/// The largest side of a picture, in pixels: what H.264 level 5.2 and software decoders can be relied on for.
+const MAX_SIDE: u32 = 4096;
+
+/// The most threads one encoder gets. Each is a slice, and each slice costs a little at its edge.
+const MAX_THREADS: usize = 4;
+
+/// An encoder of GStreamer.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Element {
+    /// VA-API: Intel, AMD.
+    Va,
+    /// VA-API's low power encoder, the only one of some Intel GPUs.
+    VaLowPower,
+    /// NVIDIA's NVENC.
+    Nv,
+    /// Intel Quick Sync.
+    Qsv,
+    /// Intel Media SDK, its predecessor.
+    Msdk,
+    /// Video4Linux: the encoders of small boards.
+    V4l2,
+    /// libx264.
+    X264,
+    /// … with colours as sharp as brightness: 4:4:4.
+    X264Full,
+    /// Cisco's OpenH264.
+    OpenH264,
+    /// `x264enc`, as if it were a device.
+    #[cfg(test)]
+    StandIn {
+        /// It reads the guest's buffer itself.
+        imports: bool,
+        /// It breaks after so many frames.
+        breaks_after: Option<i32>,
+    },
+}
+
+/// What an encoder runs on.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Kind {
+    /// A GPU or another device.
+    Hardware,
+    /// The CPU.
+    Software,
+}
+
+/// What is to be known of an encoder.
+struct Row {
+    /// GStreamer's name.
+    name: &'static str,
+    /// GStreamer's plugin that it is in.
+    plugin: &'static str,
+    /// The Debian package of that.
+    package: &'static str,
+    /// What its plugin looks for on the machine, and has no encoder without.
+    device: Option<&'static str>,
+    /// How pixels lie in memory that it takes best.
+    pixels: Pixels,
+    import: Option<Import>,
+    /// The most pixels of a picture that it takes. What a device does not take, it will tell.
+    max_area: u64,
+    /// The most pixels of a picture that it encodes without counting bytes.
+    max_free_area: u64,
+    /// Properties that it is made with: each picture comes out before the next goes in, and is good for a screen.
+    settings: fn(Control) -> Settings,
+    /// Properties that keep frames to so many kbit/s at the nominal rate, or to what is usual. They can be set while it
+    /// is at work.
+    limit: fn(Option<u32>) -> Settings,
+}
+
+/// Properties and their values. Of several values with `|` between them, the first that the property can have.
+type Settings = Vec<(&'static str, String)>;
+
+/// How an encoder gets to read the guest's own buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Import {
+    /// The elements before it that convert. The last can turn the picture over.
+    pub(super) chain: &'static [&'static str],
+    /// The feature of the caps for the buffer; nothing for memory that is mapped, which only tests do.
+    pub(super) feature: &'static str,
+    /// Caps of what the encoder gets then.
+    pub(super) output: &'static str,
+    /// Whether the chain can cut out a part.
+    pub(super) crops: bool,
+}
+
+impl Element {
+    /// All that make what every viewer of H.264 shows, the best first: hardware, then software.
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Va, Self::VaLowPower, Self::Nv, Self::Qsv, Self::Msdk, Self::V4l2, Self::X264, Self::OpenH264];
+
+    /// Returns GStreamer's name.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Returns GStreamer's plugin that it is in.
+    #[must_use]
+    pub(crate) fn plugin(self) -> &'static str {
+        self.row().plugin
+    }
+
+    /// Returns the Debian package that it is in.
+    #[must_use]
+    pub(crate) fn package(self) -> &'static str {
+        self.row().package
+    }
+
+    /// Returns what it runs on.
+    #[must_use]
+    pub(crate) fn kind(self) -> Kind {
+        if self.row().device.is_some() { Kind::Hardware } else { Kind::Software }
+    }
+
+    /// Returns what the machine must have for it, if that is more than GStreamer.
+    #[must_use]
+    pub(crate) fn device(self) -> Option<&'static str> {
+        self.row().device
+    }
+
+    /// Returns the largest side and the most pixels of a picture that it takes.
+    #[must_use]
+    pub(in crate::encode) fn limits(self) -> (u32, u64) {
+        (MAX_SIDE, self.row().max_area)
+    }
+
+    /// Returns how pixels lie in memory that it takes best.
+    pub(in crate::encode) fn pixels(self) -> Pixels {
+        self.row().pixels
+    }
+
+    /// Returns how the CPU writes pictures for it, to be copied into what it takes best where that is something else.
+    pub(in crate::encode) fn planes(self) -> Pixels {
+        match self.pixels() {
+            Pixels::I444 => Pixels::I444,
+            Pixels::I420 | Pixels::Nv12 => Pixels::I420,
+        }
+    }
+
+    /// Returns how it reads the guest's own buffer, if it can.
+    pub(super) fn import(self) -> Option<Import> {
+        self.row().import
+    }
+
+    /// Returns how it is to be set up for pictures of this size, and this limit of a frame's bytes. It is made for one
+    /// or the other.
+    pub(in crate::encode) fn control(self, size: Size, frame_bytes: Option<u64>) -> Control {
+        match frame_bytes {
+            _ if size.area() > self.row().max_free_area => Control::LargeBytes,
+            Some(_) => Control::Bytes,
+            None => Control::Quality,
+        }
+    }
+
+    /// Makes one, set up to give each picture out before it takes the next, for a screen's content.
+    pub(super) fn make(self, control: Control) -> Result<gst::Element, PipelineError> {
+        let made = gst::ElementFactory::make(self.name()).build();
+        let element = made.map_err(|error| self.failed(error.to_string()))?;
+        self.set(&element, (self.row().settings)(control))?;
+        Ok(element)
+    }
+
+    /// Keeps frames to so many bytes, or to what is usual, from now on.
+    pub(super) fn limit(self, element: &gst::Element, frame_bytes: Option<u64>) -> Result<(), PipelineError> {
+        self.set(element, (self.row().limit)(frame_bytes.map(super::control::kbits)))
+    }
+
+    fn set(self, element: &gst::Element, settings: Settings) -> Result<(), PipelineError> {
+        for (name, values) in settings {
+            match property::set(element, name, &values) {
+                // A device's encoder has what the device has, which changes from one GPU and version to the next.
+                // What matters of it shows in what comes out, which is checked.
+                Err(reason) if self.kind() == Kind::Hardware => {
+                    tracing::debug!(element = self.name(), reason, "setting left out");
+                }
+                done => done.map_err(|reason| self.failed(reason))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(self, reason: String) -> PipelineError {
+        PipelineError { element: self.name(), reason }
+    }
+
+    fn row(self) -> Row {
+        match self {
+            Self::Va => va::H264,
+            Self::VaLowPower => va::H264_LOW_POWER,
+            Self::Nv => nv::H264,
+            Self::Qsv => qsv::H264,
+            Self::Msdk => msdk::H264,
+            Self::V4l2 => v4l2::H264,
+            Self::X264 => x264::H264,
+            Self::X264Full => x264::H264_444,
+            Self::OpenH264 => openh264::H264,
+            #[cfg(test)]
+            Self::StandIn { imports, .. } => stand_in::row(imports),
+        }
+    }
+}
+
+/// How many threads an encoder on the processor gets.
+fn threads() -> String {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A misspelt setting of a device's encoder would only be left out: these are looked at where there is no device.
+    #[test]
+    fn hardware_is_tried_before_software_and_no_encoder_reorders_or_repeats_keys() {
+        assert!(Element::ALL.is_sorted_by_key(|element| element.kind() == Kind::Software));
+        for element in Element::ALL {
+            let settings = (element.row().settings)(Control::Quality);
+            let text = settings.iter().map(|(name, value)| format!("{name}={value} ")).collect::<String>();
+            let no_b = ["b-frames=0 ", "bframes=0 ", "b_frames=0", "usage-type=camera "]; // OpenH264 has none
+            assert!(no_b.iter().any(|setting| text.contains(setting)), "{element:?}: {text}");
+            let keys = ["gop-size", "key-int-max", "gop_size"];
+            assert!(keys.iter().any(|setting| text.contains(setting)), "{element:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn bytes_count_where_there_is_a_limit_and_in_large_pictures_of_x264() {
+        let (usual, large) = (Size::new(1280, 720), Size::new(3840, 2160));
+        for (element, size, limit, control) in [
+            (Element::X264, usual, None, Control::Quality),
+            (Element::X264, usual, Some(20_000), Control::Bytes),
+            (Element::X264, large, None, Control::LargeBytes),
+            (Element::X264, large, Some(20_000), Control::LargeBytes),
+            (Element::OpenH264, large, None, Control::Quality),
+            (Element::Va, large, Some(20_000), Control::Bytes),
+        ] {
+            assert_eq!(element.control(size, limit), control, "{element:?}, {size}, {limit:?}");
+        }
+    }
+}

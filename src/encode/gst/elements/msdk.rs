@@ -1,0 +1,33 @@
+use super::{NEVER_16_BITS, QUANTIZER, Row, Settings, va};
+use crate::encode::Pixels;
+use crate::encode::gst::Control;
+
+pub(super) const H264: Row = Row {
+    name: "msdkh264enc",
+    plugin: "msdk",
+    package: "gstreamer1.0-plugins-bad",
+    device: Some("an Intel GPU in /dev/dri and its Media SDK library (libmfx1)"),
+    pixels: Pixels::Nv12,
+    import: Some(va::IMPORT),
+    max_area: u64::MAX,
+    max_free_area: u64::MAX,
+    settings,
+    limit: va::limit,
+};
+
+fn settings(control: Control) -> Settings {
+    let rate_control = match control {
+        Control::Quality => "cqp",
+        Control::Bytes | Control::LargeBytes => "cbr|cqp",
+    };
+    vec![
+        ("rate-control", rate_control.into()),
+        ("qpi", QUANTIZER.to_string()),
+        ("qpp", QUANTIZER.to_string()),
+        ("gop-size", NEVER_16_BITS.to_string()),
+        ("b-frames", "0".into()),
+        ("ref-frames", "1".into()),
+        ("target-usage", "7".into()),
+        ("async-depth", "1".into()),
+    ]
+}

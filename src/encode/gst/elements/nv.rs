@@ -1,0 +1,45 @@
+use super::{QUANTIZER, Row, Settings};
+use crate::encode::Pixels;
+use crate::encode::gst::Control;
+use crate::encode::gst::pipeline::NOMINAL_RATE;
+
+pub(super) const H264: Row = Row {
+    name: "nvh264enc",
+    plugin: "nvcodec",
+    package: "gstreamer1.0-plugins-bad",
+    device: Some("an NVIDIA GPU and its driver (libnvidia-encode1)"),
+    pixels: Pixels::Nv12,
+    import: None, // CUDA takes no dmabuf
+    max_area: u64::MAX,
+    max_free_area: u64::MAX,
+    settings,
+    limit,
+};
+
+fn settings(control: Control) -> Settings {
+    let rate_control = match control {
+        Control::Quality => "constqp",
+        Control::Bytes | Control::LargeBytes => "cbr|constqp",
+    };
+    vec![
+        ("preset", "low-latency-hq|p3|default".into()),
+        ("tune", "ultra-low-latency".into()),
+        ("rc-mode", rate_control.into()),
+        ("qp-const", QUANTIZER.to_string()),
+        ("qp-const-i", QUANTIZER.to_string()),
+        ("qp-const-p", QUANTIZER.to_string()),
+        ("gop-size", "-1".into()),
+        ("bframes", "0".into()),
+        ("rc-lookahead", "0".into()),
+        ("zerolatency", "true".into()),
+        ("aud", "false".into()),
+        ("repeat-sequence-header", "true".into()),
+    ]
+}
+
+/// Bounds the bits a second, and has a buffer of one frame. Without a limit, all is left as it is.
+fn limit(kbits: Option<u32>) -> Settings {
+    let Some(kbits) = kbits else { return Vec::new() };
+    let frame = kbits / NOMINAL_RATE.unsigned_abs();
+    vec![("bitrate", kbits.to_string()), ("vbv-buffer-size", frame.max(1).to_string())]
+}

@@ -1,0 +1,34 @@
+use super::{NEVER_16_BITS, QUANTIZER, Row, Settings, va};
+use crate::encode::Pixels;
+use crate::encode::gst::Control;
+
+pub(super) const H264: Row = Row {
+    name: "qsvh264enc",
+    plugin: "qsv",
+    package: "gstreamer1.0-plugins-bad",
+    device: Some("an Intel GPU in /dev/dri and its oneVPL library (libmfx-gen1.2)"),
+    pixels: Pixels::Nv12,
+    import: Some(va::IMPORT),
+    max_area: u64::MAX,
+    max_free_area: u64::MAX,
+    settings,
+    limit: va::limit,
+};
+
+fn settings(control: Control) -> Settings {
+    let rate_control = match control {
+        Control::Quality => "cqp",
+        Control::Bytes | Control::LargeBytes => "cbr|cqp",
+    };
+    vec![
+        ("rate-control", rate_control.into()),
+        ("qp-i", QUANTIZER.to_string()),
+        ("qp-p", QUANTIZER.to_string()),
+        ("gop-size", NEVER_16_BITS.to_string()),
+        ("b-frames", "0".into()),
+        ("ref-frames", "1".into()),
+        ("target-usage", "7".into()),
+        ("low-latency", "true".into()),
+        ("cc-insert", "disabled".into()),
+    ]
+}

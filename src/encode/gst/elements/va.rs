@@ -1,0 +1,53 @@
+use super::{Import, MAX_KBITS, QUANTIZER, Row, Settings};
+use crate::encode::Pixels;
+use crate::encode::gst::Control;
+
+/// The most frames between key frames that GStreamer's VA-API encoders can be told.
+const NEVER: u32 = 1024;
+
+/// Whatever way a VA-API surface takes, its colours must be those that viewers are told.
+pub(super) const IMPORT: Import = Import {
+    chain: &["vapostproc"],
+    feature: "memory:DMABuf",
+    output: "video/x-raw(memory:VAMemory),format=NV12,colorimetry=bt709",
+    crops: true,
+};
+
+pub(super) const H264: Row = Row {
+    name: "vah264enc",
+    plugin: "va",
+    package: "gstreamer1.0-plugins-bad",
+    device: Some("a GPU in /dev/dri and its VA-API driver (mesa-va-drivers or intel-media-va-driver)"),
+    pixels: Pixels::Nv12,
+    import: Some(IMPORT),
+    max_area: u64::MAX,
+    max_free_area: u64::MAX,
+    settings,
+    limit,
+};
+
+pub(super) const H264_LOW_POWER: Row = Row { name: "vah264lpenc", ..H264 };
+
+fn settings(control: Control) -> Settings {
+    let rate_control = match control {
+        Control::Quality => "cqp|icq|qvbr|cbr",
+        Control::Bytes | Control::LargeBytes => "cbr|vbr|cqp|icq|qvbr",
+    };
+    vec![
+        ("rate-control", rate_control.into()),
+        ("qpi", QUANTIZER.to_string()),
+        ("qpp", QUANTIZER.to_string()),
+        ("bitrate", MAX_KBITS.to_string()),
+        ("key-int-max", NEVER.to_string()),
+        ("b-frames", "0".into()),
+        ("ref-frames", "1".into()),
+        ("target-usage", "7".into()),
+        ("aud", "false".into()),
+        ("cc-insert", "false".into()),
+    ]
+}
+
+/// Bounds the bits a second alone. Intel's other encoders are told the same.
+pub(super) fn limit(kbits: Option<u32>) -> Settings {
+    vec![("bitrate", kbits.unwrap_or(MAX_KBITS).to_string())]
+}
