@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::admin::{self, MessageBus, Presence};
 use crate::cli::{Cli, Command, Document, Passthrough, ReadDmabuf, RelayBus, Serve, VideoCodec};
-use crate::encode::{Element, Encoders, Kind, Verdict};
+use crate::encode::{Codec, Element, Encoders, Kind, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::relay::Relay;
@@ -224,9 +224,8 @@ async fn bind(addresses: &[Address], password: bool) -> anyhow::Result<Vec<Liste
 fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
     match codec {
         VideoCodec::None => Ok(None),
-        VideoCodec::H264 => Ok(Some(Encoders::probe(&Element::ALL)?)),
-        VideoCodec::H264Full => Ok(Some(Encoders::probe(&[Element::X264Full])?)),
-        VideoCodec::Auto => match Encoders::probe(&Element::ALL) {
+        VideoCodec::Only(codec) => Ok(Some(Encoders::probe(&Element::of(&[codec]))?)),
+        VideoCodec::Auto => match Encoders::probe(&Element::of(&Codec::AUTO)) {
             Ok(encoders) => Ok(Some(encoders)),
             Err(error) => {
                 warn!(%error, "no video: every viewer gets images, which cost more of the network");
@@ -247,20 +246,33 @@ fn read_password(path: &Path) -> anyhow::Result<Password> {
 
 /// Lists what management programs may rely on, in the form of QEMU's and libvirt's helpers.
 fn capabilities() -> serde_json::Value {
-    serde_json::json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "features": [
-            "dbus-address", "dbus-p2p-fd", "bus-name", "qmp", "wait",
-            "spice-addr", "spice-addr-unix", "spice-addr-fd", "password-file", "video-codec", "video-codec-h264-444", "passthrough", "relay-bus",
-            "max-bitrate",
-        ],
-    })
+    let features = [
+        "dbus-address",
+        "dbus-p2p-fd",
+        "bus-name",
+        "qmp",
+        "wait",
+        "spice-addr",
+        "spice-addr-unix",
+        "spice-addr-fd",
+        "password-file",
+        "video-codec",
+        "passthrough",
+        "relay-bus",
+        "max-bitrate",
+    ];
+    let codecs = Codec::ALL.map(|codec| format!("video-codec-{}", codec.name()));
+    let features: Vec<String> = features.map(String::from).into_iter().chain(codecs).collect();
+    serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "features": features })
 }
 
 /// Prints the findings about each video encoder as a table.
 fn probe() -> anyhow::Result<()> {
-    let findings = Encoders::survey(&Element::ALL)?;
-    let used = findings.iter().find(|found| found.verdict == Verdict::Works).map(|found| found.element);
+    let findings = Encoders::survey(&Element::of(&Codec::AUTO))?;
+    let works = findings.iter().filter(|found| found.verdict == Verdict::Works);
+    let works: Vec<Element> = works.map(|found| found.element).collect();
+    let is_used =
+        |element: Element| works.iter().find(|first| first.codec() == element.codec()) == Some(&element);
     say(&row("ENCODER", "KIND", "INPUT", "STATE"))?;
     for found in findings {
         let kind = match found.element.kind() {
@@ -273,12 +285,12 @@ fn probe() -> anyhow::Result<()> {
             _ => "-",
         };
         let mut state = found.to_string();
-        if used == Some(found.element) {
+        if is_used(found.element) {
             state += ", and is used";
         }
         say(&row(found.element.name(), kind, input, &state))?;
     }
-    if used.is_some() { Ok(()) } else { bail!("no video encoder works here: viewers get images") }
+    if !works.is_empty() { Ok(()) } else { bail!("no video encoder works here: viewers get images") }
 }
 
 fn row(name: &str, kind: &str, input: &str, state: &str) -> String {

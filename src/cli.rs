@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::encode::Codec;
 use crate::transport::Address;
 
 const ABOUT: &str = "Serve the screens of a QEMU virtual machine to SPICE clients";
@@ -132,7 +134,7 @@ pub(crate) struct Serve {
     pub password_file: Option<PathBuf>,
 
     /// The video codec to encode with; `none` sends every viewer exact images
-    #[arg(long, value_enum, value_name = "CODEC", default_value_t = VideoCodec::Auto, help_heading = "Picture")]
+    #[arg(long, value_name = "CODEC", value_parser = video_codec(), default_value = AUTO, help_heading = "Picture")]
     pub video_codec: VideoCodec,
 
     /// Send no viewer more bits a second than this, such as 4M or 800k [default: what its network carries]
@@ -180,19 +182,34 @@ fn bus_address(text: &str) -> Result<String, String> {
 }
 
 /// Which video codec to encode with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum VideoCodec {
-    /// The best that is there: today H.264, and images where there is no encoder for it
+    /// The best that there is an encoder for, if any.
     Auto,
-    /// H.264; an error if there is no encoder for it
-    H264,
-    /// H.264 by x264enc with a colour for each pixel (4:4:4): coloured text stays sharp while it moves, for a third more
-    /// work and half as many bytes again. Only for viewers known to decode it, as FFmpeg does (remote-viewer with
-    /// gstreamer1.0-libav); to others, such as browsers and most GPUs, the screen stays black
-    #[value(name = "h264-444")]
-    H264Full,
-    /// No video
+    /// This one, or an error.
+    Only(Codec),
+    /// No video.
     None,
+}
+
+/// The name of [`VideoCodec::Auto`].
+const AUTO: &str = "auto";
+
+/// Reads the name of a [`VideoCodec`].
+fn video_codec() -> impl TypedValueParser<Value = VideoCodec> {
+    let usual = Codec::AUTO.map(Codec::title).join(" or ");
+    let auto = PossibleValue::new(AUTO)
+        .help(format!("The best that is there: today {usual}, and images where there is no encoder for it"));
+    let codecs = Codec::ALL.map(|codec| PossibleValue::new(codec.name()).help(codec.help()));
+    let none = PossibleValue::new("none").help("No video");
+    let all = std::iter::once(auto).chain(codecs).chain([none]);
+    PossibleValuesParser::new(all).map(|name| match name.as_str() {
+        AUTO => VideoCodec::Auto,
+        name => {
+            let codec = Codec::ALL.into_iter().find(|codec| codec.name() == name);
+            codec.map_or(VideoCodec::None, VideoCodec::Only)
+        }
+    })
 }
 
 /// Where to offer the display to D-Bus viewers.
@@ -273,6 +290,18 @@ mod tests {
                 assert!(error.contains("such as unix:path="), "{line:?}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn each_codec_can_be_asked_for_by_its_name() {
+        let codec = |name: &str| {
+            Cli::try_parse_from(["qemu-spice", "--video-codec", name]).map(|cli| cli.serve.video_codec).ok()
+        };
+        assert_eq!(codec("auto"), Some(VideoCodec::Auto));
+        assert_eq!(codec("h264"), Some(VideoCodec::Only(Codec::H264)));
+        assert_eq!(codec("h264-444"), Some(VideoCodec::Only(Codec::H264_444)));
+        assert_eq!(codec("none"), Some(VideoCodec::None));
+        assert_eq!(codec("h263"), None);
     }
 
     #[test]

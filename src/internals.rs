@@ -1,7 +1,7 @@
 //! What this package's own tests, benchmarks and fuzz targets use. For nobody else: it changes as they do.
 
 pub use crate::admin::{MessageBus, Presence, status};
-pub use crate::encode::{Picture, Pixels, StreamCheck};
+pub use crate::encode::{AccessUnit, Codec, Picture, Pixels, StreamCheck, StreamError};
 pub use crate::frame::{
     Buffer, ConsoleId, Cursor, Dmabuf, DmabufPlane, DmabufReads, GuestCommand, MODIFIER_INVALID,
     MODIFIER_LINEAR, PixelFormat, Pointer, PointerButton, ReadPath, Rect, Region, Scanout, ScanoutError,

@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("spice", &["frame", "hub", "viewer", "encode", "transport", "spice_proto"]),
     ("relay", &["frame", "hub", "viewer"]),
     ("admin", &["frame", "hub", "viewer", "relay"]),
-    ("cli", &["transport"]),
+    ("cli", &["transport", "encode"]),
     (
         "app",
         &["admin", "cli", "encode", "frame", "hub", "relay", "source", "spice", "sys", "transport", "viewer"],
@@ -59,7 +59,7 @@ const PURE: &[&str] = &[
     "src/viewer/sharpen.rs",
     "src/viewer/tiers.rs",
     "src/viewer/feed/output.rs",
-    "src/encode/h264",
+    "src/encode/codec",
     "src/encode/picture.rs",
     "src/encode/schedule.rs",
     "src/encode/shown.rs",

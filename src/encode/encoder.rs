@@ -1,15 +1,12 @@
 use std::sync::Mutex;
 
+use super::codec::{AccessUnit, StreamCheck};
 use super::gst::{self, Control, Element, Input, Lease, Pipeline, Version, input};
-use super::h264::{AccessUnit, StreamCheck};
 use super::picture::{Picture, even};
 use super::shown::Shown;
 use super::{EncodeError, lock};
 use crate::frame::{Dmabuf, Scanout, Size};
 use crate::hub::Release;
-
-/// The smallest side of a picture that is worth a video stream: one macroblock.
-const MIN_SIDE: u32 = 16;
 
 /// The fewest pixels of a picture that is halved: smaller ones need little as they are.
 const MIN_HALVED: u64 = 640 * 400;
@@ -41,7 +38,7 @@ struct Way {
 struct Running {
     way: Way,
     pipeline: Pipeline,
-    check: StreamCheck,
+    check: Box<dyn StreamCheck>,
 }
 
 /// What became of a picture.
@@ -99,11 +96,7 @@ impl Encoder {
 
     /// Whether a picture of this size can be encoded by any of these.
     pub(super) fn check_size(elements: &[Element], size: Size) -> Result<(), EncodeError> {
-        if elements.iter().any(|&element| fits(element, size)) {
-            Ok(())
-        } else {
-            Err(EncodeError::Size(size))
-        }
+        if elements.iter().any(|element| element.fits(size)) { Ok(()) } else { Err(EncodeError::Size(size)) }
     }
 
     /// Whether any of these may read the guest's own buffer.
@@ -164,7 +157,7 @@ impl Encoder {
             Some(running) if running == element => Control::Bytes,
             _ => element.control(size, self.limit),
         };
-        let elements = self.elements.iter().copied().filter(|&element| fits(element, size));
+        let elements = self.elements.iter().copied().filter(|element| element.fits(size));
         let ways = elements.flat_map(|element| {
             let best = input(element, imported(self.halves, shown.dmabuf()), self.version);
             let planes = (best != Input::Planes).then_some(Input::Planes);
@@ -196,7 +189,7 @@ impl Encoder {
                 let pipeline = Pipeline::new(way.element, &way.input, pictures, way.control)?;
                 tracing::debug!(element = way.element.name(), imports = way.imports(), %size,
                     generation = self.generation, "encoder starts");
-                Running { way: way.clone(), pipeline, check: StreamCheck::new(coded, way.element.planes()) }
+                Running { way: way.clone(), pipeline, check: way.element.codec().check(coded) }
             }
         };
         let running = self.running.insert(running);
@@ -271,13 +264,6 @@ impl Running {
         term.end();
         Ok(Some(encoded?))
     }
-}
-
-/// Whether an element takes pictures of this size.
-fn fits(element: Element, size: Size) -> bool {
-    let coded = even(size);
-    let (side, area) = element.limits();
-    size.width.min(size.height) >= MIN_SIDE && coded.width.max(coded.height) <= side && coded.area() <= area
 }
 
 /// The guest's buffer, if an encoder may read it itself: what is halved, the CPU halves.

@@ -1,8 +1,8 @@
-//! H.264 of what consoles show: one encoder for all viewers of the same console and profile.
+//! Video of what consoles show: one encoder for all viewers of the same console and profile.
 //!
 //! ```text
 //!     hub::Subscription ─► picture thread ─► Shown ─► encode thread ─► slot of each viewer ─► Stream::next
-//!                          reads, converts             gst, h264         schedule
+//!                          reads, converts             gst, codec        schedule
 //!                          what changed
 //! ```
 //!
@@ -10,19 +10,19 @@
 //! Nothing here waits for a viewer but the encoder, and nothing makes the guest wait but reading its pixels.
 //! Uses `frame` and `hub`.
 
+mod codec;
 mod encoder;
 mod gst;
-mod h264;
 mod picture;
 mod schedule;
 mod shown;
 mod worker;
 
+pub(crate) use codec::Codecs;
+pub use codec::{AccessUnit, Codec, StreamCheck, StreamError};
 pub(crate) use gst::{Element, Finding, Kind, PipelineError, Verdict};
-pub use h264::StreamCheck;
-pub(crate) use h264::StreamError;
 pub use picture::{Picture, Pixels};
-#[doc(hidden)]
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -30,13 +30,6 @@ use bytes::Bytes;
 use crate::frame::{Region, Size, Tier};
 use crate::hub::Console;
 use worker::Worker;
-
-/// How a video is compressed.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Codec {
-    /// H.264 / AVC: 8 bits, 4:2:0 (4:4:4 by [`Element::X264Full`]), no reordering.
-    H264,
-}
 
 /// What viewers must have in common to share an encoder.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -55,10 +48,16 @@ pub(crate) enum EncodeError {
     Init(String),
     /// No encoder that works.
     #[error(
-        "no H.264 encoder works ({0}); on Debian, install gstreamer1.0-plugins-base and gstreamer1.0-plugins-ugly \
-         (x264enc) or gstreamer1.0-plugins-bad (openh264enc)"
+        "no {codecs} encoder works ({reasons}); on Debian, install gstreamer1.0-plugins-base and {packages}"
     )]
-    NoEncoder(String),
+    NoEncoder {
+        /// What was to be encoded with.
+        codecs: String,
+        /// Why each does not.
+        reasons: String,
+        /// Where those are that need no device.
+        packages: String,
+    },
     /// A picture too small or too large for the encoders there are.
     #[error("a picture of {0} cannot be encoded")]
     Size(Size),
@@ -97,15 +96,15 @@ impl Encoders {
         let works = |found: &&Finding| found.verdict == Verdict::Works;
         let elements: Arc<[_]> = findings.iter().filter(works).map(|found| found.element).collect();
         if elements.is_empty() {
-            // Hardware that is not there is nothing to complain of.
-            let matters = |found: &&Finding| {
-                found.element.kind() == Kind::Software || matches!(found.verdict, Verdict::Failed(_))
-            };
-            let reason = |found: &Finding| format!("{}: {found}", found.element.name());
-            let reasons: Vec<_> = findings.iter().filter(matters).map(reason).collect();
-            return Err(EncodeError::NoEncoder(reasons.join("; ")));
+            return Err(no_encoder(&findings));
         }
         Ok(Self { elements, workers: Arc::default() })
+    }
+
+    /// Returns the codecs that there is an encoder for, the preferred first.
+    #[must_use]
+    pub(crate) fn codecs(&self) -> Codecs {
+        Codec::ALL.into_iter().filter(|&codec| self.elements_of(codec).next().is_some()).collect()
     }
 
     /// Starts GStreamer and tries each of these elements, as [`Encoders::probe`] does: gives what it found of each, in
@@ -128,9 +127,30 @@ impl Encoders {
                 return Stream { worker, viewer };
             }
         }
-        let (worker, viewer) = Worker::start(console, profile, self.elements.to_vec());
+        let (worker, viewer) = Worker::start(console, profile, self.elements_of(profile.codec).collect());
         workers.push(Arc::downgrade(&worker));
         Stream { worker, viewer }
+    }
+
+    fn elements_of(&self, codec: Codec) -> impl Iterator<Item = Element> {
+        self.elements.iter().copied().filter(move |element| element.codec() == codec)
+    }
+}
+
+/// Says what to install. Hardware that is not there is nothing to complain of.
+fn no_encoder(findings: &[Finding]) -> EncodeError {
+    let is_software = |found: &&Finding| found.element.kind() == Kind::Software;
+    let matters = |found: &&Finding| is_software(found) || matches!(found.verdict, Verdict::Failed(_));
+    let reason = |found: &Finding| format!("{}: {found}", found.element.name());
+    let package = |found: &Finding| format!("{} ({})", found.element.package(), found.element.name());
+    let codecs: Codecs = findings.iter().map(|found| found.element.codec()).collect();
+    let codecs: Vec<_> = codecs.iter().map(Codec::title).collect();
+    let reasons: Vec<_> = findings.iter().filter(matters).map(reason).collect();
+    let packages: Vec<_> = findings.iter().filter(is_software).map(package).collect();
+    EncodeError::NoEncoder {
+        codecs: codecs.join(" or "),
+        reasons: reasons.join("; "),
+        packages: packages.join(" or "),
     }
 }
 
@@ -154,6 +174,12 @@ impl Stream {
     #[must_use]
     pub(crate) fn pause(&self) -> Option<Item> {
         self.worker.pause(self.viewer)
+    }
+
+    /// Returns how it is compressed.
+    #[must_use]
+    pub(crate) fn codec(&self) -> Codec {
+        self.worker.codec()
     }
 
     /// No frame for this viewer should have more bytes than this, nor for those who share its encoder.
@@ -194,7 +220,9 @@ pub(crate) enum Item {
 /// One encoded picture.
 #[derive(Clone, Debug)]
 pub(crate) struct EncodedFrame {
-    /// Annex B: with parameter sets first in a key frame, then slices alone. No access unit delimiter.
+    /// How it is compressed.
+    pub codec: Codec,
+    /// What the codec's file says: for H.264 Annex B, with parameter sets first in a key frame, then slices alone.
     pub data: Bytes,
     /// It can be decoded without those before it.
     pub key: bool,

@@ -10,7 +10,7 @@ use super::gst::Element;
 use super::picture::Pixels;
 use super::schedule::{Schedule, Turn};
 use super::shown::Shown;
-use super::{EncodeError, EncodedFrame, Item, Profile, lock};
+use super::{Codec, EncodeError, EncodedFrame, Item, Profile, lock};
 use crate::frame::{Region, Size, Tier};
 use crate::hub::{Change, Console, Release, Subscription};
 
@@ -99,6 +99,11 @@ impl Worker {
     /// Whether it is for this console and profile.
     pub(super) fn is_for(&self, console: &Arc<Console>, profile: Profile) -> bool {
         Arc::ptr_eq(&self.console, console) && self.profile == profile
+    }
+
+    /// Returns how it encodes.
+    pub(super) fn codec(&self) -> Codec {
+        self.profile.codec
     }
 
     /// Another viewer's number; `None` if the last one has left, and a new worker is needed.
@@ -352,6 +357,7 @@ impl Worker {
         };
         let key = encoded.unit.key;
         let frame = Item::Frame(EncodedFrame {
+            codec: self.profile.codec,
             data: encoded.unit.data.into(),
             key,
             size: encoded.size,

@@ -1,5 +1,6 @@
 //! Serves SPICE clients: sessions, and sockets and tasks around the state machines of the `spice-proto` crate.
 
+mod codecs;
 mod driver;
 mod exact_images;
 mod lobby;

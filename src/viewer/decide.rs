@@ -1,12 +1,7 @@
 use std::fmt;
 
+use crate::encode::{Codec, Codecs};
 use crate::frame::{MODIFIER_INVALID, MODIFIER_LINEAR, MemoryKind, ScanoutInfo};
-
-/// The smallest side of a picture that H.264 encoders take: one macroblock.
-const MIN_VIDEO_SIDE: u32 = 16;
-
-/// The largest side: what H.264 level 5.2 and software decoders can be relied on for.
-const MAX_VIDEO_SIDE: u32 = 4096;
 
 /// How a viewer gets the picture.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,7 +9,7 @@ pub(crate) enum Delivery {
     /// As the guest's own buffer: the fd is passed on, no pixel is touched.
     Passthrough,
     /// As a video stream.
-    Encode,
+    Encode(Codec),
     /// As exact rectangles of what changed.
     Images,
 }
@@ -36,8 +31,8 @@ pub(crate) enum Reason {
     Layout,
     /// Not passed through: the client cannot be told the modifier.
     Modifier,
-    /// No video: the client announced no decoder for it.
-    NoDecoder,
+    /// No video: the client announced no decoder for any that there is an encoder for, such as this.
+    NoDecoder(Codec),
     /// No video: the client announced a decoder but reported that it cannot decode.
     DecoderFailed,
     /// No video: the picture is too small or too large.
@@ -51,8 +46,8 @@ pub(crate) enum Reason {
 /// Whether video may be used at all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum VideoPolicy {
-    /// Where the client can decode it.
-    Allowed,
+    /// With one of these codecs, where the client can decode it.
+    Allowed(Codecs),
     /// Never: the user said so, or there is no encoder.
     Off,
     /// Not any more: the encoder failed on this picture.
@@ -62,8 +57,8 @@ pub(crate) enum VideoPolicy {
 /// What is known of the client and of the way to it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Abilities {
-    /// It announced that it decodes H.264 streams.
-    pub h264: bool,
+    /// It announced that it decodes these, the preferred first.
+    pub codecs: Codecs,
     /// It reported that it could not.
     pub decoder_failed: bool,
     /// It announced that it imports dmabufs of one plane: fd, size, stride and fourcc. Says nothing of
@@ -83,10 +78,10 @@ pub(crate) fn decide(
     passthrough: bool,
     video: VideoPolicy,
 ) -> (Delivery, Reason) {
-    match (why_not_passthrough(client, picture, passthrough), why_no_video(client, picture, video)) {
+    match (why_not_passthrough(client, picture, passthrough), codec(client, picture, video)) {
         (None, _) => (Delivery::Passthrough, Reason::Imports),
-        (Some(reason), None) => (Delivery::Encode, reason),
-        (Some(_), Some(reason)) => (Delivery::Images, reason),
+        (Some(reason), Ok(codec)) => (Delivery::Encode(codec), reason),
+        (Some(_), Err(reason)) => (Delivery::Images, reason),
     }
 }
 
@@ -108,28 +103,33 @@ fn why_not_passthrough(client: Abilities, picture: ScanoutInfo, allowed: bool) -
     .find_map(|(is_so, reason)| is_so.then_some(reason))
 }
 
-fn why_no_video(client: Abilities, picture: ScanoutInfo, video: VideoPolicy) -> Option<Reason> {
-    let fits = |side: u32| (MIN_VIDEO_SIDE..=MAX_VIDEO_SIDE).contains(&side);
-    let size = picture.size;
-    [
-        (video == VideoPolicy::Off, Reason::VideoOff),
-        (!client.h264, Reason::NoDecoder),
-        (client.decoder_failed, Reason::DecoderFailed),
-        (video == VideoPolicy::EncoderFailed, Reason::EncoderFailed),
-        (!(fits(size.width) && fits(size.height)), Reason::Size),
-    ]
-    .into_iter()
-    .find_map(|(is_so, reason)| is_so.then_some(reason))
+/// Returns the codec for a client's video: the one it prefers of those that there are encoders for. Fails with why there
+/// is no video.
+fn codec(client: Abilities, picture: ScanoutInfo, video: VideoPolicy) -> Result<Codec, Reason> {
+    let offered = match video {
+        VideoPolicy::Allowed(codecs) => codecs,
+        VideoPolicy::Off => return Err(Reason::VideoOff),
+        VideoPolicy::EncoderFailed => return Err(Reason::EncoderFailed),
+    };
+    let best = offered.iter().next().ok_or(Reason::VideoOff)?;
+    let mut shared = client.codecs.iter().filter(|&codec| offered.contains(codec)).peekable();
+    if shared.peek().is_none() {
+        return Err(Reason::NoDecoder(best));
+    }
+    if client.decoder_failed {
+        return Err(Reason::DecoderFailed);
+    }
+    shared.find(|codec| codec.fits(picture.size)).ok_or(Reason::Size)
 }
 
 /// As `qemu-spice status` names it.
 impl fmt::Display for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Passthrough => "Passthrough",
-            Self::Encode => "Encode(h264)",
-            Self::Images => "Images",
-        })
+        match self {
+            Self::Passthrough => f.write_str("Passthrough"),
+            Self::Encode(codec) => write!(f, "Encode({})", codec.name()),
+            Self::Images => f.write_str("Images"),
+        }
     }
 }
 
@@ -143,7 +143,10 @@ impl fmt::Display for Reason {
             Self::NoDmabuf => "the picture is not in a GPU buffer",
             Self::Layout => "only whole buffers of one plane can be passed to this client",
             Self::Modifier => "the client cannot be told how the buffer is tiled",
-            Self::NoDecoder => "the client has no H.264 decoder (on Debian: gstreamer1.0-libav)",
+            Self::NoDecoder(codec) => {
+                let (title, package) = (codec.title(), codec.decoder_package());
+                return write!(f, "the client has no {title} decoder (on Debian: {package})");
+            }
             Self::DecoderFailed => "the client reported that it cannot decode the stream",
             Self::Size => "the picture is too small or too large for video",
             Self::VideoOff => "there is no video: --video-codec none, or no encoder",
@@ -160,15 +163,21 @@ mod tests {
 
     const HD: Size = Size::new(1280, 720);
     const LINEAR: MemoryKind = dmabuf(1, MODIFIER_LINEAR, true);
-    const LOCAL: Abilities = Abilities {
-        h264: true,
-        decoder_failed: false,
-        imports: true,
-        imports_planes: false,
-        passes_fds: true,
-    };
-    const LOCAL2: Abilities = Abilities { imports_planes: true, ..LOCAL };
-    const REMOTE: Abilities = Abilities { passes_fds: false, ..LOCAL };
+
+    fn codecs(codecs: &[Codec]) -> Codecs {
+        codecs.iter().copied().collect()
+    }
+
+    /// A client on this machine that imports buffers and decodes H.264.
+    fn local() -> Abilities {
+        Abilities {
+            codecs: codecs(&[Codec::H264]),
+            decoder_failed: false,
+            imports: true,
+            imports_planes: false,
+            passes_fds: true,
+        }
+    }
 
     const fn dmabuf(planes: usize, modifier: u64, whole: bool) -> MemoryKind {
         MemoryKind::Dmabuf { planes, modifier, whole, at_start: true }
@@ -176,41 +185,70 @@ mod tests {
 
     #[test]
     fn each_viewer_gets_the_best_it_can_show() {
-        let no_decoder = Abilities { h264: false, ..REMOTE };
-        let failed = Abilities { decoder_failed: true, ..REMOTE };
-        let no_import = Abilities { imports: false, ..LOCAL };
+        let local = local();
+        let local2 = Abilities { imports_planes: true, ..local };
+        let remote = Abilities { passes_fds: false, ..local };
+        let no_decoder = Abilities { codecs: codecs(&[]), ..remote };
+        let failed = Abilities { decoder_failed: true, ..remote };
+        let no_import = Abilities { imports: false, ..local };
+        let (allowed, video) = (V::Allowed(codecs(&[Codec::H264])), D::Encode(Codec::H264));
         let tiled = dmabuf(1, 0x0100_0000_0000_0001, true); // I915_FORMAT_MOD_X_TILED
         let offset =
             MemoryKind::Dmabuf { planes: 1, modifier: MODIFIER_LINEAR, whole: true, at_start: false };
-        for (client, memory, size, passthrough, video, expected) in [
-            (LOCAL, LINEAR, HD, true, V::Allowed, (D::Passthrough, R::Imports)),
-            (LOCAL, dmabuf(1, MODIFIER_INVALID, true), HD, true, V::Allowed, (D::Passthrough, R::Imports)),
-            (LOCAL, LINEAR, HD, true, V::Off, (D::Passthrough, R::Imports)),
-            (LOCAL, LINEAR, Size::new(8, 8), true, V::Allowed, (D::Passthrough, R::Imports)),
-            (LOCAL, LINEAR, HD, false, V::Allowed, (D::Encode, R::PassthroughOff)),
-            (REMOTE, LINEAR, HD, true, V::Allowed, (D::Encode, R::Remote)),
-            (no_import, LINEAR, HD, true, V::Allowed, (D::Encode, R::NoImport)),
-            (LOCAL, MemoryKind::Shared, HD, true, V::Allowed, (D::Encode, R::NoDmabuf)),
-            (LOCAL, MemoryKind::Owned, HD, true, V::Allowed, (D::Encode, R::NoDmabuf)),
-            (LOCAL, dmabuf(2, MODIFIER_LINEAR, true), HD, true, V::Allowed, (D::Encode, R::Layout)),
-            (LOCAL, dmabuf(1, MODIFIER_LINEAR, false), HD, true, V::Allowed, (D::Encode, R::Layout)),
-            (LOCAL, tiled, HD, true, V::Allowed, (D::Encode, R::Modifier)),
-            (LOCAL2, tiled, HD, true, V::Allowed, (D::Passthrough, R::Imports)),
-            (LOCAL2, dmabuf(2, MODIFIER_LINEAR, true), HD, true, V::Allowed, (D::Passthrough, R::Imports)),
-            (LOCAL2, dmabuf(1, MODIFIER_LINEAR, false), HD, true, V::Allowed, (D::Encode, R::Layout)),
-            (LOCAL, offset, HD, true, V::Allowed, (D::Encode, R::Layout)),
-            (LOCAL2, offset, HD, true, V::Allowed, (D::Passthrough, R::Imports)),
-            (no_decoder, LINEAR, HD, true, V::Allowed, (D::Images, R::NoDecoder)),
-            (failed, LINEAR, HD, true, V::Allowed, (D::Images, R::DecoderFailed)),
-            (REMOTE, LINEAR, HD, true, V::Off, (D::Images, R::VideoOff)),
-            (REMOTE, LINEAR, HD, true, V::EncoderFailed, (D::Images, R::EncoderFailed)),
-            (REMOTE, LINEAR, Size::new(8, 720), true, V::Allowed, (D::Images, R::Size)),
-            (REMOTE, LINEAR, Size::new(1280, 4097), true, V::Allowed, (D::Images, R::Size)),
-            (REMOTE, LINEAR, Size::new(4096, 16), true, V::Allowed, (D::Encode, R::Remote)),
+        for (client, memory, size, passthrough, policy, expected) in [
+            (local, LINEAR, HD, true, allowed, (D::Passthrough, R::Imports)),
+            (local, dmabuf(1, MODIFIER_INVALID, true), HD, true, allowed, (D::Passthrough, R::Imports)),
+            (local, LINEAR, HD, true, V::Off, (D::Passthrough, R::Imports)),
+            (local, LINEAR, Size::new(8, 8), true, allowed, (D::Passthrough, R::Imports)),
+            (local, LINEAR, HD, false, allowed, (video, R::PassthroughOff)),
+            (remote, LINEAR, HD, true, allowed, (video, R::Remote)),
+            (no_import, LINEAR, HD, true, allowed, (video, R::NoImport)),
+            (local, MemoryKind::Shared, HD, true, allowed, (video, R::NoDmabuf)),
+            (local, MemoryKind::Owned, HD, true, allowed, (video, R::NoDmabuf)),
+            (local, dmabuf(2, MODIFIER_LINEAR, true), HD, true, allowed, (video, R::Layout)),
+            (local, dmabuf(1, MODIFIER_LINEAR, false), HD, true, allowed, (video, R::Layout)),
+            (local, tiled, HD, true, allowed, (video, R::Modifier)),
+            (local2, tiled, HD, true, allowed, (D::Passthrough, R::Imports)),
+            (local2, dmabuf(2, MODIFIER_LINEAR, true), HD, true, allowed, (D::Passthrough, R::Imports)),
+            (local2, dmabuf(1, MODIFIER_LINEAR, false), HD, true, allowed, (video, R::Layout)),
+            (local, offset, HD, true, allowed, (video, R::Layout)),
+            (local2, offset, HD, true, allowed, (D::Passthrough, R::Imports)),
+            (no_decoder, LINEAR, HD, true, allowed, (D::Images, R::NoDecoder(Codec::H264))),
+            (failed, LINEAR, HD, true, allowed, (D::Images, R::DecoderFailed)),
+            (remote, LINEAR, HD, true, V::Off, (D::Images, R::VideoOff)),
+            (remote, LINEAR, HD, true, V::EncoderFailed, (D::Images, R::EncoderFailed)),
+            (remote, LINEAR, Size::new(8, 720), true, allowed, (D::Images, R::Size)),
+            (remote, LINEAR, Size::new(1280, 4097), true, allowed, (D::Images, R::Size)),
+            (remote, LINEAR, Size::new(4096, 16), true, allowed, (video, R::Remote)),
         ] {
             let picture = ScanoutInfo { size, memory };
-            let decided = decide(client, picture, passthrough, video);
-            assert_eq!(decided, expected, "{client:?} {picture:?} {passthrough} {video:?}");
+            let decided = decide(client, picture, passthrough, policy);
+            assert_eq!(decided, expected, "{client:?} {picture:?} {passthrough} {policy:?}");
         }
+    }
+
+    #[test]
+    fn a_client_gets_the_codec_it_prefers_of_those_that_there_are_encoders_for() {
+        use Codec::{H264, H264_444};
+        let picture = ScanoutInfo { size: HD, memory: MemoryKind::Shared };
+        for (announced, offered, expected) in [
+            (&[H264_444, H264][..], &[H264, H264_444][..], D::Encode(H264_444)),
+            (&[H264, H264_444], &[H264_444], D::Encode(H264_444)),
+            (&[H264], &[H264, H264_444], D::Encode(H264)),
+            (&[H264], &[H264_444], D::Images),
+            (&[H264], &[], D::Images),
+        ] {
+            let client = Abilities { codecs: codecs(announced), ..local() };
+            let decided = decide(client, picture, true, V::Allowed(codecs(offered))).0;
+            assert_eq!(decided, expected, "{announced:?} of {offered:?}");
+        }
+    }
+
+    #[test]
+    fn a_viewer_is_told_which_codec_it_has_and_which_decoder_it_lacks() {
+        assert_eq!(D::Encode(Codec::H264).to_string(), "Encode(h264)");
+        assert_eq!(D::Encode(Codec::H264_444).to_string(), "Encode(h264-444)");
+        let lacks = R::NoDecoder(Codec::H264).to_string();
+        assert_eq!(lacks, "the client has no H.264 decoder (on Debian: gstreamer1.0-libav)");
     }
 }

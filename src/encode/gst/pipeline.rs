@@ -129,7 +129,7 @@ impl Pipeline {
         }
         chain.push(encoder.clone());
 
-        let out = parse_caps("video/x-h264,stream-format=byte-stream,alignment=au")?;
+        let out = parse_caps(element.codec().caps())?;
         let sink = AppSink::builder().caps(&out).sync(false).async_(false).enable_last_sample(false).build();
         chain.push(sink.clone().upcast());
         let source = if *input == Input::Planes && element.kind() == Kind::Software {

@@ -245,6 +245,23 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 0..200)
 }
 
+#[test]
+fn a_late_viewer_of_frames_that_need_no_others_gets_the_newest_and_has_lost_nothing() {
+    let (mut schedule, now) = (Schedule::new(GRACE), Instant::now());
+    let late = schedule.join();
+    schedule.show();
+    for frame in 0..3 {
+        schedule.change();
+        schedule.pick_up();
+        schedule.deliver(&frame, true, now);
+        schedule.rest(now);
+    }
+    assert_eq!((schedule.take(late), schedule.losses(late)), (Some(2), 0));
+    schedule.change();
+    assert_eq!(schedule.take(late), None);
+    assert_eq!(schedule.turn(now), Turn::Encode { key: false });
+}
+
 proptest! {
     /// Decodes as a viewer does: a frame builds on the one encoded just before it, or stands alone.
     #[test]

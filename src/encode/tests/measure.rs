@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::*;
 use crate::encode::gst::{Control, Input, Pipeline};
-use crate::encode::h264::StreamCheck;
 use crate::encode::picture::{Layout, Picture, Pixels};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::io::Write;
@@ -60,7 +59,7 @@ fn encoding_a_desktop_that_scrolls() {
     for element in working() {
         let Some(decoder) = Decoder::new() else { return };
         let mut pipeline = Pipeline::new(element, &Input::Planes, SIZE, Control::Quality).unwrap();
-        let mut check = StreamCheck::new(SIZE, Pixels::I420);
+        let mut check = Codec::H264.check(SIZE);
         let mut picture = Picture::new(SIZE, Pixels::I420);
         let mut times = Vec::new();
         let mut bytes = Vec::new();
@@ -160,7 +159,7 @@ fn switches() -> u64 {
 #[ignore = "prints times"]
 async fn from_the_guest_to_the_viewer() {
     let start = Instant::now();
-    let Some(encoders) = encoders(&Element::ALL) else { return };
+    let Some(encoders) = encoders(&all()) else { return };
     println!("probing {:.1} ms", start.elapsed().as_secs_f64() * 1000.0);
     let screens: Vec<Screen> = (0..2).map(|n| Screen::desktop(SIZE, n * 5)).collect();
     let fd = memfd_create("picture", MemfdFlags::CLOEXEC).unwrap();

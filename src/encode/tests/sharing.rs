@@ -19,7 +19,7 @@ fn change(console: &Console, screen: &mut Screen, n: u8) {
 
 #[tokio::test]
 async fn two_viewers_get_the_very_same_frames() {
-    let Some(encoders) = encoders(&Element::ALL) else { return };
+    let Some(encoders) = encoders(&all()) else { return };
     let (console, mut screen) = shown();
     let (one, other) = (encoders.join(&console, H264), encoders.clone().join(&console, H264));
     let (mut a, mut b) = (frame(&one).await, frame(&other).await);
@@ -38,7 +38,7 @@ async fn two_viewers_get_the_very_same_frames() {
 
 #[tokio::test]
 async fn a_late_viewer_of_an_idle_guest_sees_the_picture() {
-    let (Some(encoders), Some(decoder)) = (encoders(&Element::ALL), Decoder::new()) else { return };
+    let (Some(encoders), Some(decoder)) = (encoders(&all()), Decoder::new()) else { return };
     let (console, mut screen) = shown();
     let early = encoders.join(&console, H264);
     frame(&early).await;
@@ -53,7 +53,7 @@ async fn a_late_viewer_of_an_idle_guest_sees_the_picture() {
 
 #[tokio::test]
 async fn a_viewer_that_is_stuck_keeps_nobody_and_comes_back_with_a_key_frame() {
-    let (Some(encoders), Some(decoder)) = (encoders(&Element::ALL), Decoder::new()) else { return };
+    let (Some(encoders), Some(decoder)) = (encoders(&all()), Decoder::new()) else { return };
     let (console, mut screen) = shown();
     let (stuck, quick) = (encoders.join(&console, H264), encoders.join(&console, H264));
     frame(&stuck).await;
@@ -69,7 +69,7 @@ async fn a_viewer_that_is_stuck_keeps_nobody_and_comes_back_with_a_key_frame() {
 
 #[tokio::test]
 async fn a_viewer_that_lost_its_data_asks_and_gets_a_key_frame() {
-    let Some(encoders) = encoders(&Element::ALL) else { return };
+    let Some(encoders) = encoders(&all()) else { return };
     let (console, _) = shown();
     let stream = encoders.join(&console, H264);
     frame(&stream).await;
@@ -79,7 +79,7 @@ async fn a_viewer_that_lost_its_data_asks_and_gets_a_key_frame() {
 
 #[tokio::test]
 async fn waiting_can_be_given_up_at_any_time() {
-    let Some(encoders) = encoders(&Element::ALL) else { return };
+    let Some(encoders) = encoders(&all()) else { return };
     let (console, mut screen) = shown();
     let stream = encoders.join(&console, H264);
     frame(&stream).await;
@@ -101,7 +101,7 @@ async fn waiting_can_be_given_up_at_any_time() {
 
 #[tokio::test]
 async fn the_threads_end_with_the_last_viewer_and_start_again() {
-    let Some(encoders) = encoders(&Element::ALL) else { return };
+    let Some(encoders) = encoders(&all()) else { return };
     let (console, _) = shown();
     for _ in 0..3 {
         let (one, other) = (encoders.join(&console, H264), encoders.join(&console, H264));

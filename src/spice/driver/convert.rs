@@ -1,19 +1,20 @@
 //! From the program's words to the protocol's, and back.
 
 use spice_proto::channels::cursor::{self, Shape};
-use spice_proto::channels::display::{DisplayChannel, GlDraw, Plane, Scanout, VideoCodec};
+use spice_proto::channels::display::{DisplayChannel, GlDraw, Plane, Scanout};
 use spice_proto::channels::inputs::{Button, InputEvent, LockKeys};
 use spice_proto::channels::main::MouseMode;
 use spice_proto::wire;
 
 use crate::frame::{ConsoleId, Cursor, Dmabuf, GuestCommand, Pointer, PointerButton, Rect, Size};
 use crate::hub::Leds;
+use crate::spice::codecs;
 use crate::viewer::Abilities;
 
 /// Tells what the client of `display` can show, over a connection that passes file descriptors or not.
 pub(super) fn abilities(display: &DisplayChannel, passes_fds: bool) -> Abilities {
     Abilities {
-        h264: display.decodes(VideoCodec::H264),
+        codecs: codecs::decoded(|codec| display.decodes(codec)),
         decoder_failed: display.decoder_failed(),
         imports: display.imports(),
         imports_planes: display.imports_planes(),

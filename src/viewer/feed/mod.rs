@@ -146,7 +146,7 @@ impl<O: Output> Feed<O> {
         let video = match &self.policy.encoders {
             None => VideoPolicy::Off,
             Some(_) if self.failed == Some(info) => VideoPolicy::EncoderFailed,
-            Some(_) => VideoPolicy::Allowed,
+            Some(encoders) => VideoPolicy::Allowed(encoders.codecs()),
         };
         let chosen = decide(abilities, info, self.policy.passthrough, video);
         let before = self.chosen.replace(chosen);
@@ -161,8 +161,8 @@ impl<O: Output> Feed<O> {
         self.drawing = None;
         self.updates = match (chosen.0, &self.policy.encoders) {
             (Delivery::Passthrough, _) => Updates::Buffers(self.console.subscribe()),
-            (Delivery::Encode, Some(encoders)) => {
-                Updates::Video(Video::new(encoders, &self.console, self.network.tier()))
+            (Delivery::Encode(codec), Some(encoders)) => {
+                Updates::Video(Video::new(encoders, &self.console, codec, self.network.tier()))
             }
             _ => Updates::Images(self.console.subscribe()),
         };

@@ -12,8 +12,10 @@ use crate::viewer::Roster;
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const LOCAL: Abilities =
-    Abilities { h264: false, decoder_failed: false, imports: true, imports_planes: false, passes_fds: true };
+/// A viewer on this machine that imports buffers and decodes nothing.
+fn local() -> Abilities {
+    Abilities { imports: true, passes_fds: true, ..Abilities::default() }
+}
 
 /// An output that does what the test says.
 struct Scripted {
@@ -59,7 +61,7 @@ impl Viewer {
         let listing = roster.enter(console.id(), "", "test");
         let policy = Policy { encoders: None, passthrough: true, max_bitrate: None };
         tokio::spawn(Feed::new(output, console.clone(), listing, policy, LogLimit::default()).run());
-        events.send(Event::Abilities(LOCAL)).unwrap();
+        events.send(Event::Abilities(local())).unwrap();
         Self { events, rooms, shown }
     }
 

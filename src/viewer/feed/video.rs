@@ -21,15 +21,15 @@ pub(super) struct Video {
 }
 
 impl Video {
-    pub(super) fn new(encoders: &Encoders, console: &Arc<Console>, tier: Tier) -> Self {
-        let stream = encoders.join(console, Profile { codec: Codec::H264, tier });
+    pub(super) fn new(encoders: &Encoders, console: &Arc<Console>, codec: Codec, tier: Tier) -> Self {
+        let stream = encoders.join(console, Profile { codec, tier });
         let changes = console.subscribe();
         Self { stream, changes, sharpen: Sharpen::default(), losses: 0, generations: Generations::default() }
     }
 
     /// Goes on in `tier`, with a key frame.
     pub(super) fn join(&mut self, encoders: &Encoders, tier: Tier) {
-        self.stream = encoders.join(self.changes.console(), Profile { codec: Codec::H264, tier });
+        self.stream = encoders.join(self.changes.console(), Profile { codec: self.stream.codec(), tier });
         (self.losses, self.generations.joined) = (0, true);
     }
 
@@ -182,7 +182,7 @@ mod tests {
         let console = Hub::default().console(ConsoleId(0)).unwrap();
         let pixels = vec![99; 640 * 480 * 4];
         console.show(Some(Scanout::owned(640, 480, 640 * 4, 0x2002_0888, &pixels).unwrap()));
-        let mut video = Video::new(&encoders, &console, Tier::Full);
+        let mut video = Video::new(&encoders, &console, Codec::H264, Tier::Full);
         let resting = async { while !matches!(video.next().await, Ok(Update::TouchUp(_))) {} };
         tokio::time::timeout(PATIENCE, resting).await.expect("it never rests");
         // The viewer has a part of the exact picture to read, and does not come for more.
@@ -199,6 +199,7 @@ mod tests {
         let frame = |generation, width| {
             let size = Size::new(width, 480);
             EncodedFrame {
+                codec: Codec::H264,
                 data: bytes::Bytes::new(),
                 key: true,
                 size,

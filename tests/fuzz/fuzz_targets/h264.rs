@@ -5,12 +5,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use qemu_spice::internals::{Pixels, Size, StreamCheck};
+use qemu_spice::internals::{Codec, Size};
 
 fuzz_target!(|input: (u16, u16, bool, &[u8])| {
     let (width, height, full_chroma, mut rest) = input;
-    let pixels = if full_chroma { Pixels::I444 } else { Pixels::I420 };
-    let mut check = StreamCheck::new(Size::new(width.into(), height.into()), pixels);
+    let codec = if full_chroma { Codec::H264_444 } else { Codec::H264 };
+    let mut check = codec.check(Size::new(width.into(), height.into()));
     while let Some((&len, tail)) = rest.split_first_chunk() {
         let (frame, tail) = tail.split_at(tail.len().min(u16::from_le_bytes(len).into()));
         if let Ok(unit) = check.access_unit(frame) {

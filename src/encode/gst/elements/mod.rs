@@ -14,7 +14,8 @@ mod x264;
 use gstreamer as gst;
 
 use super::{Control, PipelineError};
-use crate::encode::Pixels;
+use crate::encode::Codec;
+use crate::encode::picture::{Pixels, even};
 use crate::frame::Size;
 
 /// The bytes a picture may need while it moves, in kbit/s. Far above a desktop's, so that it only bounds films.
@@ -29,9 +30,6 @@ const NEVER: u32 = 1 << 30;
 
 /// The most frames between key frames that Intel's libraries and the kernel can be told: 16 bits.
 const NEVER_16_BITS: u32 = 0xffff;
-
-/// The largest side of a picture, in pixels: what H.264 level 5.2 and software decoders can be relied on for.
-const MAX_SIDE: u32 = 4096;
 
 /// The most threads one encoder gets. Each is a slice, and each slice costs a little at its edge.
 const MAX_THREADS: usize = 4;
@@ -80,6 +78,7 @@ pub(crate) enum Kind {
 struct Row {
     /// GStreamer's name.
     name: &'static str,
+    codec: Codec,
     /// GStreamer's plugin that it is in.
     plugin: &'static str,
     /// The Debian package of that.
@@ -117,14 +116,35 @@ pub(super) struct Import {
 }
 
 impl Element {
-    /// All that make what every viewer of H.264 shows, the best first: hardware, then software.
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Va, Self::VaLowPower, Self::Nv, Self::Qsv, Self::Msdk, Self::V4l2, Self::X264, Self::OpenH264];
+    /// All there are, the best of each codec first: hardware, then software.
+    const ALL: [Self; 9] = [
+        Self::Va,
+        Self::VaLowPower,
+        Self::Nv,
+        Self::Qsv,
+        Self::Msdk,
+        Self::V4l2,
+        Self::X264,
+        Self::OpenH264,
+        Self::X264Full,
+    ];
+
+    /// Returns those that encode with one of these codecs, the best of each codec first.
+    #[must_use]
+    pub(crate) fn of(codecs: &[Codec]) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|element| codecs.contains(&element.codec())).collect()
+    }
 
     /// Returns GStreamer's name.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
         self.row().name
+    }
+
+    /// Returns the codec that it encodes with.
+    #[must_use]
+    pub(crate) fn codec(self) -> Codec {
+        self.row().codec
     }
 
     /// Returns GStreamer's plugin that it is in.
@@ -151,10 +171,9 @@ impl Element {
         self.row().device
     }
 
-    /// Returns the largest side and the most pixels of a picture that it takes.
-    #[must_use]
-    pub(in crate::encode) fn limits(self) -> (u32, u64) {
-        (MAX_SIDE, self.row().max_area)
+    /// Tells whether it takes pictures of this size.
+    pub(in crate::encode) fn fits(self, size: Size) -> bool {
+        self.codec().fits(size) && even(size).area() <= self.row().max_area
     }
 
     /// Returns how pixels lie in memory that it takes best.
@@ -245,7 +264,11 @@ mod tests {
     /// A misspelt setting of a device's encoder would only be left out: these are looked at where there is no device.
     #[test]
     fn hardware_is_tried_before_software_and_no_encoder_reorders_or_repeats_keys() {
-        assert!(Element::ALL.is_sorted_by_key(|element| element.kind() == Kind::Software));
+        for codec in Codec::ALL {
+            let elements = Element::of(&[codec]);
+            assert!(!elements.is_empty(), "nothing encodes {codec:?}");
+            assert!(elements.is_sorted_by_key(|element| element.kind() == Kind::Software), "{elements:?}");
+        }
         for element in Element::ALL {
             let settings = (element.row().settings)(Control::Quality);
             let text = settings.iter().map(|(name, value)| format!("{name}={value} ")).collect::<String>();

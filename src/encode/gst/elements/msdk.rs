@@ -1,9 +1,10 @@
 use super::{NEVER_16_BITS, QUANTIZER, Row, Settings, va};
-use crate::encode::Pixels;
 use crate::encode::gst::Control;
+use crate::encode::{Codec, Pixels};
 
 pub(super) const H264: Row = Row {
     name: "msdkh264enc",
+    codec: Codec::H264,
     plugin: "msdk",
     package: "gstreamer1.0-plugins-bad",
     device: Some("an Intel GPU in /dev/dri and its Media SDK library (libmfx1)"),

@@ -1,10 +1,11 @@
 use super::{QUANTIZER, Row, Settings};
-use crate::encode::Pixels;
 use crate::encode::gst::Control;
 use crate::encode::gst::pipeline::NOMINAL_RATE;
+use crate::encode::{Codec, Pixels};
 
 pub(super) const H264: Row = Row {
     name: "nvh264enc",
+    codec: Codec::H264,
     plugin: "nvcodec",
     package: "gstreamer1.0-plugins-bad",
     device: Some("an NVIDIA GPU and its driver (libnvidia-encode1)"),

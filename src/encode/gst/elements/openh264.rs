@@ -1,6 +1,6 @@
 use super::{MAX_KBITS, NEVER, Row, Settings, threads};
-use crate::encode::Pixels;
 use crate::encode::gst::Control;
+use crate::encode::{Codec, Pixels};
 
 /// The quantizers where bytes do not count. It starts a picture with the worst and does not come back to what rests, so
 /// the worst must be good: 42 dB of the same desktop.
@@ -11,6 +11,7 @@ const LIMITED_QUANTIZERS: [u32; 2] = [18, 51];
 
 pub(super) const H264: Row = Row {
     name: "openh264enc",
+    codec: Codec::H264,
     plugin: "openh264",
     package: "gstreamer1.0-plugins-bad",
     device: None,

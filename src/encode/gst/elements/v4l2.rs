@@ -1,9 +1,10 @@
 use super::{MAX_KBITS, NEVER_16_BITS, Row, Settings};
-use crate::encode::Pixels;
 use crate::encode::gst::Control;
+use crate::encode::{Codec, Pixels};
 
 pub(super) const H264: Row = Row {
     name: "v4l2h264enc",
+    codec: Codec::H264,
     plugin: "video4linux2",
     package: "gstreamer1.0-plugins-good",
     device: Some("a Video4Linux encoder in /dev/video*"),

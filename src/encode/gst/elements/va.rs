@@ -1,6 +1,6 @@
 use super::{Import, MAX_KBITS, QUANTIZER, Row, Settings};
-use crate::encode::Pixels;
 use crate::encode::gst::Control;
+use crate::encode::{Codec, Pixels};
 
 /// The most frames between key frames that GStreamer's VA-API encoders can be told.
 const NEVER: u32 = 1024;
@@ -15,6 +15,7 @@ pub(super) const IMPORT: Import = Import {
 
 pub(super) const H264: Row = Row {
     name: "vah264enc",
+    codec: Codec::H264,
     plugin: "va",
     package: "gstreamer1.0-plugins-bad",
     device: Some("a GPU in /dev/dri and its VA-API driver (mesa-va-drivers or intel-media-va-driver)"),

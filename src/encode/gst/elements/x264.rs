@@ -1,7 +1,7 @@
 use super::{MAX_KBITS, NEVER, Row, Settings, threads};
-use crate::encode::Pixels;
 use crate::encode::gst::Control;
 use crate::encode::gst::pipeline::NOMINAL_RATE;
+use crate::encode::{Codec, Pixels};
 
 /// The quantizer where bytes do not count. Text that scrolls has over 45 dB with it, and a film no less than with a rate
 /// factor of [`RATE_FACTOR`].
@@ -27,6 +27,7 @@ const USE: u32 = 12;
 
 pub(super) const H264: Row = Row {
     name: "x264enc",
+    codec: Codec::H264,
     plugin: "x264",
     package: "gstreamer1.0-plugins-ugly",
     device: None,
@@ -38,7 +39,7 @@ pub(super) const H264: Row = Row {
     limit,
 };
 
-pub(super) const H264_444: Row = Row { pixels: Pixels::I444, ..H264 };
+pub(super) const H264_444: Row = Row { codec: Codec::H264_444, pixels: Pixels::I444, ..H264 };
 
 /// To weigh bytes x264 looks at each picture twice, which takes it nearly as long as encoding it: so only where bytes
 /// count. To look far as well takes a third longer: so only in pictures that are not large.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use spice_proto::channels::display::{DisplayChannel, DisplayEvent, Tile, Video, VideoCodec};
+use spice_proto::channels::display::{DisplayChannel, DisplayEvent, Tile, Video};
 use spice_proto::link::{LinkError, LinkRequest};
 use spice_proto::wire::{ChannelType, Payload};
 
@@ -11,6 +11,7 @@ use super::{Channel, consoles};
 use crate::encode::EncodedFrame;
 use crate::frame::{ConsoleId, Rect};
 use crate::hub::{Change, Console};
+use crate::spice::codecs::video_codec;
 use crate::spice::driver::clock::Clock;
 use crate::spice::driver::connection::{Connection, Progress};
 use crate::spice::driver::convert;
@@ -111,7 +112,7 @@ impl DisplayOutput {
     fn show_frame(&mut self, frame: EncodedFrame) {
         let video = Video {
             generation: frame.generation,
-            codec: VideoCodec::H264,
+            codec: video_codec(frame.codec),
             coded: convert::size(frame.coded),
             picture: convert::size(frame.size),
             data: Payload::new(frame.data),

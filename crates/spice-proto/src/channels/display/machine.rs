@@ -25,11 +25,6 @@ const PRIMARY: u32 = 0;
 /// Stream ids are used in turn, so that a report about an old stream is not taken for one about the new.
 const STREAM_IDS: u32 = 32;
 
-/// Sent after each H.264 frame: an access unit delimiter and an empty filler SEI (H.264 7.3.2.4 and D.1.3), the
-/// beginning of the next frame's access unit. Without it the parser of spice-gtk cannot know that the frame before has
-/// ended, and holds it back until the next one comes, which on a resting screen is never.
-const H264_NEXT_UNIT: &[u8] = &[0, 0, 0, 1, 0x09, 0xf0, 0, 0, 0, 1, 0x06, 0x03, 0x00, 0x80];
-
 /// The state machine of one display channel.
 #[derive(Debug)]
 pub struct DisplayChannel {
@@ -71,6 +66,7 @@ struct Surface {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stream {
     id: u32,
+    codec: VideoCodec,
     generation: u64,
 }
 
@@ -103,14 +99,7 @@ impl DisplayChannel {
     /// Whether the client announced that it decodes `codec`. See also [`DisplayChannel::decoder_failed`].
     #[must_use]
     pub fn decodes(&self, codec: VideoCodec) -> bool {
-        let announced = match codec {
-            VideoCodec::Mjpeg => caps::CODEC_MJPEG,
-            VideoCodec::Vp8 => caps::CODEC_VP8,
-            VideoCodec::H264 => caps::CODEC_H264,
-            VideoCodec::Vp9 => caps::CODEC_VP9,
-            VideoCodec::H265 => caps::CODEC_H265,
-        };
-        self.caps.has(caps::MULTI_CODEC) && self.caps.has(announced)
+        self.caps.has(caps::MULTI_CODEC) && self.caps.has(codec.cap())
     }
 
     /// Whether the client reported that it cannot decode a stream it was sent.
@@ -164,15 +153,16 @@ impl DisplayChannel {
 
     /// Shows an encoded picture. `time` is the server's clock in milliseconds at which to show it.
     pub fn show_video(&mut self, video: Video, time: u32) {
-        let known = self.stream.filter(|stream| stream.generation == video.generation);
+        let same = |stream: &Stream| (stream.codec, stream.generation) == (video.codec, video.generation);
+        let known = self.stream.filter(same);
         let stream = known.unwrap_or_else(|| self.start_stream(&video));
         let mut data = |data: Payload| {
             let multi_media_time = time.max(1);
             self.send(&FromServer::StreamData(StreamData { stream_id: stream.id, multi_media_time, data }));
         };
         data(video.data);
-        if video.codec == VideoCodec::H264 {
-            data(Payload::new(H264_NEXT_UNIT));
+        if let Some(next_unit) = video.codec.next_unit() {
+            data(Payload::new(next_unit));
         }
     }
 
@@ -267,7 +257,7 @@ impl DisplayChannel {
         if self.start_surface(Surface { size, shown: video.picture }) {
             self.reveal(video.picture);
         }
-        let stream = Stream { id: self.next_stream, generation: video.generation };
+        let stream = Stream { id: self.next_stream, codec: video.codec, generation: video.generation };
         self.next_stream = (self.next_stream + 1) % STREAM_IDS;
         self.stream = Some(stream);
         self.send(&FromServer::StreamCreate(StreamCreate {

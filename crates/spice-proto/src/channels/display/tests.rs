@@ -36,8 +36,8 @@ fn told(display: &mut DisplayChannel) -> Vec<String> {
 fn video(generation: u64, width: u32, height: u32) -> Video {
     let picture = Size::new(width, height);
     Video {
-        generation,
         codec: VideoCodec::H264,
+        generation,
         coded: Size::new(width + width % 2, height + height % 2),
         picture,
         data: vec![0; 9].into(),
@@ -156,6 +156,15 @@ fn a_buffer_is_passed_on_and_drawn_one_at_a_time() {
     let mut modern = ready(&[caps::GL_SCANOUT, caps::GL_SCANOUT2]);
     modern.show_scanout(scanout.clone());
     assert_eq!(told(&mut modern), ["InvalAllPalettes", "GlScanout2"]);
+}
+
+#[test]
+fn another_codec_is_another_stream_and_what_ends_a_frame_is_its_own() {
+    let mut display = ready(GTK);
+    display.show_video(video(1, 640, 480), 5);
+    told(&mut display);
+    display.show_video(Video { codec: VideoCodec::Mjpeg, ..video(1, 640, 480) }, 6);
+    assert_eq!(told(&mut display), ["StreamDestroy", "StreamCreate", "StreamData"]);
 }
 
 #[test]

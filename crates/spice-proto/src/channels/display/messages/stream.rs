@@ -1,7 +1,8 @@
 //! Video streams on a surface.
 
+use super::super::caps;
 use super::{decode_no_clip, encode_no_clip};
-use crate::wire::{Payload, Reader, Rect, WireError, Writer};
+use crate::wire::{Cap, Payload, Reader, Rect, WireError, Writer};
 
 /// Streams a client has room for: ids must be below.
 const STREAM_IDS: u32 = 64;
@@ -113,6 +114,28 @@ impl VideoCodec {
             Self::H264 => 3,
             Self::Vp9 => 4,
             Self::H265 => 5,
+        }
+    }
+
+    /// The capability of clients that decode it.
+    pub fn cap(self) -> Cap {
+        match self {
+            Self::Mjpeg => caps::CODEC_MJPEG,
+            Self::Vp8 => caps::CODEC_VP8,
+            Self::H264 => caps::CODEC_H264,
+            Self::Vp9 => caps::CODEC_VP9,
+            Self::H265 => caps::CODEC_H265,
+        }
+    }
+
+    /// What is sent after each frame, as a message of its own, if anything has to be: the beginning of the next frame.
+    /// Without it the parser of spice-gtk cannot know that the frame before has ended, and holds it back until the next one
+    /// comes, which on a resting screen is never.
+    pub fn next_unit(self) -> Option<&'static [u8]> {
+        match self {
+            // An access unit delimiter and an empty filler SEI (H.264 7.3.2.4 and D.1.3).
+            Self::H264 => Some(&[0, 0, 0, 1, 0x09, 0xf0, 0, 0, 0, 1, 0x06, 0x03, 0x00, 0x80]),
+            Self::Mjpeg | Self::Vp8 | Self::Vp9 | Self::H265 => None,
         }
     }
 

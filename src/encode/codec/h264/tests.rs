@@ -71,7 +71,7 @@ fn a_rewritten_parameter_set_says_the_same_and_that_nothing_is_held_back() {
 #[test]
 fn an_access_unit_has_one_layout() {
     let (sps, delimiter, sei) = (bytes(OPENH264), [0x09, 0x10], [0x06, 0x05, 0x01, 0xff, 0x80]);
-    let mut check = StreamCheck::new(Size::new(1366, 768), Pixels::I420);
+    let mut check = Check::new(Size::new(1366, 768), CHROMA_420);
     let key = check.access_unit(&stream(&[&delimiter, &sps, PPS_NAL, &sei, IDR, IDR])).unwrap();
     assert!(key.key);
     let kinds = |data: &[u8]| nal_units(data).map(|nal| nal[0] & 0x1f).collect::<Vec<_>>();
@@ -86,19 +86,19 @@ fn an_access_unit_has_one_layout() {
 
 #[test]
 fn what_viewers_cannot_show_at_once_is_refused() {
-    let new = || StreamCheck::new(Size::new(1366, 768), Pixels::I420);
+    let new = || Check::new(Size::new(1366, 768), CHROMA_420);
     let with = |hex: &str, slice: &[u8]| new().access_unit(&stream(&[&bytes(hex), PPS_NAL, slice]));
     assert_eq!(with(X264_MEDIUM, IDR), Err(StreamError::Reorders));
     assert_eq!(with(OPENH264, &[0x01, 0x9f, 0x00]), Err(StreamError::Reorders), "a B slice");
     assert_eq!(with(X264_422, IDR), Err(StreamError::NotPlain));
-    assert_eq!(with("6742c020", IDR), Err(StreamError::BadParameterSet));
+    assert_eq!(with("6742c020", IDR), Err(StreamError::BadParameters));
     let (found, expected) = (Size::new(1920, 1080), Size::new(1366, 768));
     assert_eq!(with(X264_HRD, IDR), Err(StreamError::Size { found, expected }));
-    assert_eq!(new().access_unit(&stream(&[IDR])), Err(StreamError::NoParameterSets));
-    assert_eq!(new().access_unit(&stream(&[PPS_NAL])), Err(StreamError::NoSlice));
-    assert_eq!(new().access_unit(&[]), Err(StreamError::NoSlice));
+    assert_eq!(new().access_unit(&stream(&[IDR])), Err(StreamError::NoParameters));
+    assert_eq!(new().access_unit(&stream(&[PPS_NAL])), Err(StreamError::NoPicture));
+    assert_eq!(new().access_unit(&[]), Err(StreamError::NoPicture));
     let many = vec![PPS_NAL; 100];
-    assert_eq!(new().access_unit(&stream(&many)), Err(StreamError::BadParameterSet));
+    assert_eq!(new().access_unit(&stream(&many)), Err(StreamError::BadParameters));
 }
 
 proptest! {
@@ -107,7 +107,7 @@ proptest! {
         bytes in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0x65), Just(0x67), any::<u8>()], 0..300),
     ) {
         let _ = Sps::parse(&bytes);
-        if let Ok(unit) = StreamCheck::new(Size::new(16, 16), Pixels::I420).access_unit(&bytes) {
+        if let Ok(unit) = Check::new(Size::new(16, 16), CHROMA_420).access_unit(&bytes) {
             prop_assert!(!unit.key && nal_units(&unit.data).all(|nal| nal[0] & 0x1f == 1));
         }
     }

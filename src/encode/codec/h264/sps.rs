@@ -16,21 +16,21 @@ const HIGH_PROFILES: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138,
 
 /// What a sequence parameter set says that matters here.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Sps {
+pub(super) struct Sps {
     /// `profile_idc`: 66 baseline, 77 main, 100 high.
-    pub profile: u8,
+    pub(super) profile: u8,
     /// `level_idc`: ten times the level.
-    pub level: u8,
+    pub(super) level: u8,
     /// The picture's size, after cropping.
-    pub size: Size,
+    pub(super) size: Size,
     /// `chroma_format_idc`: 1 is 4:2:0, which every decoder shows, 3 is 4:4:4.
-    pub chroma_format: u32,
+    pub(super) chroma_format: u32,
     /// Whether it is 8 bits, the planes together, and has no interlaced fields.
-    pub plain: bool,
+    pub(super) plain: bool,
     /// How many frames later ones may overtake; `None` if it does not say, and decoders assume the worst.
-    pub reorder_frames: Option<u32>,
+    pub(super) reorder_frames: Option<u32>,
     /// `max_num_ref_frames`.
-    pub ref_frames: u32,
+    pub(super) ref_frames: u32,
     /// Bits before `vui_parameters_present_flag`.
     vui_at: usize,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Sps {
 impl Sps {
     /// Reads the payload of a NAL unit of type 7, after its header byte. `None` if it makes no sense.
     #[must_use]
-    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
+    pub(super) fn parse(payload: &[u8]) -> Option<Self> {
         if payload.len() > MAX_SPS {
             return None;
         }
@@ -93,7 +93,7 @@ impl Sps {
     ///
     /// `payload` is what it was parsed from.
     #[must_use]
-    pub(crate) fn with_our_vui(&self, payload: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn with_our_vui(&self, payload: &[u8]) -> Option<Vec<u8>> {
         let mut from = BitReader::new(payload);
         let mut out = BitWriter::default();
         for _ in 0..self.vui_at {
