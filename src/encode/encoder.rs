@@ -1,9 +1,9 @@
 use std::sync::Mutex;
 
 use super::codec::{AccessUnit, StreamCheck};
+use super::console_picture::ConsolePicture;
 use super::gst::{self, Control, Element, Input, Lease, Pipeline, Version, input};
 use super::picture::{Picture, even};
-use super::shown::Shown;
 use super::{EncodeError, lock};
 use crate::frame::{Dmabuf, Scanout, Size};
 use crate::hub::Release;
@@ -113,7 +113,7 @@ impl Encoder {
     /// If no element can encode it: with the size it has.
     pub(super) fn encode(
         &mut self,
-        shown: &Mutex<Option<Shown>>,
+        shown: &Mutex<Option<ConsolePicture>>,
         key: bool,
         mut picked_up: impl FnMut() -> Option<Release>,
     ) -> Result<Option<Encoded>, (Size, EncodeError)> {
@@ -145,7 +145,7 @@ impl Encoder {
     /// The picture's size, and the best way to encode it that has not failed.
     ///
     /// An encoder that counts bytes goes on doing so until a key frame is due anyway: another one begins with it.
-    fn choose(&mut self, shown: &mut Shown, key: bool) -> (Size, Option<Way>) {
+    fn choose(&mut self, shown: &mut ConsolePicture, key: bool) -> (Size, Option<Way>) {
         let size = shown.size();
         if self.size != Some(size) {
             (self.size, self.running) = (Some(size), None);
@@ -173,7 +173,7 @@ impl Encoder {
     fn encode_in(
         &mut self,
         way: &Way,
-        shown: &Mutex<Option<Shown>>,
+        shown: &Mutex<Option<ConsolePicture>>,
         size: Size,
         key: bool,
         picked_up: &mut impl FnMut() -> Option<Release>,
@@ -222,7 +222,7 @@ impl Running {
     /// Encodes the planes; `None` if the picture has no longer this size.
     fn convert(
         &mut self,
-        shown: &Mutex<Option<Shown>>,
+        shown: &Mutex<Option<ConsolePicture>>,
         size: Size,
         coded: Size,
         key: bool,
@@ -244,7 +244,7 @@ impl Running {
     /// Encodes the guest's own buffer; `None` if it shows another that this way is not for.
     fn import(
         &mut self,
-        shown: &Mutex<Option<Shown>>,
+        shown: &Mutex<Option<ConsolePicture>>,
         size: Size,
         version: Version,
         key: bool,
@@ -294,7 +294,7 @@ mod tests {
             return;
         }
         let grey = Scanout::owned(64, 48, 256, 0x2002_0888, &[99; 64 * 48 * 4]).unwrap();
-        let shown = Mutex::new(Some(Shown::new(Arc::new(grey), Pixels::I420, true)));
+        let shown = Mutex::new(Some(ConsolePicture::new(Arc::new(grey), Pixels::I420, true)));
         let mut encoder = Encoder::new(elements.to_vec(), false);
         let mut encode = |stop: bool| {
             if stop {

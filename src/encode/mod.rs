@@ -1,8 +1,8 @@
 //! Video of what consoles show: one encoder for all viewers of the same console and profile.
 //!
 //! ```text
-//!     hub::Subscription ─► picture thread ─► Shown ─► encode thread ─► slot of each viewer ─► Stream::next
-//!                          reads, converts             gst, codec        schedule
+//!     hub::Subscription ─► picture thread ─► ConsolePicture ─► encode thread ─► slot of each viewer ─► Stream::next
+//!                          reads, converts                     gst, codec       schedule
 //!                          what changed
 //! ```
 //!
@@ -11,11 +11,11 @@
 //! Uses `frame` and `hub`.
 
 mod codec;
+mod console_picture;
 mod encoder;
 mod gst;
 mod picture;
 mod schedule;
-mod shown;
 mod worker;
 
 pub(crate) use codec::Codecs;

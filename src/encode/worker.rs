@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::console_picture::ConsolePicture;
 use super::encoder::Encoder;
 use super::gst::Element;
 use super::picture::Pixels;
 use super::schedule::{Schedule, Turn};
-use super::shown::Shown;
 use super::{Codec, EncodeError, EncodedFrame, Item, Profile, lock};
 use crate::frame::{Region, Size, Tier};
 use crate::hub::{Change, Console, Release, Subscription};
@@ -35,7 +35,7 @@ const READ_TRIES: usize = 3;
 
 /// One console's picture, encoded once for all who want it in the same way.
 ///
-/// Two threads: one keeps what is [`Shown`] up to date and lets the guest go on at once, the other encodes it when a
+/// Two threads: one keeps what is [`ConsolePicture`] up to date and lets the guest go on at once, the other encodes it when a
 /// viewer is ready. They share nothing but that and the schedule, and sleep while nothing happens. Only an encoder that
 /// reads the guest's own buffer has the guest wait for it, and only if it starts at once.
 pub(super) struct Worker {
@@ -43,7 +43,7 @@ pub(super) struct Worker {
     profile: Profile,
     elements: Vec<Element>,
     /// INVARIANT: there is one if and only if the schedule shows something. Who needs both locks takes this first.
-    shown: Mutex<Option<Shown>>,
+    shown: Mutex<Option<ConsolePicture>>,
     state: Mutex<State>,
     /// For the encoding thread: the schedule has changed.
     work: Condvar,
@@ -193,7 +193,7 @@ impl Worker {
     /// Nobody must wait for frames that do not come. Unless the picture has no longer the size that failed.
     fn fail(&self, size: Option<Size>, error: EncodeError) {
         let mut shown = lock(&self.shown);
-        let now = shown.as_ref().map(Shown::size);
+        let now = shown.as_ref().map(ConsolePicture::size);
         if size.is_some() && size != now {
             return;
         }
@@ -202,7 +202,7 @@ impl Worker {
     }
 
     /// There is no picture, but this.
-    fn tell(&self, shown: &mut Option<Shown>, item: Item) {
+    fn tell(&self, shown: &mut Option<ConsolePicture>, item: Item) {
         *shown = None;
         let mut state = lock(&self.state);
         state.release = None;
@@ -265,7 +265,7 @@ impl Worker {
         if is_new {
             let checked = Encoder::check_size(&self.elements, size);
             let pixels = self.elements.first().map_or(Pixels::I420, |element| element.planes());
-            *shown = checked.is_ok().then(|| Shown::new(scanout.clone(), pixels, ahead));
+            *shown = checked.is_ok().then(|| ConsolePicture::new(scanout.clone(), pixels, ahead));
             if let Err(error) = checked {
                 self.tell(&mut shown, Item::Failed(Arc::new(error)));
             }

@@ -7,7 +7,7 @@ use crate::frame::{Dmabuf, Region, Scanout, Size};
 ///
 /// The planes are brought up to date as soon as something changes, or only when they are asked for: an encoder that
 /// reads the guest's buffer has no use for them, and one that stops doing so finds nothing missing.
-pub(super) struct Shown {
+pub(super) struct ConsolePicture {
     scanout: Arc<Scanout>,
     picture: Option<Picture>,
     /// What the planes do not show yet.
@@ -18,7 +18,7 @@ pub(super) struct Shown {
     ahead: bool,
 }
 
-impl Shown {
+impl ConsolePicture {
     /// Shows this scanout, of which nothing is read yet.
     pub(super) fn new(scanout: Arc<Scanout>, pixels: Pixels, ahead: bool) -> Self {
         let unread = scanout.size().rect().into();
@@ -58,7 +58,7 @@ impl Shown {
     /// Brings the planes up to date.
     ///
     /// # Errors
-    /// As for [`Shown::change`].
+    /// As for [`ConsolePicture::change`].
     pub(super) fn read(&mut self) -> Result<(), PictureError> {
         let unread = self.unread.take();
         if unread.is_empty() {
