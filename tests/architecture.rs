@@ -62,7 +62,7 @@ const PURE: &[&str] = &[
     "src/encode/codec",
     "src/encode/picture.rs",
     "src/encode/schedule.rs",
-    "src/encode/shown.rs",
+    "src/encode/console_picture.rs",
     "src/source/dbus/disable.rs",
     "src/source/dbus/imports.rs",
     "src/source/dbus/refusal.rs",

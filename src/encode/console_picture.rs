@@ -3,6 +3,10 @@ use std::sync::Arc;
 use super::picture::{Picture, PictureError, Pixels, Planes};
 use crate::frame::{Dmabuf, Region, Scanout, Size};
 
+/// How often a picture is tried to be read: a GPU that is asked for the first time may need longer than it gets, and an
+/// idle guest shows nothing else.
+const READ_TRIES: usize = 3;
+
 /// What a console shows, for the encoder to take: as the guest's own buffer, or as planes that the CPU writes.
 ///
 /// The planes are brought up to date as soon as something changes, or only when they are asked for: an encoder that
@@ -19,10 +23,10 @@ pub(super) struct ConsolePicture {
 }
 
 impl ConsolePicture {
-    /// Shows this scanout, of which nothing is read yet.
-    pub(super) fn new(scanout: Arc<Scanout>, pixels: Pixels, ahead: bool) -> Self {
+    /// Shows this scanout, of which nothing is read yet, and nothing will be before it is needed.
+    pub(super) fn new(scanout: Arc<Scanout>, pixels: Pixels) -> Self {
         let unread = scanout.size().rect().into();
-        Self { scanout, picture: None, unread, pixels, ahead }
+        Self { scanout, picture: None, unread, pixels, ahead: false }
     }
 
     /// The console's size.
@@ -44,15 +48,20 @@ impl ConsolePicture {
     /// have been read: if not, they should stay as they are until the encoder has had them.
     ///
     /// # Errors
-    /// If they cannot be read. What cannot be read stays as it was and is read the next time: its memory may be gone
-    /// because another scanout is on its way.
+    /// If they cannot be read, tried some times. What cannot be read stays as it was and is read the next time: its memory
+    /// may be gone because another scanout is on its way.
     pub(super) fn change(&mut self, scanout: Arc<Scanout>, damage: &Region) -> Result<bool, PictureError> {
         self.scanout = scanout;
         self.unread.add_region(damage);
-        if self.ahead {
-            self.read()?;
+        if !self.ahead {
+            return Ok(false);
         }
-        Ok(self.ahead)
+        for _ in 1..READ_TRIES {
+            if self.read().is_ok() {
+                return Ok(true);
+            }
+        }
+        self.read().map(|()| true)
     }
 
     /// Brings the planes up to date.

@@ -294,7 +294,7 @@ mod tests {
             return;
         }
         let grey = Scanout::owned(64, 48, 256, 0x2002_0888, &[99; 64 * 48 * 4]).unwrap();
-        let shown = Mutex::new(Some(ConsolePicture::new(Arc::new(grey), Pixels::I420, true)));
+        let shown = Mutex::new(Some(ConsolePicture::new(Arc::new(grey), Pixels::I420)));
         let mut encoder = Encoder::new(elements.to_vec(), false);
         let mut encode = |stop: bool| {
             if stop {

@@ -11,7 +11,7 @@ use super::gst::Element;
 use super::picture::Pixels;
 use super::schedule::{Schedule, Turn};
 use super::{Codec, EncodeError, EncodedFrame, Item, Profile, lock};
-use crate::frame::{Region, Size, Tier};
+use crate::frame::{Region, Scanout, Size, Tier};
 use crate::hub::{Change, Console, Release, Subscription};
 
 /// How long a frame of the full tier waits for those who have not fetched the last one: about a frame at 30 Hz.
@@ -28,10 +28,6 @@ const HOLD: Duration = Duration::from_millis(4);
 /// How long a picture rests until the encoder's memory, a third of the program's, is given back. The next frame is a key
 /// frame then, which costs a slow network more than it is worth: only the full tier does so.
 const LONG_REST: Duration = Duration::from_secs(20);
-
-/// How often a picture is tried to be read: a GPU that is asked for the first time may need longer than it gets, and an
-/// idle guest shows nothing else.
-const READ_TRIES: usize = 3;
 
 /// One console's picture, encoded once for all who want it in the same way.
 ///
@@ -252,7 +248,7 @@ impl Worker {
         }
     }
 
-    /// Brings the picture up to date. The console's size was `before`; gives what it is now.
+    /// Brings the picture up to date. The console's size was `before`. Returns what it is now.
     fn take_change(&self, change: Change, before: Option<Size>) -> Option<Size> {
         let mut shown = lock(&self.shown);
         let Some(scanout) = change.scanout else {
@@ -261,33 +257,41 @@ impl Worker {
         };
         let size = scanout.size();
         let is_new = before != Some(size);
-        let ahead = !Encoder::may_import(&self.elements, self.halves(), &scanout);
         if is_new {
-            let checked = Encoder::check_size(&self.elements, size);
-            let pixels = self.elements.first().map_or(Pixels::I420, |element| element.planes());
-            *shown = checked.is_ok().then(|| ConsolePicture::new(scanout.clone(), pixels, ahead));
-            if let Err(error) = checked {
-                self.tell(&mut shown, Item::Failed(Arc::new(error)));
+            match self.first_picture(&scanout) {
+                Ok(picture) => *shown = Some(picture),
+                Err(error) => self.tell(&mut shown, Item::Failed(Arc::new(error))),
             }
         }
-        let Some(shown) = shown.as_mut() else { return Some(size) };
-        if ahead {
-            shown.read_ahead(true);
+        let Some(picture) = shown.as_mut() else { return Some(size) };
+        if !Encoder::may_import(&self.elements, self.halves(), &scanout) {
+            picture.read_ahead(true);
         }
-        let mut read = shown.change(scanout, &change.damage);
-        for _ in 1..READ_TRIES {
-            if read.is_err() {
-                read = shown.read().map(|()| true);
-            }
-        }
-        let read = read.unwrap_or_else(|error| {
+        let is_read = picture.change(scanout, &change.damage).unwrap_or_else(|error| {
             tracing::debug!(console = %self.console.id(), error = %error, "picture cannot be read");
             true
         });
-        let mut state = lock(&self.state);
         // INVARIANT: the guest goes on as soon as its pixels are read, before anything that waits for a viewer.
-        state.release = change.release.filter(|_| !read);
-        state.damage.add_region(&change.damage);
+        self.announce(&change.damage, change.release.filter(|_| !is_read), is_new);
+        Some(size)
+    }
+
+    /// Returns the picture of a console that begins to show this.
+    ///
+    /// # Errors
+    /// If no encoder takes its size.
+    fn first_picture(&self, scanout: &Arc<Scanout>) -> Result<ConsolePicture, EncodeError> {
+        Encoder::check_size(&self.elements, scanout.size())?;
+        let pixels = self.elements.first().map_or(Pixels::I420, |element| element.planes());
+        Ok(ConsolePicture::new(scanout.clone(), pixels))
+    }
+
+    /// Tells the encoding thread what changed, in a picture of a new kind or in the same. `release` is what the guest waits
+    /// for until the encoder has read its buffer.
+    fn announce(&self, damage: &Region, release: Option<Release>, is_new: bool) {
+        let mut state = lock(&self.state);
+        state.release = release;
+        state.damage.add_region(damage);
         if is_new {
             state.schedule.show();
         } else {
@@ -295,7 +299,6 @@ impl Worker {
         }
         drop(state);
         self.work.notify_one();
-        Some(size)
     }
 
     /// Whether large pictures are halved.
