@@ -29,23 +29,23 @@ impl ConsolePicture {
         Self { scanout, picture: None, unread, pixels, ahead: false }
     }
 
-    /// The console's size.
+    /// Returns the console's size.
     pub(super) fn size(&self) -> Size {
         self.scanout.size()
     }
 
-    /// The guest's buffer, if its pixels are in one.
+    /// Returns the guest's buffer, if the pixels are in one.
     pub(super) fn dmabuf(&self) -> Option<&Dmabuf> {
         self.scanout.as_dmabuf()
     }
 
-    /// From now on, what changes is read at once (`true`), or when it is needed.
+    /// Chooses whether changes are read at once or when they are needed.
     pub(super) fn read_ahead(&mut self, ahead: bool) {
         self.ahead = ahead;
     }
 
-    /// The console shows this scanout now, of the same size, and this is what changed. Whether the guest's pixels
-    /// have been read: if not, they should stay as they are until the encoder has had them.
+    /// Takes a scanout of the same size, and its damage. Returns whether the guest's pixels have been read.
+    /// If not, they should stay unchanged until the encoder has read them.
     ///
     /// # Errors
     /// If they cannot be read, tried some times. What cannot be read stays as it was and is read the next time: its memory
@@ -84,7 +84,7 @@ impl ConsolePicture {
         read
     }
 
-    /// The planes as they were last read, if they ever were.
+    /// Returns the planes as last read, if they ever were.
     pub(super) fn planes(&self) -> Option<Planes> {
         self.picture.as_ref().map(Picture::planes)
     }

@@ -47,14 +47,15 @@ pub(super) struct Encoded {
     pub(super) unit: AccessUnit,
     /// The picture's size.
     pub(super) size: Size,
-    /// The size in the stream, in even numbers.
+    /// Returns the size in the stream for a picture of `size`.
     pub(super) coded: Size,
     /// Another number for each stream with its own parameter sets.
     pub(super) generation: u64,
 }
 
 impl Encoder {
-    /// One that tries these elements in their order, and halves large pictures each way, or not.
+    /// Makes an encoder that tries `elements` in order. With `halves`, it encodes large pictures at half the
+    /// width and height.
     pub(super) fn new(elements: Vec<Element>, halves: bool) -> Self {
         Self {
             elements,
@@ -78,13 +79,12 @@ impl Encoder {
         }
     }
 
-    /// From the next frame on, none should have more bytes than this. Those that the next picture needs least of are
-    /// left out: it gets coarser.
+    /// Limits the bytes of each frame from the next one on. The encoder coarsens the picture to stay below.
     pub(super) fn limit(&mut self, frame_bytes: Option<u64>) {
         self.limit = frame_bytes;
     }
 
-    /// Whether it keeps a stream going.
+    /// Returns whether a stream is running.
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
     }
@@ -94,12 +94,12 @@ impl Encoder {
         self.running = None;
     }
 
-    /// Whether a picture of this size can be encoded by any of these.
+    /// Checks that any of `elements` can encode a picture of `size`.
     pub(super) fn check_size(elements: &[Element], size: Size) -> Result<(), EncodeError> {
         if elements.iter().any(|element| element.fits(size)) { Ok(()) } else { Err(EncodeError::Size(size)) }
     }
 
-    /// Whether any of these may read the guest's own buffer.
+    /// Returns whether any of `elements` may read the guest's own buffer.
     pub(super) fn may_import(elements: &[Element], halves: bool, scanout: &Scanout) -> bool {
         let dmabuf = imported(halves, scanout.as_dmabuf());
         elements.iter().any(|&element| input(element, dmabuf, version()) != Input::Planes)
@@ -142,9 +142,10 @@ impl Encoder {
         }
     }
 
-    /// The picture's size, and the best way to encode it that has not failed.
+    /// Returns the picture's size, and the best way to encode it that has not failed.
     ///
-    /// An encoder that counts bytes goes on doing so until a key frame is due anyway: another one begins with it.
+    /// A stream that limits bytes keeps doing so until a key frame is due anyway, because a change starts
+    /// another stream.
     fn choose(&mut self, shown: &mut ConsolePicture, key: bool) -> (Size, Option<Way>) {
         let size = shown.size();
         if self.size != Some(size) {
@@ -169,7 +170,8 @@ impl Encoder {
         (size, way)
     }
 
-    /// `None` if the picture has no longer this size, or cannot go this way.
+    /// Encodes in `way`. Returns `None` if the picture's size changed meanwhile or cannot be encoded in this
+    /// way.
     fn encode_in(
         &mut self,
         way: &Way,
@@ -212,7 +214,7 @@ impl Encoder {
 }
 
 impl Way {
-    /// Whether the encoder reads the guest's own buffer.
+    /// Returns whether the encoder reads the guest's own buffer.
     fn imports(&self) -> bool {
         self.input != Input::Planes
     }
@@ -266,7 +268,8 @@ impl Running {
     }
 }
 
-/// The guest's buffer, if an encoder may read it itself: what is halved, the CPU halves.
+/// Returns the guest's buffer if an encoder may read it directly. Halving is done by the CPU, so it excludes
+/// that.
 fn imported(halves: bool, dmabuf: Option<&Dmabuf>) -> Option<&Dmabuf> {
     dmabuf.filter(|_| !halves)
 }

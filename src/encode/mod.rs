@@ -161,16 +161,16 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// The next frame or piece of news. Calling it says that this viewer is ready for it: nothing is encoded while
-    /// no viewer is. May be dropped while it waits, without losing anything.
+    /// Waits for the next frame or event. The call marks this viewer as ready: nothing is encoded while no
+    /// viewer is. Cancel-safe.
     ///
-    /// A viewer that stays away while others go on misses frames, and goes on with a key frame when it is back.
+    /// A viewer that is not ready while others are misses frames, and continues with a key frame.
     pub(crate) async fn next(&self) -> Item {
         self.worker.next(self.viewer).await
     }
 
-    /// This viewer is not ready any more, though it has called [`Stream::next`]: nothing is encoded for it until it
-    /// calls that again. Gives what came in between.
+    /// Marks this viewer as not ready, although it has called [`Stream::next`], until its next call. Returns
+    /// an item that came in between.
     #[must_use]
     pub(crate) fn pause(&self) -> Option<Item> {
         self.worker.pause(self.viewer)
@@ -182,18 +182,18 @@ impl Stream {
         self.worker.codec()
     }
 
-    /// No frame for this viewer should have more bytes than this, nor for those who share its encoder.
+    /// Limits the bytes of a frame for this viewer, and for those that share its encoder.
     pub(crate) fn limit(&self, frame_bytes: Option<u64>) {
         self.worker.limit(self.viewer, frame_bytes);
     }
 
-    /// How often this viewer missed what others were given because it did not call [`Stream::next`] in time.
+    /// Returns how often this viewer missed frames because it did not call [`Stream::next`] in time.
     #[must_use]
     pub(crate) fn losses(&self) -> u64 {
         self.worker.losses(self.viewer)
     }
 
-    /// This viewer lost data, or its decoder did: it gets nothing more until a key frame, soon.
+    /// Asks for a key frame because data was lost. This viewer gets nothing until it comes.
     #[cfg_attr(not(test), expect(dead_code, reason = "for a publisher, whose media server asks so"))]
     pub(crate) fn request_key(&self) {
         self.worker.request_key(self.viewer);
@@ -236,7 +236,7 @@ pub(crate) struct EncodedFrame {
     pub damage: Region,
 }
 
-/// What a panicking thread left under a lock is used as it is: no change here depends on another.
+/// Locks `mutex` even if a thread panicked under it, because no change here depends on another.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -25,8 +25,7 @@ pub struct Picture {
 #[derive(Clone)]
 pub struct Planes {
     layout: Layout,
-    /// Y, U and V. INVARIANT: each has a row more than is shown: the converter takes whole rows, also where they start in
-    /// the middle of one.
+    /// Returns the bytes of all planes.
     bytes: Arc<Vec<u8>>,
 }
 
@@ -61,7 +60,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// The layout of a picture of this size.
+    /// Lays out a picture of `size`.
     pub(super) fn of(size: Size, pixels: Pixels) -> Self {
         let coded = even(size);
         let y_stride = index(coded.width.next_multiple_of(4));
@@ -77,7 +76,7 @@ impl Layout {
         Self { pixels, coded, chroma, y_stride, y_len, c_stride, c_len }
     }
 
-    /// Bytes of all planes.
+    /// Returns the bytes of all planes.
     pub(super) fn len(&self) -> usize {
         match self.pixels {
             Pixels::I420 | Pixels::I444 => self.y_len + self.c_len * 2,
@@ -86,7 +85,7 @@ impl Layout {
     }
 }
 
-/// The size of a picture in a stream: 4:2:0 has no odd ones, and 4:4:4 goes with it.
+/// Rounds a size up to even numbers, because 4:2:0 has no odd sizes. 4:4:4 does the same.
 pub(super) fn even(size: Size) -> Size {
     Size::new(size.width.next_multiple_of(2), size.height.next_multiple_of(2))
 }
@@ -103,7 +102,7 @@ pub enum PictureError {
 }
 
 impl Picture {
-    /// A black picture of this size, in three planes.
+    /// Makes a black picture in three planes.
     pub fn new(size: Size, pixels: Pixels) -> Self {
         let layout = Layout::of(size, pixels);
         let [u, ..] = Planes::chroma(&layout);
@@ -112,7 +111,7 @@ impl Picture {
         Self { size, planes: Planes { layout, bytes: Arc::new(bytes) }, band: Vec::new() }
     }
 
-    /// The planes as they are now.
+    /// Returns the planes as they are now.
     #[must_use]
     pub fn planes(&self) -> Planes {
         self.planes.clone()
@@ -211,12 +210,12 @@ impl Planes {
         &self.bytes
     }
 
-    /// How the planes lie in rows.
+    /// Returns the layout of the planes.
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The same picture at half the size each way, rounded up to even numbers: each pixel is the mean of four.
+    /// Halves the width and height, rounded up to even numbers. Each pixel is the mean of four.
     #[must_use]
     pub fn halved(&self) -> Self {
         let Layout { pixels, coded: from, chroma, y_stride, c_stride, .. } = self.layout;
@@ -231,7 +230,7 @@ impl Planes {
         half
     }
 
-    /// Where in the bytes Y, U and V begin.
+    /// Returns the offsets of Y, U and V.
     pub(super) fn offsets(&self) -> [usize; 3] {
         let [u, v] = Self::chroma(&self.layout);
         [0, u, v]
@@ -242,7 +241,7 @@ impl Planes {
         [u, u + layout.c_len + layout.c_stride]
     }
 
-    /// Y, U and V to be changed; nobody else has these.
+    /// Returns Y, U and V for writing, copied first if they are shared.
     fn own(&mut self) -> [&mut [u8]; 3] {
         let [_, u, v] = self.offsets();
         let bytes = Arc::make_mut(&mut self.bytes);
@@ -277,8 +276,8 @@ impl Planes {
     }
 }
 
-/// Each byte of a plane becomes the mean of four of another: bytes, stride, size in bytes. Beyond its edge the last ones
-/// are repeated.
+/// Writes the mean of four bytes of one plane to each byte of another: bytes, stride, size in bytes. The last
+/// ones are repeated beyond the edge.
 fn halve((from, from_stride, size): (&[u8], usize, Size), (to, to_stride, half): (&mut [u8], usize, Size)) {
     let (width, height) = (index(size.width), index(size.height));
     let row = |y: usize| part(from, y.min(height.saturating_sub(1)) * from_stride, width);
@@ -306,7 +305,7 @@ fn copy(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// `len` bytes of a buffer; nothing if it has not so many, which whoever gets it then refuses.
+/// Returns `len` bytes of a buffer, or none if it is shorter; the caller refuses those.
 fn part_of(buffer: &mut [u8], at: usize, len: usize) -> &mut [u8] {
     buffer.get_mut(at..).and_then(|rest| rest.get_mut(..len)).unwrap_or_default()
 }

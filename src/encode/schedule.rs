@@ -44,7 +44,7 @@ struct Viewer<T> {
     step: Step,
     /// It does not ask because it has no use for video now.
     paused: bool,
-    /// How often it lost its step though it has use for video.
+    /// Returns how often a viewer missed frames because it was not ready in time.
     losses: u64,
 }
 
@@ -74,8 +74,8 @@ pub(super) enum Turn {
 }
 
 impl<T: Clone> Schedule<T> {
-    /// One without viewers. A frame waits for so long for those that are in step but have not fetched the last one.
-    /// Those that are not back by then lose their step and need a key frame later.
+    /// Makes a schedule without viewers. A frame waits up to `grace` for viewers that are in sync but have
+    /// not fetched the last one. Viewers that come later lose sync and need a key frame.
     pub(super) fn new(grace: Duration) -> Self {
         Self {
             grace,
@@ -91,7 +91,7 @@ impl<T: Clone> Schedule<T> {
         }
     }
 
-    /// Another viewer: gives the number it goes by.
+    /// Adds a viewer and returns its number.
     pub(super) fn join(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -102,13 +102,13 @@ impl<T: Clone> Schedule<T> {
         id
     }
 
-    /// A viewer is gone. Whether it was the last.
+    /// Removes a viewer. Returns whether it was the last.
     pub(super) fn leave(&mut self, id: u64) -> bool {
         self.viewers.remove(&id);
         self.viewers.is_empty()
     }
 
-    /// A viewer is ready for the next item: gives it, or remembers that it waits.
+    /// Returns a viewer's next item, or notes that the viewer waits.
     pub(super) fn take(&mut self, id: u64) -> Option<T> {
         let viewer = self.viewers.get_mut(&id)?;
         let item = viewer.slot.take();
@@ -116,7 +116,7 @@ impl<T: Clone> Schedule<T> {
         item
     }
 
-    /// A viewer that may have asked is not ready any more: gives what it has got meanwhile.
+    /// Marks a viewer as not ready. Returns the item it got meanwhile.
     pub(super) fn pause(&mut self, id: u64) -> Option<T> {
         let viewer = self.viewers.get_mut(&id)?;
         (viewer.waiting, viewer.paused) = (false, true);
@@ -128,25 +128,26 @@ impl<T: Clone> Schedule<T> {
         self.viewers.get(&id).map_or(0, |viewer| viewer.losses)
     }
 
-    /// Whether a change of the picture is of use now: a viewer waits, and the encoder does, too. One that comes while a
-    /// frame is being made would be made up for by the next.
+    /// Returns whether a change of the picture should be read now: a viewer waits, and the encoder is free. A
+    /// change during an encode is read for the next frame.
     pub(super) fn is_wanted(&self) -> bool {
         !self.encoding && self.viewers.values().any(|viewer| viewer.waiting)
     }
 
-    /// Until when a change may come to be of use soon, before `limit`: a frame is being made, or viewers have just got one.
+    /// Returns until when a change may soon be wanted, before `limit`: while a frame is being encoded, or
+    /// just after viewers got one.
     pub(super) fn busy_until(&self, limit: Instant) -> Option<Instant> {
         if self.encoding { Some(limit) } else { self.rested.map(|at| limit.min(at + RETURN)) }
     }
 
-    /// A viewer cannot decode what it has.
+    /// Marks a viewer as unable to decode what it has.
     pub(super) fn lose(&mut self, id: u64) {
         if let Some(viewer) = self.viewers.get_mut(&id).filter(|_| self.notice.is_none()) {
             viewer.lose();
         }
     }
 
-    /// There is a picture of a new kind: what was encoded before is of no use to anyone.
+    /// Drops all frames because the picture changed its kind.
     pub(super) fn show(&mut self) {
         (self.notice, self.shown, self.stale) = (None, true, true);
         for viewer in self.viewers.values_mut() {
@@ -154,12 +155,12 @@ impl<T: Clone> Schedule<T> {
         }
     }
 
-    /// The picture changed.
+    /// Notes that the picture changed.
     pub(super) fn change(&mut self) {
         self.stale = self.shown;
     }
 
-    /// There is no picture: everyone, and whoever comes, gets this instead.
+    /// Gives `notice` to all viewers, present and future, in place of a picture.
     pub(super) fn tell(&mut self, notice: T) {
         (self.shown, self.stale) = (false, false);
         for viewer in self.viewers.values_mut() {
@@ -168,8 +169,8 @@ impl<T: Clone> Schedule<T> {
         self.notice = Some(notice);
     }
 
-    /// What to do now. [`Turn::Encode`] is followed by [`Schedule::pick_up`], [`Schedule::deliver`] and
-    /// [`Schedule::rest`].
+    /// Returns the next step. [`Turn::Encode`] is followed by [`Schedule::pick_up`], [`Schedule::deliver`]
+    /// and [`Schedule::rest`].
     pub(super) fn turn(&mut self, now: Instant) -> Turn {
         if !self.shown {
             return Turn::Wait;
@@ -185,12 +186,12 @@ impl<T: Clone> Schedule<T> {
         }
     }
 
-    /// The encoder has the picture: only what changes from here on is new.
+    /// Notes that the encoder has the picture, so that only later changes are new.
     pub(super) fn pick_up(&mut self) {
         (self.stale, self.encoding, self.held_since) = (false, true, None);
     }
 
-    /// The encoder is done with it, be there a frame or none.
+    /// Notes that the encoder is done, with or without a frame.
     pub(super) fn rest(&mut self, now: Instant) {
         (self.encoding, self.rested) = (false, Some(now));
     }
@@ -217,7 +218,7 @@ impl<T: Clone> Schedule<T> {
         }
     }
 
-    /// When the next key frame is due, if a viewer waits for one.
+    /// Returns when the next key frame is due, if a viewer waits for one.
     fn key_at(&self, now: Instant) -> Option<Instant> {
         let waiting = self.viewers.values().filter(|viewer| viewer.waiting);
         let interval = waiting.filter_map(|viewer| match viewer.step {
@@ -228,7 +229,7 @@ impl<T: Clone> Schedule<T> {
         interval.min().map(|interval| self.last_key.map_or(now, |last| last + interval))
     }
 
-    /// When the next other frame is due, if there is something new and a viewer waits for it.
+    /// Returns when the next other frame is due, if there is something new and a viewer waits.
     fn frame_at(&mut self, now: Instant) -> Option<Instant> {
         let in_step = || self.viewers.values().filter(|viewer| viewer.step == Step::In);
         if !self.stale || !in_step().any(|viewer| viewer.waiting) {
@@ -243,7 +244,7 @@ impl<T: Clone> Schedule<T> {
 }
 
 impl<T> Viewer<T> {
-    /// What it has not fetched is dropped: a key frame will be newer.
+    /// Drops what the viewer has not fetched, because a key frame will be newer.
     fn lose(&mut self) {
         self.slot = None;
         if self.step == Step::In {

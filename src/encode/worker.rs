@@ -92,7 +92,7 @@ impl Worker {
         (worker, first)
     }
 
-    /// Whether it is for this console and profile.
+    /// Returns whether the worker encodes this console in this profile.
     pub(super) fn is_for(&self, console: &Arc<Console>, profile: Profile) -> bool {
         Arc::ptr_eq(&self.console, console) && self.profile == profile
     }
@@ -102,13 +102,13 @@ impl Worker {
         self.profile.codec
     }
 
-    /// Another viewer's number; `None` if the last one has left, and a new worker is needed.
+    /// Adds a viewer and returns its number; `None` if the last one has left and a new worker is needed.
     pub(super) fn join(&self) -> Option<u64> {
         let mut state = lock(&self.state);
         (!state.stopped).then(|| state.schedule.join())
     }
 
-    /// A viewer is gone; with the last one the threads end.
+    /// Removes a viewer. After the last one the threads end.
     pub(super) fn leave(&self, viewer: u64) {
         let mut state = lock(&self.state);
         state.limits.remove(&viewer);
@@ -131,12 +131,12 @@ impl Worker {
         }
     }
 
-    /// A viewer does not wait any longer; gives what is there already.
+    /// Stops a viewer's wait and returns an item that came in between.
     pub(super) fn pause(&self, viewer: u64) -> Option<Item> {
         lock(&self.state).schedule.pause(viewer)
     }
 
-    /// The most bytes of a frame for a viewer.
+    /// Limits the bytes of a frame for a viewer.
     pub(super) fn limit(&self, viewer: u64, frame_bytes: Option<u64>) {
         let mut state = lock(&self.state);
         match frame_bytes {
@@ -145,18 +145,18 @@ impl Worker {
         }
     }
 
-    /// How often a viewer missed what others were given.
+    /// Returns how often a viewer missed frames.
     pub(super) fn losses(&self, viewer: u64) -> u64 {
         lock(&self.state).schedule.losses(viewer)
     }
 
-    /// A viewer cannot go on without a key frame.
+    /// Notes that a viewer needs a key frame.
     pub(super) fn request_key(&self, viewer: u64) {
         lock(&self.state).schedule.lose(viewer);
         self.work.notify_one();
     }
 
-    /// For tests: does this while the picture cannot be read, as if other programs had the processor.
+    /// Calls `act` while the picture cannot be read, as if other programs had the processor. For tests.
     #[cfg(test)]
     pub(super) fn while_unread<T>(&self, act: impl FnOnce() -> T) -> T {
         let _unread = lock(&self.shown);
@@ -186,7 +186,7 @@ impl Worker {
         }
     }
 
-    /// Nobody must wait for frames that do not come. Unless the picture has no longer the size that failed.
+    /// Reports a failure to all viewers, unless the picture's size changed meanwhile.
     fn fail(&self, size: Option<Size>, error: EncodeError) {
         let mut shown = lock(&self.shown);
         let now = shown.as_ref().map(ConsolePicture::size);
@@ -197,7 +197,7 @@ impl Worker {
         self.tell(&mut shown, Item::Failed(Arc::new(error)));
     }
 
-    /// There is no picture, but this.
+    /// Gives `item` to all viewers in place of a picture.
     fn tell(&self, shown: &mut Option<ConsolePicture>, item: Item) {
         *shown = None;
         let mut state = lock(&self.state);
@@ -207,8 +207,8 @@ impl Worker {
         self.items.notify_waiters();
     }
 
-    /// The picture thread. It reads what changed when a viewer waits for it: what nobody would see is not worth the
-    /// guest's time, nor ours.
+    /// Runs the picture thread. It reads a change only when a viewer waits, because nobody would see it
+    /// otherwise.
     fn keep_picture(&self) {
         let mut size = None;
         if self.console.size().is_none() {
@@ -232,7 +232,7 @@ impl Worker {
         }
     }
 
-    /// Whether a change is of use, waiting a little for the encoder. No viewer is waited for that is not quick.
+    /// Returns whether a change should be read. Waits a little for a busy encoder, but for no slow viewer.
     fn is_wanted(&self) -> bool {
         let limit = Instant::now() + HOLD;
         let mut state = lock(&self.state);
@@ -301,12 +301,12 @@ impl Worker {
         self.work.notify_one();
     }
 
-    /// Whether large pictures are halved.
+    /// Returns whether large pictures are halved.
     fn halves(&self) -> bool {
         self.profile.tier == Tier::Half
     }
 
-    /// The encoding thread.
+    /// Runs the encode thread.
     fn encode(&self) {
         let mut encoder = Encoder::new(self.elements.clone(), self.halves());
         let mut state = lock(&self.state);
@@ -373,7 +373,7 @@ impl Worker {
         self.go_on();
     }
 
-    /// A frame is made, or none: whoever still waits gets what changed meanwhile.
+    /// Ends a frame, so that waiting viewers get later changes.
     fn go_on(&self) {
         let mut state = lock(&self.state);
         state.schedule.rest(Instant::now());

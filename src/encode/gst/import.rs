@@ -32,7 +32,7 @@ impl Lease {
 }
 
 impl Term {
-    /// The frame is encoded: whatever memory is still kept, nobody reads the picture in it any more.
+    /// Ends the use of the picture: the frame is encoded, so nobody reads memory that is still kept.
     pub(crate) fn end(self) {
         if let Some(held) = self.0.upgrade() {
             drop(lock(&held).take());
@@ -40,9 +40,10 @@ impl Term {
     }
 }
 
-/// The guest's buffer as GStreamer takes it, no byte copied, with where its planes really are. Holds the lease.
+/// Wraps the guest's buffer for GStreamer without a copy, with the real places of its planes. The memory
+/// holds the lease.
 ///
-/// Not for memory that only pretends to be a dmabuf: GStreamer may map it, and it can be cut short.
+/// Not for memory that only claims to be a dmabuf, because GStreamer may map it and it can be truncated.
 ///
 /// # Errors
 /// If there are no more file descriptors, or GStreamer does not take such a buffer.

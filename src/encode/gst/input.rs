@@ -23,7 +23,8 @@ pub(crate) enum Input {
     },
 }
 
-/// The best way for a picture into an encoder: into this version of GStreamer, from this buffer if it is in one.
+/// Returns the best way for a picture into `element`, for this version of GStreamer and this buffer, if there
+/// is one.
 ///
 /// INVARIANT: `Input::Dmabuf` is only given where the caps say all that the encoder must know to show the picture as
 /// the guest does. What they cannot say goes through the CPU: planes of compression data, a modifier that only the

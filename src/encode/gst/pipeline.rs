@@ -43,7 +43,8 @@ pub(crate) struct Pipeline {
     sink: AppSink,
     feed: Feed,
     frames: u64,
-    /// The most bytes of a frame, as the encoder was told.
+    /// Limits the bytes of each frame from the next one on. An encoder that cannot change its limit goes on
+    /// unchanged.
     limit: Option<u64>,
 }
 
@@ -211,7 +212,7 @@ impl Pipeline {
         }
     }
 
-    /// The guest's buffer, to be encoded.
+    /// Makes a GStreamer buffer of the guest's buffer.
     ///
     /// # Errors
     /// If it cannot be given to GStreamer.
@@ -272,7 +273,7 @@ impl Pipeline {
         Err(self.failed("gives no frame"))
     }
 
-    /// An error, with what GStreamer itself has to say where it says something.
+    /// Makes an error, with GStreamer's own message if there is one.
     fn failed(&self, what: &str) -> PipelineError {
         self.failed_by(what, self.error_on_bus())
     }
@@ -315,7 +316,7 @@ impl Drop for Pipeline {
     }
 }
 
-/// How planes go in, and how GStreamer describes them.
+/// Returns how planes are fed to the encoder, and their caps.
 fn planes(element: Element, size: Size) -> Result<(gst::Caps, Feed), String> {
     let layout = Layout::of(size, element.pixels());
     let caps = video_info(&layout)?.to_caps().map_err(told)?;
@@ -331,7 +332,7 @@ fn planes(element: Element, size: Size) -> Result<(gst::Caps, Feed), String> {
     Ok((caps, Feed::Copied(pool)))
 }
 
-/// A buffer whose memory the planes are.
+/// Wraps the planes in a buffer without a copy.
 fn share(planes: Planes) -> Result<gst::Buffer, String> {
     let Layout { pixels, coded, y_stride, c_stride, .. } = *planes.layout();
     let offsets = planes.offsets();
@@ -359,7 +360,7 @@ fn copied(pool: &gst::BufferPool, pixels: Pixels, planes: &Planes) -> Result<gst
     Ok(buffer)
 }
 
-/// GStreamer's description of the pictures, checked to lie as ours do.
+/// Describes the picture to GStreamer, and checks that its layout equals ours.
 fn video_info(layout: &Layout) -> Result<VideoInfo, &'static str> {
     let info = VideoInfo::builder(video_format(layout.pixels), layout.coded.width, layout.coded.height)
         .fps(gst::Fraction::new(NOMINAL_RATE, 1))
@@ -398,7 +399,7 @@ fn parse_caps(caps: &str) -> Result<gst::Caps, String> {
     gst::Caps::from_str(caps).map_err(|_| format!("no caps: {caps}"))
 }
 
-/// Whether it still does what it was set to do.
+/// Returns whether the element still flips the picture.
 fn turns_over(turner: &gst::Element) -> bool {
     let value = turner.property_value("video-direction");
     glib::EnumValue::from_value(&value).is_some_and(|(_, value)| value.nick() == UPSIDE_DOWN)

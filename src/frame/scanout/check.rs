@@ -64,7 +64,7 @@ pub(super) fn check_tiled(
     Ok(())
 }
 
-/// Whether a modifier can mean plain rows of pixels.
+/// Returns whether a modifier can mean plain rows of pixels.
 pub(super) fn is_untiled(modifier: u64) -> bool {
     modifier == MODIFIER_LINEAR || modifier == MODIFIER_INVALID
 }

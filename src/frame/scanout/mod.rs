@@ -50,7 +50,7 @@ enum Memory {
 /// What matters of a scanout for how it can be delivered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ScanoutInfo {
-    /// The picture's size.
+    /// Returns the picture's size.
     pub size: Size,
     /// Where its pixels are.
     pub memory: MemoryKind,
@@ -88,7 +88,7 @@ pub struct SharedMemory<'a> {
 }
 
 impl Scanout {
-    /// Pixels that came by value (`Listener.Scanout`), copied.
+    /// Copies pixels that came by value (`Listener.Scanout`).
     ///
     /// # Errors
     /// If the numbers do not fit each other or `data`.
@@ -106,7 +106,7 @@ impl Scanout {
         Ok(Self { copy: Mutex::new(pixels), ..Self::new(size, format, Memory::Owned) })
     }
 
-    /// Memory shared by QEMU (`Listener.Unix.Map.ScanoutMap`).
+    /// Makes a scanout of memory shared by QEMU (`Listener.Unix.Map.ScanoutMap`).
     ///
     /// # Errors
     /// If the numbers do not fit each other or the file's real size.
@@ -123,8 +123,8 @@ impl Scanout {
         Ok(Self::new(size, format, Memory::Shared { fd, offset, stride }))
     }
 
-    /// A GPU's buffer (`Listener.ScanoutDMABUF`), of up to four planes in any tiling. `reads` is how its pixels are
-    /// read if anyone asks for them; whether they can be is seen then.
+    /// Makes a scanout of a GPU buffer (`Listener.ScanoutDMABUF`) of up to four planes in any tiling. `reads`
+    /// reads its pixels if they are needed; whether that works shows only then.
     ///
     /// # Errors
     /// If its numbers do not fit each other, its format or the buffer's real size.
@@ -162,7 +162,7 @@ impl Scanout {
         self.size
     }
 
-    /// What matters of it for how it can be delivered.
+    /// Returns the facts that decide how the scanout can be delivered.
     #[must_use]
     pub fn info(&self) -> ScanoutInfo {
         let memory = match &self.memory {
@@ -178,7 +178,7 @@ impl Scanout {
         ScanoutInfo { size: self.size, memory }
     }
 
-    /// The GPU's buffer, if its pixels are in one.
+    /// Returns the GPU buffer, if the pixels are in one.
     #[must_use]
     pub fn as_dmabuf(&self) -> Option<&Dmabuf> {
         match &self.memory {
@@ -187,7 +187,7 @@ impl Scanout {
         }
     }
 
-    /// QEMU's memory, if its pixels are in some that it shares.
+    /// Returns QEMU's memory, if the pixels are in shared memory.
     #[must_use]
     pub fn as_shared(&self) -> Option<SharedMemory<'_>> {
         match &self.memory {
@@ -198,19 +198,20 @@ impl Scanout {
         }
     }
 
-    /// How its pixels lay in memory when it was given.
+    /// Returns the pixel format in which the scanout was given.
     #[must_use]
     pub fn format(&self) -> PixelFormat {
         self.format
     }
 
-    /// Whether its pixels were ever read: they are not where it passes through, or a device takes them.
+    /// Returns whether the pixels were ever read. They are not if the buffer is passed through or imported by
+    /// a device.
     #[must_use]
     pub fn is_read(&self) -> bool {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Replaces a part of pixels that came by value (`Listener.Update`). Gives what of it really changed.
+    /// Replaces a part of pixels that came by value (`Listener.Update`). Returns the real damage.
     ///
     /// # Errors
     /// If the numbers do not fit each other or `data`, or the scanout's memory is not ours.
@@ -225,8 +226,9 @@ impl Scanout {
         Ok(source.merge_into(&mut lock(&self.copy), self.size, rect))
     }
 
-    /// Copies all of memory that is not ours. From now on the copy is what is read, and [`Scanout::take_in`] tells what
-    /// changes of it. Readers that read before may have seen what is not in the copy: they are to read all of it again.
+    /// Copies all of memory that QEMU can write to. From now on readers read the copy, and
+    /// [`Scanout::take_in`] finds the damage. Readers must read all of it again, because they may have seen
+    /// pixels that are not in the copy.
     ///
     /// # Errors
     /// If the picture is too large for that, or the CPU cannot read it.
@@ -241,7 +243,7 @@ impl Scanout {
         Ok(())
     }
 
-    /// Takes a part of the memory into the copy of it. Gives what of it really changed.
+    /// Updates a part of the copy from the memory. Returns the real damage.
     ///
     /// INVARIANT: what was compared is what is read afterwards, whatever the guest writes into the memory meanwhile.
     ///
@@ -272,14 +274,14 @@ impl Scanout {
         Ok(merge.end())
     }
 
-    /// Forgets the copy of memory that is not ours, which is read itself again.
+    /// Drops the copy, so that the memory itself is read again.
     pub fn drop_copy(&self) {
         if !matches!(self.memory, Memory::Owned) {
             *lock(&self.copy) = Vec::new();
         }
     }
 
-    /// Starts reading: holds off whoever must be held off, until the reader is dropped.
+    /// Starts a read. Writers that must wait do so until the reader is dropped.
     ///
     /// # Errors
     /// If the buffer's device refuses.
@@ -290,7 +292,7 @@ impl Scanout {
         Ok(ScanoutReader { size: self.size, access })
     }
 
-    /// Starts reading the memory itself, if that takes no more than the CPU.
+    /// Starts a read of the memory itself, if the CPU alone can do it.
     fn memory_by_cpu(&self) -> Result<ScanoutReader<'_>, ScanoutError> {
         match self.access()? {
             access @ Access::Rows(_) => Ok(ScanoutReader { size: self.size, access }),
@@ -310,11 +312,11 @@ impl Scanout {
         }
     }
 
-    /// By the CPU where the buffer lies in rows and its exporter allows it, else by the GPU.
+    /// Reads by the CPU if the buffer is in rows and its exporter allows it, else by the GPU.
     ///
-    /// A buffer without a modifier is taken to lie in rows where the CPU may read it. That holds for QEMU's blobs
-    /// (udmabuf), for which it stopped saying so in 10.1. It is an open question for a GPU's own memory: some drivers
-    /// let the CPU see it as it is tiled.
+    /// A buffer without a modifier counts as rows if the CPU may read it. That holds for QEMU's blobs
+    /// (udmabuf), for which QEMU 10.1 and later send no modifier. It is an open question for a GPU's own
+    /// memory: some drivers show it to the CPU as it is tiled.
     fn dmabuf_access<'a>(
         &self,
         dmabuf: &'a Dmabuf,
@@ -334,7 +336,7 @@ impl Scanout {
         }
     }
 
-    /// A buffer whose pixels are read by the CPU.
+    /// Starts a read by the CPU.
     fn rows<'a>(&self, dmabuf: &'a Dmabuf) -> Result<Rows<'a>, ScanoutError> {
         let mut planes = dmabuf.planes.iter().map(|plane| {
             let bytes = match plane.buffer.begin_read()? {
@@ -350,7 +352,7 @@ impl Scanout {
     }
 }
 
-/// A thread that panicked while writing pixels left pixels behind, nothing worse.
+/// Locks `pixels` even if a thread panicked while writing them, because any pixels are valid.
 fn lock(pixels: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
     pixels.lock().unwrap_or_else(PoisonError::into_inner)
 }

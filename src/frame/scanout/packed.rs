@@ -22,7 +22,7 @@ impl<'a> Packed<'a> {
         Ok(Self { size, stride: bytes(u64::from(stride))?, format, data })
     }
 
-    /// Writes them as B, G, R, 255 into packed rows of a picture that has their size.
+    /// Writes the pixels as B, G, R, 255 into packed rows of a picture of the same size.
     pub(super) fn copy_into(&self, pixels: &mut [u8]) {
         let rows = pixels.chunks_exact_mut(to_usize(self.size.width) * 4);
         for (from, row) in self.rows().zip(rows) {
@@ -51,7 +51,7 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// The rows of a part of a packed picture, to be written to.
+/// Returns the rows of `part` of a packed picture, for writing.
 pub(super) fn rows_of(pixels: &mut [u8], picture: Size, part: Rect) -> impl Iterator<Item = &mut [u8]> {
     let (left, width) = (to_usize(part.x) * 4, to_usize(part.width) * 4);
     let rows = pixels.chunks_exact_mut(to_usize(picture.width) * 4);

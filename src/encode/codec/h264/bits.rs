@@ -9,12 +9,12 @@ pub(super) struct BitReader<'a> {
 }
 
 impl<'a> BitReader<'a> {
-    /// A reader of what follows the NAL unit's header byte.
+    /// Makes a reader of the bytes after the NAL unit's header byte.
     pub(super) fn new(payload: &'a [u8]) -> Self {
         Self { rest: payload, zeros: 0, byte: 0, left: 0 }
     }
 
-    /// One bit.
+    /// Reads one bit.
     pub(super) fn flag(&mut self) -> Option<bool> {
         if self.left == 0 {
             self.byte = self.next_byte()?;
@@ -24,7 +24,7 @@ impl<'a> BitReader<'a> {
         Some(self.byte >> self.left & 1 == 1)
     }
 
-    /// Up to 32 bits.
+    /// Reads up to 32 bits.
     pub(super) fn bits(&mut self, count: u8) -> Option<u32> {
         let mut value = 0;
         for _ in 0..count.min(32) {
@@ -33,7 +33,7 @@ impl<'a> BitReader<'a> {
         Some(value)
     }
 
-    /// `ue(v)` up to `limit`; anything larger is no value of the field that is read.
+    /// Reads `ue(v)`; `None` if the value is over `limit`.
     pub(super) fn ue(&mut self, limit: u32) -> Option<u32> {
         let mut zeros = 0;
         while !self.flag()? {
@@ -46,7 +46,7 @@ impl<'a> BitReader<'a> {
         u32::try_from(value).ok().filter(|&value| value <= limit)
     }
 
-    /// An `se(v)` of at most `limit` either way.
+    /// Reads `se(v)`; `None` if its magnitude is over `limit`.
     pub(super) fn se(&mut self, limit: u32) -> Option<i32> {
         let code = self.ue(limit.saturating_mul(2))?;
         let size = i32::try_from(code.div_ceil(2)).ok()?;
@@ -77,7 +77,7 @@ pub(super) struct BitWriter {
 }
 
 impl BitWriter {
-    /// One bit.
+    /// Writes one bit.
     pub(super) fn flag(&mut self, bit: bool) {
         self.byte = self.byte << 1 | u8::from(bit);
         self.filled += 1;
@@ -87,14 +87,14 @@ impl BitWriter {
         }
     }
 
-    /// The lowest `count` bits of `value`.
+    /// Writes the lowest `count` bits of `value`.
     pub(super) fn bits(&mut self, value: u32, count: u8) {
         for bit in (0..count.min(32)).rev() {
             self.flag(value >> bit & 1 == 1);
         }
     }
 
-    /// `ue(v)`.
+    /// Writes `ue(v)`.
     pub(super) fn ue(&mut self, value: u32) {
         let code = u64::from(value) + 1;
         let len = 63 - u8::try_from(code.leading_zeros()).unwrap_or(63);

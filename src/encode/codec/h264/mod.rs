@@ -117,7 +117,7 @@ impl Check {
     }
 }
 
-/// The NAL units of an Annex B byte stream, without start codes and the zeros between them.
+/// Splits an Annex B byte stream into NAL units, without start codes and the zeros between them.
 fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = after_start_code(stream);
     std::iter::from_fn(move || {
@@ -134,7 +134,7 @@ fn after_start_code(stream: &[u8]) -> Option<&[u8]> {
     stream.get(start_code(stream)? + 3..)
 }
 
-/// Where the next 0, 0, 1 starts.
+/// Finds the next 0, 0, 1.
 fn start_code(stream: &[u8]) -> Option<usize> {
     memchr::memmem::find(stream, &[0, 0, 1])
 }
@@ -144,7 +144,7 @@ fn push_nal(out: &mut Vec<u8>, nal: &[u8]) {
     out.extend_from_slice(nal);
 }
 
-/// Whether a slice's header (7.3.3) says that it is predicted from both sides.
+/// Returns whether the slice header (7.3.3) in `payload` says that the slice is predicted from both sides.
 fn is_bidirectional(payload: &[u8]) -> bool {
     let mut reader = BitReader::new(payload);
     let kind = reader.ue(u32::MAX).and_then(|_first_macroblock| reader.ue(9));

@@ -87,11 +87,9 @@ impl Sps {
         })
     }
 
-    /// The same payload with our own video usability information (annex E) in the place of what was there:
-    /// BT.709 in limited range, chroma in the middle of its four pixels where it is of four, and frames that come out as they go in,
-    /// so that no decoder holds one back. Timing and buffering are left out: a screen has no frame rate.
-    ///
-    /// `payload` is what it was parsed from.
+    /// Replaces the video usability information (annex E) of `payload` by our own: BT.709 in limited range,
+    /// chroma in the middle of its four pixels for 4:2:0, and frames output in coding order, so that no
+    /// decoder delays one. Timing and buffering are left out because a screen has no frame rate.
     #[must_use]
     pub(super) fn with_our_vui(&self, payload: &[u8]) -> Option<Vec<u8>> {
         let mut from = BitReader::new(payload);
@@ -161,14 +159,14 @@ impl Counted<'_> {
         Some(value)
     }
 
-    /// An Exp-Golomb code has as many zeros as bits after its leading one.
+    /// Reads a prefix of zeros: an Exp-Golomb code has as many zeros as bits after its leading one.
     fn count(&mut self, value: u32) {
         let bits = (u64::from(value) + 1).ilog2();
         self.used += usize::try_from(2 * bits + 1).unwrap_or(0);
     }
 }
 
-/// `scaling_list()`, `lists` times (7.3.2.1.1.1).
+/// Skips `scaling_list()`, `lists` times (7.3.2.1.1.1).
 fn skip_scaling_lists(r: &mut Counted<'_>, lists: u8) -> Option<()> {
     for list in 0..lists {
         if !r.flag()? {
@@ -185,7 +183,7 @@ fn skip_scaling_lists(r: &mut Counted<'_>, lists: u8) -> Option<()> {
     Some(())
 }
 
-/// `pic_order_cnt_type` and what hangs on it.
+/// Skips `pic_order_cnt_type` and the fields that depend on it.
 fn skip_picture_order(r: &mut Counted<'_>) -> Option<()> {
     match r.ue(2)? {
         0 => {
@@ -205,7 +203,7 @@ fn skip_picture_order(r: &mut Counted<'_>) -> Option<()> {
     Some(())
 }
 
-/// The frame cropping rectangle, applied.
+/// Applies the frame cropping rectangle.
 fn cropped(r: &mut Counted<'_>, size: Size, chroma: (u32, bool), progressive: bool) -> Option<Size> {
     if !r.flag()? {
         return Some(size);
@@ -267,7 +265,7 @@ fn vui_reorder_frames(r: &mut Counted<'_>) -> Option<Option<u32>> {
     Some(Some(r.ue(16)?))
 }
 
-/// `hrd_parameters()` (E.1.2).
+/// Skips `hrd_parameters()` (E.1.2).
 fn skip_hrd(r: &mut Counted<'_>) -> Option<()> {
     let count = r.ue(31)? + 1;
     r.bits(8)?; // bit_rate_scale, cpb_size_scale

@@ -252,7 +252,7 @@ impl Element {
     }
 }
 
-/// How many threads an encoder on the processor gets.
+/// Returns the number of threads of a software encoder.
 fn threads() -> String {
     std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS)).to_string()
 }

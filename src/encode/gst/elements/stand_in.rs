@@ -7,7 +7,7 @@ const MAPPING: Import = Import {
     crops: false,
 };
 
-/// `x264enc`, as if it were a device that reads the guest's buffer itself, or does not.
+/// Makes `x264enc` look like a device that reads the guest's buffer directly, or one that does not.
 pub(super) fn row(imports: bool) -> Row {
     Row { import: imports.then_some(MAPPING), max_free_area: u64::MAX, ..x264::H264 }
 }

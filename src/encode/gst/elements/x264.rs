@@ -41,8 +41,9 @@ pub(super) const H264: Row = Row {
 
 pub(super) const H264_444: Row = Row { codec: Codec::H264_444, pixels: Pixels::I444, ..H264 };
 
-/// To weigh bytes x264 looks at each picture twice, which takes it nearly as long as encoding it: so only where bytes
-/// count. To look far as well takes a third longer: so only in pictures that are not large.
+/// Sets up x264. To limit bytes it looks at each picture twice, which takes nearly as long as encoding, so
+/// this is done only when bytes are limited. A wide motion search takes a third longer, so it is not done for
+/// large pictures.
 fn settings(control: Control) -> Settings {
     let far = format!(":me=umh:merange={REACH}");
     let (pass, quantizer, search) = match control {
