@@ -82,10 +82,11 @@ class Rig:
         server.ready()
         return server
 
-    def start(self, *arguments, env=None, fds=()):
-        """Starts the program under test and waits for nothing."""
+    def start(self, *arguments, program=None, env=None, fds=()):
+        """Starts the program under test, or another `program` that prints a URI, and waits for nothing."""
         self.needs_program()
-        server = Server(self.settings.program, arguments, self.fresh("qemu-spice", ".log"), env, fds)
+        program = Path(program or self.settings.program)
+        server = Server(program, arguments, self.fresh(program.name, ".log"), env, fds)
         self.own.append(server)
         return server
 
