@@ -90,14 +90,16 @@ pub(crate) enum Document {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Serve {
     /// Find QEMU on the D-Bus bus at this address [default: the session bus]
-    #[arg(long, short = 'a', value_name = "ADDRESS", value_parser = bus_address, group = "attach", help_heading = "Virtual machine")]
+    #[arg(long, short = 'a', value_name = "ADDRESS", value_parser = bus_address, group = "attach")]
+    #[arg(help_heading = "Virtual machine")]
     pub dbus_address: Option<String>,
 
     /// Speak to QEMU over this connected socket, left open by the parent process
     #[arg(long, value_name = "FD", group = "attach", help_heading = "Virtual machine")]
     pub dbus_p2p_fd: Option<i32>,
 
-    /// Ask QEMU for a connection through its QMP socket (QEMU runs with `-display dbus,p2p=yes`); @NAME is one without a file
+    /// Ask QEMU for a connection through its QMP socket (QEMU runs with `-display dbus,p2p=yes`); @NAME is one
+    /// without a file
     #[arg(long, value_name = "SOCKET", group = "attach", help_heading = "Virtual machine")]
     pub qmp: Option<PathBuf>,
 
@@ -122,8 +124,8 @@ pub(crate) struct Serve {
     /// Offer the display to D-Bus viewers too, and `qemu-spice status`, on this bus: `session`, an address or `none`
     /// [default: the bus QEMU is on, if it is on one]
     ///
-    /// There it is named org.qemu.spice, with the org.qemu.Display1 objects that QEMU has. Whoever may use the bus sees and
-    /// controls the machine, without a password.
+    /// There it is named org.qemu.spice, with the org.qemu.Display1 objects that QEMU has. Whoever may use the bus
+    /// sees and controls the machine, without a password.
     #[arg(long, value_name = "BUS", help_heading = "Viewers")]
     pub relay_bus: Option<RelayBus>,
 
@@ -139,8 +141,8 @@ pub(crate) struct Serve {
 
     /// Send no viewer more bits a second than this, such as 4M or 800k [default: what its network carries]
     ///
-    /// Each viewer is sent what its network carries, as measured all the time. This is for networks that carry more than
-    /// you want to be used.
+    /// Each viewer is sent what its network carries, as measured all the time. This is for networks that carry more
+    /// than you want to be used.
     #[arg(long, value_name = "RATE", value_parser = bitrate, help_heading = "Picture")]
     pub max_bitrate: Option<u64>,
 

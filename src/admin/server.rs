@@ -47,30 +47,30 @@ impl StatusObject {
         self.hub.guest().borrow().uuid_text()
     }
 
-    /// The VM's graphic consoles. Of each: "console" (u, its number), "label" (s); what the guest was held for drawing into
-    /// dmabufs, since the VM was attached: "draws" (t, how often it drew), "late" (t, how often it was held as long as it ever
-    /// is, because a viewer was not done) and "held" (t, microseconds in all); and where it shows something, "width"
-    /// and "height" (u, pixels), "memory" (s: "owned", "shared" or "dmabuf"), "format" (s, DRM's name), and of a dmabuf
-    /// "planes" (u) and "modifier" (t, DRM's).
+    /// The VM's graphic consoles. Of each: "console" (u, its number), "label" (s); what the guest was held for
+    /// drawing into dmabufs, since the VM was attached: "draws" (t, how often it drew), "late" (t, how often it was
+    /// held as long as it ever is, because a viewer was not done) and "held" (t, microseconds in all); and where it
+    /// shows something, "width" and "height" (u, pixels), "memory" (s: "owned", "shared" or "dmabuf"), "format" (s,
+    /// DRM's name), and of a dmabuf "planes" (u) and "modifier" (t, DRM's).
     #[zbus(property(emits_changed_signal = "false"))]
     fn consoles(&self) -> Vec<Properties> {
         let guest = self.hub.guest().borrow().clone();
         guest.consoles.iter().map(|(id, info)| self.console(*id, info)).collect()
     }
 
-    /// Who sees the consoles, each as often as it sees one. "console" (u), "peer" (s, who it is), "transport" (s: "tcp",
-    /// "unix", "dbus", ...), "delivery" (s: "Passthrough", "Encode(...)", "Images"; empty if not decided yet), "reason" (s),
-    /// "sent" (t, pictures given to it) and "dropped" (t, pictures that newer ones replaced before it was ready). Where its
-    /// network is known to limit it, or --max-bitrate does, "rate" (t, bits a second); where it gets video, "tier" (s: "full",
-    /// "middle", "low" or "half", from fast networks to slow ones).
+    /// Who sees the consoles, each as often as it sees one. "console" (u), "peer" (s, who it is), "transport" (s:
+    /// "tcp", "unix", "dbus", ...), "delivery" (s: "Passthrough", "Encode(...)", "Images"; empty if not decided yet),
+    /// "reason" (s), "sent" (t, pictures given to it) and "dropped" (t, pictures that newer ones replaced before it
+    /// was ready). Where its network is known to limit it, or --max-bitrate does, "rate" (t, bits a second); where it
+    /// gets video, "tier" (s: "full", "middle", "low" or "half", from fast networks to slow ones).
     #[zbus(property(emits_changed_signal = "false"))]
     fn viewers(&self) -> Vec<Properties> {
         self.roster.snapshot().into_iter().map(viewer).collect()
     }
 
-    /// How many connections were not let in so far, by why: "displaced" (by newer ones, before they had logged in), "late"
-    /// (they took too long to log in), "malformed" (not SPICE), "wrong-password", "not-offered" (a channel or session that
-    /// they were not told of), "full" (too many viewers). A reason that there was none for is left out.
+    /// How many connections were not let in so far, by why: "displaced" (by newer ones, before they had logged in),
+    /// "late" (they took too long to log in), "malformed" (not SPICE), "wrong-password", "not-offered" (a channel or
+    /// session that they were not told of), "full" (too many viewers). A reason that there was none for is left out.
     #[zbus(property(emits_changed_signal = "false"))]
     fn refused(&self) -> HashMap<&'static str, u64> {
         self.roster.refused().into_iter().map(|(why, count)| (why.name(), count)).collect()

@@ -284,7 +284,8 @@ qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
   1        virtio-vga  nothing shown
   refused: 1872 displaced, 3 wrong-password
   VIEWER             CONSOLE  OVER  DELIVERY      TIER    MBIT/S  SENT  DROPPED  WHY
-  10.0.0.7:4711      0        tcp   Encode(h264)  middle  2.7     120   3        buffers cannot be passed over this connection
+  10.0.0.7:4711      0        tcp   Encode(h264)  middle  2.7     120   3        \
+buffers cannot be passed over this connection
   :1.9 (process 12)  0        dbus  Passthrough   -       -       7     0        the listener takes GPU buffers
 ";
         assert_eq!(server.to_text(), expected);

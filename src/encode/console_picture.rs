@@ -48,8 +48,8 @@ impl ConsolePicture {
     /// If not, they should stay unchanged until the encoder has read them.
     ///
     /// # Errors
-    /// If they cannot be read, tried some times. What cannot be read stays as it was and is read the next time: its memory
-    /// may be gone because another scanout is on its way.
+    /// If they cannot be read, tried some times. What cannot be read stays as it was and is read the next time: its
+    /// memory may be gone because another scanout is on its way.
     pub(super) fn change(&mut self, scanout: Arc<Scanout>, damage: &Region) -> Result<bool, PictureError> {
         self.scanout = scanout;
         self.unread.add_region(damage);

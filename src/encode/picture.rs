@@ -169,8 +169,8 @@ impl Picture {
         Ok(())
     }
 
-    /// Repeats the last column and row where the picture's size is odd. U and V have no pixel of their own there, unless
-    /// each pixel has.
+    /// Repeats the last column and row where the picture's size is odd. U and V have no pixel of their own there,
+    /// unless each pixel has.
     fn pad(&mut self, rect: Rect) {
         let (width, height) = (index(self.size.width), index(self.size.height));
         if width % 2 == 0 && height % 2 == 0 {

@@ -25,15 +25,15 @@ const SLOW_GRACE: Duration = Duration::from_millis(130);
 /// to what can be shown, and no guest at 60 Hz by a frame.
 const HOLD: Duration = Duration::from_millis(4);
 
-/// How long a picture rests until the encoder's memory, a third of the program's, is given back. The next frame is a key
-/// frame then, which costs a slow network more than it is worth: only the full tier does so.
+/// How long a picture rests until the encoder's memory, a third of the program's, is given back. The next frame is a
+/// key frame then, which costs a slow network more than it is worth: only the full tier does so.
 const LONG_REST: Duration = Duration::from_secs(20);
 
 /// One console's picture, encoded once for all who want it in the same way.
 ///
-/// Two threads: one keeps what is [`ConsolePicture`] up to date and lets the guest go on at once, the other encodes it when a
-/// viewer is ready. They share nothing but that and the schedule, and sleep while nothing happens. Only an encoder that
-/// reads the guest's own buffer has the guest wait for it, and only if it starts at once.
+/// Two threads: one keeps what is [`ConsolePicture`] up to date and lets the guest go on at once, the other encodes
+/// it when a viewer is ready. They share nothing but that and the schedule, and sleep while nothing happens. Only an
+/// encoder that reads the guest's own buffer has the guest wait for it, and only if it starts at once.
 pub(super) struct Worker {
     console: Arc<Console>,
     profile: Profile,
@@ -286,8 +286,8 @@ impl Worker {
         Ok(ConsolePicture::new(scanout.clone(), pixels))
     }
 
-    /// Tells the encoding thread what changed, in a picture of a new kind or in the same. `release` is what the guest waits
-    /// for until the encoder has read its buffer.
+    /// Tells the encoding thread what changed, in a picture of a new kind or in the same. `release` is what the guest
+    /// waits for until the encoder has read its buffer.
     fn announce(&self, damage: &Region, release: Option<Release>, is_new: bool) {
         let mut state = lock(&self.state);
         state.release = release;

@@ -261,7 +261,9 @@ mod tests {
         }
 
         #[test]
-        fn clipping_never_leaves_the_picture(x: i32, y: i32, w: i32, h: i32, width in 1u32..5000, height in 1u32..5000) {
+        fn clipping_never_leaves_the_picture(
+            x: i32, y: i32, w: i32, h: i32, width in 1u32..5000, height in 1u32..5000,
+        ) {
             let size = Size::new(width, height);
             if let Some(r) = Rect::clipped(x, y, w, h, size) {
                 prop_assert!(size.rect().contains(r) && r.area() > 0);

@@ -1,8 +1,8 @@
 //! What would end QEMU if we asked to see a console, and how that is known beforehand.
 //!
 //! QEMU (7.2 to 11.1) compares a new listener with the console's device and exits where they do not fit. D-Bus tells
-//! neither the device, if it has an `id`, nor whether there is GL. QMP does, and so does QEMU's command line. Of a QEMU at
-//! the other end of a socket that was handed over, only a device without an `id` is known.
+//! neither the device, if it has an `id`, nor whether there is GL. QMP does, and so does QEMU's command line. Of a
+//! QEMU at the other end of a socket that was handed over, only a device without an `id` is known.
 
 use std::fmt;
 use std::io::Read;

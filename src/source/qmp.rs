@@ -1,5 +1,5 @@
-//! As much QMP as it takes to ask a QEMU for a D-Bus connection of our own (`qapi/misc.json`: `getfd`, `add_client`), and
-//! for what might be in the way of using it (`query-display-options`, `qom-list`).
+//! As much QMP as it takes to ask a QEMU for a D-Bus connection of our own (`qapi/misc.json`: `getfd`, `add_client`),
+//! and for what might be in the way of using it (`query-display-options`, `qom-list`).
 
 use std::ffi::OsStr;
 use std::io::{self, IoSlice};

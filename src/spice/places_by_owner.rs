@@ -104,7 +104,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_counts_are_those_of_the_places(ops in proptest::collection::vec((0u8..4, 0u64..40, any::<bool>()), 0..100)) {
+        fn the_counts_are_those_of_the_places(
+            ops in proptest::collection::vec((0u8..4, 0u64..40, any::<bool>()), 0..100),
+        ) {
             let mut places = PlacesByOwner::default();
             for (owner, id, takes) in ops {
                 if takes { places.take(owner, ()); } else { places.free(id); }

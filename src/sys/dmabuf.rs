@@ -93,8 +93,8 @@ impl ReadSpan<'_> {
         if at.checked_add(out.len()).is_none_or(|end| end > self.map.len) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        // SAFETY: the range was just checked to lie inside the mapping, `out` is ours alone, and the two cannot overlap.
-        // The guest may write meanwhile: any bytes are valid pixels.
+        // SAFETY: the range was just checked to lie inside the mapping, `out` is ours alone, and the two cannot
+        // overlap. The guest may write meanwhile: any bytes are valid pixels.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 self.map.start.as_ptr().cast::<u8>().add(at),

@@ -11,8 +11,8 @@ const LARGE: c_int = 128 * 1024;
 #[cfg(target_env = "gnu")]
 const MMAP_THRESHOLD: c_int = -3;
 
-/// Tells the C library to give large buffers back to the system. By itself it learns from the first one that is freed to
-/// keep the next ones, megabytes for each thread that ever made a picture. Call it before there are threads.
+/// Tells the C library to give large buffers back to the system. By itself it learns from the first one that is freed
+/// to keep the next ones, megabytes for each thread that ever made a picture. Call it before there are threads.
 pub(crate) fn give_back_large_buffers() {
     #[cfg(target_env = "gnu")]
     {

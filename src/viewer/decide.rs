@@ -103,8 +103,8 @@ fn why_not_passthrough(client: Abilities, picture: ScanoutInfo, allowed: bool) -
     .find_map(|(is_so, reason)| is_so.then_some(reason))
 }
 
-/// Returns the codec for a client's video: the one it prefers of those that there are encoders for. Fails with why there
-/// is no video.
+/// Returns the codec for a client's video: the one it prefers of those that there are encoders for. Fails with why
+/// there is no video.
 fn codec(client: Abilities, picture: ScanoutInfo, video: VideoPolicy) -> Result<Codec, Reason> {
     let offered = match video {
         VideoPolicy::Allowed(codecs) => codecs,

@@ -32,7 +32,10 @@ const I420_BYTES: usize = 1280 * 720 * 3 / 2;
 
 criterion_group! {
     name = parts;
-    config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
     targets = converter, still, encoder, wire, hub
 }
 criterion_main!(parts);
@@ -63,8 +66,9 @@ fn converter(c: &mut Criterion) {
     });
 }
 
-/// Finding out what really changed, where all does in every frame and where nothing does. The floors are the frames without
-/// that: what it may cost where all changes is a twentieth of a frame, which is read, converted and encoded as well.
+/// Finding out what really changed, where all does in every frame and where nothing does. The floors are the frames
+/// without that: what it may cost where all changes is a twentieth of a frame, which is read, converted and encoded
+/// as well.
 fn still(c: &mut Criterion) {
     let frames = [frame(0), frame(6)];
     let all = SIZE.rect();

@@ -192,7 +192,8 @@ async fn status_tells_of_every_server_and_its_viewers() {
     assert_eq!(names, ["first", "second"]);
     assert_eq!(json[0]["Viewers"][0]["sent"], 1);
     let console = serde_json::json!({
-        "console": 0, "label": "virtio-vga", "draws": 0, "late": 0, "held": 0, "width": 64, "height": 32, "memory": "owned", "format": "XR24",
+        "console": 0, "label": "virtio-vga", "draws": 0, "late": 0, "held": 0,
+        "width": 64, "height": 32, "memory": "owned", "format": "XR24",
     });
     assert_eq!(json[0]["Consoles"][0], console);
     assert_eq!(json[1]["Viewers"], serde_json::json!([]));

@@ -173,7 +173,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// From the next one on, no frame should have more bytes than this. An encoder that cannot be told goes on as it is.
+    /// From the next one on, no frame should have more bytes than this. An encoder that cannot be told goes on as it
+    /// is.
     pub(crate) fn limit(&mut self, frame_bytes: Option<u64>) {
         if self.limit != frame_bytes {
             self.limit = frame_bytes;

@@ -40,8 +40,8 @@ impl Screen {
         screen
     }
 
-    /// What Y, U and V of BT.709 in limited range look like, computed without short cuts. Bytes and stride of each plane, and
-    /// how many pixels each way have a U and V together.
+    /// What Y, U and V of BT.709 in limited range look like, computed without short cuts. Bytes and stride of each
+    /// plane, and how many pixels each way have a U and V together.
     pub(super) fn decoded(size: Size, planes: [(&[u8], usize); 3], shared: u32) -> Self {
         let mut screen = Self::plain(size, [0, 0, 0]);
         let sample = |n: usize, x: u32, y: u32| f64::from(planes[n].0[y as usize * planes[n].1 + x as usize]);

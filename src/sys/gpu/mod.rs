@@ -1,4 +1,5 @@
-//! Reads buffers that only a GPU can: imports them (GBM, EGL without a surface), draws them, and reads the drawing back.
+//! Reads buffers that only a GPU can: imports them (GBM, EGL without a surface), draws them, and reads the drawing
+//! back.
 //!
 //! EGL, GBM and GLES are loaded when they are first needed: the program builds and starts without them. All their
 //! objects live on one thread, [`thread`], which is asked through a bounded queue: a driver that hangs costs whoever

@@ -118,8 +118,8 @@ async fn nothing_is_asked_for_where_the_flips_that_came_were_foreseen() {
     assert_eq!(shown(&console).unwrap(), [1; 12]);
 }
 
-/// A new listener is told what the console shows and where the pointer is. If the guest flips just then, QEMU discards the
-/// first, not the second: the gap is before the pointer.
+/// A new listener is told what the console shows and where the pointer is. If the guest flips just then, QEMU
+/// discards the first, not the second: the gap is before the pointer.
 #[tokio::test(flavor = "multi_thread")]
 async fn flips_that_qemu_loses_are_seen_after_it_was_asked_while_the_guest_flipped() {
     let (mut qemu, screen, attached) = start(Vm::default()).await;

@@ -15,7 +15,8 @@ pub use ticket::{PUB_KEY_LEN, PublicKey, TICKET_LEN, TicketError, TicketKey, sea
 /// What a client must show to come in, and the key that it seals that with.
 #[derive(Debug)]
 pub enum Admission {
-    /// Nothing: whoever reaches the socket may use the VM. The protocol wants a ticket all the same, which nobody opens.
+    /// Nothing: whoever reaches the socket may use the VM. The protocol wants a ticket all the same, which nobody
+    /// opens.
     Open(PublicKey),
     /// This password, sealed with this key.
     Password(Password, TicketKey),

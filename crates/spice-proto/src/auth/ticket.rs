@@ -5,7 +5,8 @@
 //!
 //! The `rsa` crate decrypts in a time that depends on the key (RUSTSEC-2023-0071, "Marvin"). That attack sends many
 //! chosen ciphertexts to one key. Here each key decrypts one ticket and is gone: [`TicketKey::open`] consumes it, and
-//! the type cannot be cloned. Whoever was shown a key and sent no ticket has learned nothing. Decryption is blinded besides.
+//! the type cannot be cloned. Whoever was shown a key and sent no ticket has learned nothing. Decryption is blinded
+//! besides.
 
 use rsa::pkcs8::{DecodePublicKey, EncodePublicKey};
 use rsa::rand_core::OsRng;

@@ -27,9 +27,9 @@ pub(super) const H264: Row = Row {
 pub(super) const H264_444: Row = Row {
     name: "h264-444",
     title: "H.264 4:4:4",
-    help: "H.264 by x264enc with a colour for each pixel (4:4:4): coloured text stays sharp while it moves, for a third \
-           more work and half as many bytes again. Only for viewers known to decode it, as FFmpeg does (remote-viewer \
-           with gstreamer1.0-libav); to others, such as browsers and most GPUs, the screen stays black",
+    help: "H.264 by x264enc with a colour for each pixel (4:4:4): coloured text stays sharp while it moves, for a \
+           third more work and half as many bytes again. Only for viewers known to decode it, as FFmpeg does \
+           (remote-viewer with gstreamer1.0-libav); to others, such as browsers and most GPUs, the screen stays black",
     check: |size| Box::new(Check::new(size, CHROMA_444)),
     ..H264
 };

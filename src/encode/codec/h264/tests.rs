@@ -1,4 +1,5 @@
 use super::*;
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 /// Parameter sets as encoders write them, without start codes.
@@ -104,7 +105,7 @@ fn what_viewers_cannot_show_at_once_is_refused() {
 proptest! {
     #[test]
     fn random_bytes_are_refused_or_keep_their_slices(
-        bytes in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(0x65), Just(0x67), any::<u8>()], 0..300),
+        bytes in vec(prop_oneof![Just(0u8), Just(1), Just(0x65), Just(0x67), any::<u8>()], 0..300),
     ) {
         let _ = Sps::parse(&bytes);
         if let Ok(unit) = Check::new(Size::new(16, 16), CHROMA_420).access_unit(&bytes) {

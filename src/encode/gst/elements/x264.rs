@@ -3,8 +3,8 @@ use crate::encode::gst::Control;
 use crate::encode::gst::pipeline::NOMINAL_RATE;
 use crate::encode::{Codec, Pixels};
 
-/// The quantizer where bytes do not count. Text that scrolls has over 45 dB with it, and a film no less than with a rate
-/// factor of [`RATE_FACTOR`].
+/// The quantizer where bytes do not count. Text that scrolls has over 45 dB with it, and a film no less than with a
+/// rate factor of [`RATE_FACTOR`].
 const QUANTIZER: u32 = 24;
 
 /// The constant rate factor where bytes count. A desktop's text and gradients have over 44 dB with it, in the first
@@ -12,8 +12,8 @@ const QUANTIZER: u32 = 24;
 const RATE_FACTOR: u32 = 22;
 
 /// How far x264 looks for what moved where bytes count, in pixels: a window that is dragged or a page that scrolls goes
-/// further from frame to frame than the 16 that it looks at otherwise. Text that scrolls by 37 pixels has 27 dB in 20,000
-/// bytes of a 720p frame with it, and 18 without; a film's frame takes a third longer.
+/// further from frame to frame than the 16 that it looks at otherwise. Text that scrolls by 37 pixels has 27 dB in
+/// 20,000 bytes of a 720p frame with it, and 18 without; a film's frame takes a third longer.
 const REACH: u32 = 32;
 
 /// The most pixels of a picture whose bytes are nobody's business: a film of more needs more than a home's network has.

@@ -129,8 +129,8 @@ impl VideoCodec {
     }
 
     /// What is sent after each frame, as a message of its own, if anything has to be: the beginning of the next frame.
-    /// Without it the parser of spice-gtk cannot know that the frame before has ended, and holds it back until the next one
-    /// comes, which on a resting screen is never.
+    /// Without it the parser of spice-gtk cannot know that the frame before has ended, and holds it back until the
+    /// next one comes, which on a resting screen is never.
     pub fn next_unit(self) -> Option<&'static [u8]> {
         match self {
             // An access unit delimiter and an empty filler SEI (H.264 7.3.2.4 and D.1.3).
