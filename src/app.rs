@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::admin::{self, MessageBus, Presence};
 use crate::cli::{Cli, Command, Document, Passthrough, ReadDmabuf, RelayBus, Serve, VideoCodec};
-use crate::encode::{Codec, Element, Encoders, Kind, Verdict};
+use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::relay::Relay;
@@ -276,8 +276,8 @@ fn probe() -> anyhow::Result<()> {
     say(&row("ENCODER", "KIND", "INPUT", "STATE"))?;
     for found in findings {
         let kind = match found.element.kind() {
-            Kind::Hardware => "hardware",
-            Kind::Software => "software",
+            EncoderKind::Hardware => "hardware",
+            EncoderKind::Software => "software",
         };
         let input = match (&found.verdict, found.imports) {
             (Verdict::Works, true) => "dmabuf",

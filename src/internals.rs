@@ -3,9 +3,9 @@
 pub use crate::admin::{MessageBus, Presence, status};
 pub use crate::encode::{AccessUnit, Codec, Picture, Pixels, StreamCheck, StreamError};
 pub use crate::frame::{
-    Buffer, ConsoleId, Cursor, Dmabuf, DmabufPlane, DmabufReads, GuestCommand, MODIFIER_INVALID,
-    MODIFIER_LINEAR, PixelFormat, Pointer, PointerButton, ReadPath, Rect, Region, Scanout, ScanoutError,
-    Size, Still,
+    Buffer, ConsoleId, Cursor, DamageFilter, Dmabuf, DmabufPlane, DmabufReads, GuestCommand,
+    MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, Pointer, PointerButton, ReadPath, Rect, Region, Scanout,
+    ScanoutError, Size,
 };
 pub use crate::hub::{Change, Console, ConsoleInfo, Guest, Hub, Leds, ReleaseQueue, Subscription};
 pub use crate::relay::Relay;

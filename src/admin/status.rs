@@ -102,7 +102,7 @@ impl Status {
             let error = self.answer.as_ref().err().map_or("", String::as_str);
             return format!("qemu-spice {}: {}\n", self.name, printable(error));
         };
-        let row = Row(properties);
+        let row = Entry(properties);
         let mut text = format!("qemu-spice {} ({})", row.text("Version"), self.name);
         if !row.flag("Attached") {
             return text + ": no VM is attached\n";
@@ -142,9 +142,9 @@ impl Status {
 }
 
 /// An object with what it should have, or without.
-struct Row<'a>(&'a Map<String, Json>);
+struct Entry<'a>(&'a Map<String, Json>);
 
-impl Row<'_> {
+impl Entry<'_> {
     fn text(&self, name: &str) -> String {
         match self.0.get(name) {
             Some(Json::String(text)) => printable(text),
@@ -168,9 +168,9 @@ impl Row<'_> {
         self.0.get(name).and_then(Json::as_bool).unwrap_or_default()
     }
 
-    fn rows(&self, name: &str) -> Vec<Row<'_>> {
+    fn rows(&self, name: &str) -> Vec<Entry<'_>> {
         let rows = self.0.get(name).and_then(Json::as_array);
-        rows.into_iter().flatten().filter_map(Json::as_object).map(Row).collect()
+        rows.into_iter().flatten().filter_map(Json::as_object).map(Entry).collect()
     }
 
     /// Formats counts such as `3 late, 1 full`, sorted by name.

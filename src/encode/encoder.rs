@@ -28,7 +28,7 @@ pub(super) struct Encoder {
 
 /// An element, and how pictures get into it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Way {
+struct ElementSetup {
     element: Element,
     input: Input,
     /// How it is set up for the bytes a frame may have: what changes that anew needs another pipeline.
@@ -36,13 +36,13 @@ struct Way {
 }
 
 struct Running {
-    way: Way,
+    way: ElementSetup,
     pipeline: Pipeline,
     check: Box<dyn StreamCheck>,
 }
 
 /// What became of a picture.
-pub(super) struct Encoded {
+pub(super) struct EncodedPicture {
     /// The bytes.
     pub(super) unit: AccessUnit,
     /// The picture's size.
@@ -116,7 +116,7 @@ impl Encoder {
         shown: &Mutex<Option<ConsolePicture>>,
         key: bool,
         mut picked_up: impl FnMut() -> Option<Release>,
-    ) -> Result<Option<Encoded>, (Size, EncodeError)> {
+    ) -> Result<Option<EncodedPicture>, (Size, EncodeError)> {
         let mut last_error = None;
         loop {
             let Some((size, way)) = lock(shown).as_mut().map(|shown| self.choose(shown, key)) else {
@@ -128,7 +128,7 @@ impl Encoder {
             match self.encode_in(&way, shown, size, key, &mut picked_up) {
                 Ok(Some(unit)) => {
                     let (coded, generation) = (self.coded(size), self.generation);
-                    return Ok(Some(Encoded { unit, size, coded, generation }));
+                    return Ok(Some(EncodedPicture { unit, size, coded, generation }));
                 }
                 Ok(None) => {} // it is another picture meanwhile
                 Err(error) => {
@@ -146,7 +146,7 @@ impl Encoder {
     ///
     /// A stream that limits bytes keeps doing so until a key frame is due anyway, because a change starts
     /// another stream.
-    fn choose(&mut self, shown: &mut ConsolePicture, key: bool) -> (Size, Option<Way>) {
+    fn choose(&mut self, shown: &mut ConsolePicture, key: bool) -> (Size, Option<ElementSetup>) {
         let size = shown.size();
         if self.size != Some(size) {
             (self.size, self.running) = (Some(size), None);
@@ -163,10 +163,10 @@ impl Encoder {
             let best = input(element, imported(self.halves, shown.dmabuf()), self.version);
             let planes = (best != Input::Planes).then_some(Input::Planes);
             let control = control(element);
-            std::iter::once(best).chain(planes).map(move |input| Way { element, input, control })
+            std::iter::once(best).chain(planes).map(move |input| ElementSetup { element, input, control })
         });
         let way = ways.into_iter().find(|way| !self.failed.contains(&(way.element, way.imports())));
-        shown.read_ahead(!way.as_ref().is_some_and(Way::imports));
+        shown.read_ahead(!way.as_ref().is_some_and(ElementSetup::imports));
         (size, way)
     }
 
@@ -174,7 +174,7 @@ impl Encoder {
     /// way.
     fn encode_in(
         &mut self,
-        way: &Way,
+        way: &ElementSetup,
         shown: &Mutex<Option<ConsolePicture>>,
         size: Size,
         key: bool,
@@ -213,7 +213,7 @@ impl Encoder {
     }
 }
 
-impl Way {
+impl ElementSetup {
     /// Returns whether the encoder reads the guest's own buffer.
     fn imports(&self) -> bool {
         self.input != Input::Planes
@@ -229,7 +229,7 @@ impl Running {
         coded: Size,
         key: bool,
         picked_up: &mut impl FnMut() -> Option<Release>,
-    ) -> Result<Option<gst::Encoded>, EncodeError> {
+    ) -> Result<Option<gst::EncodedBuffer>, EncodeError> {
         let planes = {
             let mut shown = lock(shown);
             let Some(shown) = shown.as_mut().filter(|shown| shown.size() == size) else { return Ok(None) };
@@ -251,7 +251,7 @@ impl Running {
         version: Version,
         key: bool,
         picked_up: &mut impl FnMut() -> Option<Release>,
-    ) -> Result<Option<gst::Encoded>, EncodeError> {
+    ) -> Result<Option<gst::EncodedBuffer>, EncodeError> {
         let (buffer, term) = {
             let shown = lock(shown);
             let Some(shown) = shown.as_ref().filter(|shown| shown.size() == size) else { return Ok(None) };

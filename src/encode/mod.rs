@@ -20,7 +20,7 @@ mod worker;
 
 pub(crate) use codec::Codecs;
 pub use codec::{AccessUnit, Codec, StreamCheck, StreamError};
-pub(crate) use gst::{Element, Finding, Kind, PipelineError, Verdict};
+pub(crate) use gst::{Element, EncoderKind, Finding, PipelineError, Verdict};
 pub use picture::{Picture, Pixels};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -118,18 +118,18 @@ impl Encoders {
 
     /// Starts watching a console. Its first frame is a key frame, at once, also if the guest is idle.
     #[must_use]
-    pub(crate) fn join(&self, console: &Arc<Console>, profile: Profile) -> Stream {
+    pub(crate) fn join(&self, console: &Arc<Console>, profile: Profile) -> VideoStream {
         let mut workers = lock(&self.workers);
         workers.retain(|worker| worker.strong_count() > 0);
         let running = workers.iter().filter_map(Weak::upgrade).filter(|w| w.is_for(console, profile));
         for worker in running {
             if let Some(viewer) = worker.join() {
-                return Stream { worker, viewer };
+                return VideoStream { worker, viewer };
             }
         }
         let (worker, viewer) = Worker::start(console, profile, self.elements_of(profile.codec).collect());
         workers.push(Arc::downgrade(&worker));
-        Stream { worker, viewer }
+        VideoStream { worker, viewer }
     }
 
     fn elements_of(&self, codec: Codec) -> impl Iterator<Item = Element> {
@@ -139,7 +139,7 @@ impl Encoders {
 
 /// Says what to install. Hardware that is not there is nothing to complain of.
 fn no_encoder(findings: &[Finding]) -> EncodeError {
-    let is_software = |found: &&Finding| found.element.kind() == Kind::Software;
+    let is_software = |found: &&Finding| found.element.kind() == EncoderKind::Software;
     let matters = |found: &&Finding| is_software(found) || matches!(found.verdict, Verdict::Failed(_));
     let reason = |found: &Finding| format!("{}: {found}", found.element.name());
     let package = |found: &Finding| format!("{} ({})", found.element.package(), found.element.name());
@@ -155,12 +155,12 @@ fn no_encoder(findings: &[Finding]) -> EncodeError {
 }
 
 /// One viewer's view of a console. Leaves when dropped; with the last one the encoder ends.
-pub(crate) struct Stream {
+pub(crate) struct VideoStream {
     worker: Arc<Worker>,
     viewer: u64,
 }
 
-impl Stream {
+impl VideoStream {
     /// Waits for the next frame or event. The call marks this viewer as ready: nothing is encoded while no
     /// viewer is. Cancel-safe.
     ///
@@ -169,7 +169,7 @@ impl Stream {
         self.worker.next(self.viewer).await
     }
 
-    /// Marks this viewer as not ready, although it has called [`Stream::next`], until its next call. Returns
+    /// Marks this viewer as not ready, although it has called [`VideoStream::next`], until its next call. Returns
     /// an item that came in between.
     #[must_use]
     pub(crate) fn pause(&self) -> Option<Item> {
@@ -187,7 +187,7 @@ impl Stream {
         self.worker.limit(self.viewer, frame_bytes);
     }
 
-    /// Returns how often this viewer missed frames because it did not call [`Stream::next`] in time.
+    /// Returns how often this viewer missed frames because it did not call [`VideoStream::next`] in time.
     #[must_use]
     pub(crate) fn losses(&self) -> u64 {
         self.worker.losses(self.viewer)
@@ -200,7 +200,7 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for VideoStream {
     fn drop(&mut self) {
         self.worker.leave(self.viewer);
     }

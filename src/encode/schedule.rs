@@ -17,7 +17,7 @@ const RETURN: Duration = Duration::from_millis(1);
 /// INVARIANT: a viewer gets every frame since its last key frame, or none until the next.
 #[derive(Debug)]
 pub(super) struct Schedule<T> {
-    viewers: BTreeMap<u64, Viewer<T>>,
+    viewers: BTreeMap<u64, QueuedViewer<T>>,
     next_id: u64,
     /// What there is to say in the place of frames.
     notice: Option<T>,
@@ -37,7 +37,7 @@ pub(super) struct Schedule<T> {
 }
 
 #[derive(Debug)]
-struct Viewer<T> {
+struct QueuedViewer<T> {
     slot: Option<T>,
     /// Has asked, and got nothing yet. INVARIANT: then its slot is empty.
     waiting: bool,
@@ -97,7 +97,7 @@ impl<T: Clone> Schedule<T> {
         self.next_id += 1;
         self.viewers.insert(id, {
             let slot = self.notice.clone();
-            Viewer { slot, waiting: false, step: Step::Joined, paused: false, losses: 0 }
+            QueuedViewer { slot, waiting: false, step: Step::Joined, paused: false, losses: 0 }
         });
         id
     }
@@ -243,7 +243,7 @@ impl<T: Clone> Schedule<T> {
     }
 }
 
-impl<T> Viewer<T> {
+impl<T> QueuedViewer<T> {
     /// Drops what the viewer has not fetched, because a key frame will be newer.
     fn lose(&mut self) {
         self.slot = None;

@@ -40,7 +40,7 @@ pub(super) struct Worker {
     elements: Vec<Element>,
     /// INVARIANT: there is one if and only if the schedule shows something. Who needs both locks takes this first.
     shown: Mutex<Option<ConsolePicture>>,
-    state: Mutex<State>,
+    state: Mutex<WorkerState>,
     /// For the encoding thread: the schedule has changed.
     work: Condvar,
     /// For the picture thread: the encoder is done, or a viewer asks.
@@ -51,7 +51,7 @@ pub(super) struct Worker {
     changes: Subscription,
 }
 
-struct State {
+struct WorkerState {
     schedule: Schedule<Item>,
     /// What changed since the last frame.
     damage: Region,
@@ -79,7 +79,7 @@ impl Worker {
             shown: Mutex::new(None),
             state: Mutex::new({
                 let (damage, limits) = (Region::new(), BTreeMap::new());
-                State { schedule, damage, release: None, limits, stopped: false }
+                WorkerState { schedule, damage, release: None, limits, stopped: false }
             }),
             work: Condvar::new(),
             free: Condvar::new(),

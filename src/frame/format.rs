@@ -46,7 +46,7 @@ pub enum PixelFormat {
 }
 
 /// The names of a format.
-struct Row {
+struct FormatRow {
     format: PixelFormat,
     /// Pixman's code (`pixman.h`: bits per pixel, channel order, channel widths).
     pixman: Option<u32>,
@@ -64,12 +64,12 @@ const fn row(
     fourcc: &[u8; 4],
     gst: Option<&'static str>,
     spice: Option<&'static str>,
-) -> Row {
-    Row { format, pixman, fourcc: u32::from_le_bytes(*fourcc), gst, spice }
+) -> FormatRow {
+    FormatRow { format, pixman, fourcc: u32::from_le_bytes(*fourcc), gst, spice }
 }
 
 /// Every format that can be read. GStreamer has the two `10x2` since 1.24.
-const TABLE: [Row; 19] = [
+const TABLE: [FormatRow; 19] = [
     row(PixelFormat::Xrgb8888, Some(0x2002_0888), b"XR24", Some("BGRx"), Some("32_xRGB")),
     row(PixelFormat::Argb8888, Some(0x2002_8888), b"AR24", Some("BGRA"), Some("32_ARGB")),
     row(PixelFormat::Xbgr8888, Some(0x2003_0888), b"XB24", Some("RGBx"), None),
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn codes_are_unambiguous() {
-        for Row { format, pixman, fourcc, .. } in TABLE {
+        for FormatRow { format, pixman, fourcc, .. } in TABLE {
             assert_eq!(PixelFormat::from_fourcc(fourcc), Some(format));
             assert_eq!((format.pixman(), format.fourcc()), (pixman, fourcc));
             assert_eq!(format.fourcc(), fourcc);
@@ -310,7 +310,7 @@ mod tests {
         gstreamer::init().unwrap();
         let size = Size::new(4, 2);
         let mut known = 0;
-        for Row { format, gst, .. } in TABLE {
+        for FormatRow { format, gst, .. } in TABLE {
             let Some(name) = gst else { continue };
             let theirs = VideoFormat::from_string(name);
             if theirs == VideoFormat::Unknown {

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use super::reader::Place;
+use super::reader::Placement;
 use super::{Dmabuf, MODIFIER_INVALID, Rect, ScanoutError};
 use crate::sys::{Gpu, GpuError, GpuImage, GpuPlane, GpuWindow};
 
@@ -57,7 +57,7 @@ impl DmabufReads {
 pub(super) struct GpuRows<'a> {
     gpu: &'a Gpu,
     image: Arc<GpuImage>,
-    place: Place,
+    place: Placement,
     /// What was announced to be read.
     announced: Option<Rect>,
     /// The part of the picture that was read last, and its pixels.
@@ -79,7 +79,7 @@ impl<'a> GpuRows<'a> {
             width: dmabuf.backing.width,
             height: dmabuf.backing.height,
         };
-        let place = Place { crop: dmabuf.crop, bottom_up: dmabuf.bottom_up };
+        let place = Placement { crop: dmabuf.crop, bottom_up: dmabuf.bottom_up };
         Self { gpu, image: Arc::new(image), place, announced: None, block: None }
     }
 
@@ -114,7 +114,7 @@ fn next_block(rect: Rect, announced: Option<Rect>, y: u32) -> Rect {
 }
 
 /// Returns where `rect` of the picture is in the buffer.
-fn window(place: Place, rect: Rect) -> GpuWindow {
+fn window(place: Placement, rect: Rect) -> GpuWindow {
     GpuWindow {
         x: place.column(rect.x),
         y: place.lowest(rect.y, rect.height),
@@ -157,7 +157,7 @@ mod tests {
         ) {
             let y = y % height;
             let rows = rows.min(height - y);
-            let place = Place { crop: Rect::new(3, top, 40, height), bottom_up };
+            let place = Placement { crop: Rect::new(3, top, 40, height), bottom_up };
             let part = window(place, Rect::new(2, y, 10, rows));
             prop_assert_eq!((part.x, part.width, part.height), (5, 10, rows));
             let memory_row = |row: u32| if bottom_up { top + height - 1 - row } else { top + row };

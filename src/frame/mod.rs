@@ -2,21 +2,22 @@
 //!
 //! Plain values: nothing here knows QEMU, SPICE or an encoder. Uses `sys` alone.
 
+mod changed_rows;
 mod command;
 mod cursor;
+mod damage_filter;
 mod dmabuf;
 mod format;
 mod gpu;
-mod merge;
 mod reader;
 mod region;
 mod scanout;
-mod still;
 mod tier;
 
 pub use command::{GuestCommand, PointerButton};
 pub(crate) use cursor::CursorError;
 pub use cursor::{Cursor, Pointer};
+pub use damage_filter::DamageFilter;
 pub(crate) use dmabuf::BufferId;
 pub use dmabuf::{Buffer, Dmabuf, DmabufPlane, MODIFIER_INVALID, MODIFIER_LINEAR};
 pub use format::PixelFormat;
@@ -25,7 +26,6 @@ pub(crate) use reader::ScanoutReader;
 pub use region::{Rect, Region, Size};
 pub(crate) use scanout::{MemoryKind, ScanoutInfo};
 pub use scanout::{Scanout, ScanoutError};
-pub use still::Still;
 pub(crate) use tier::Tier;
 
 /// The number of a console, as in `/org/qemu/Display1/Console_N`: one display head of the guest.

@@ -20,7 +20,7 @@ pub(super) enum Access<'a> {
     /// Our own packed rows of B, G, R, x.
     Owned(MutexGuard<'a, Vec<u8>>),
     /// Rows of a format, in one or two planes.
-    Rows(Rows<'a>),
+    PictureRows(PictureRows<'a>),
     /// What the GPU reads.
     Gpu(GpuRows<'a>),
 }
@@ -58,7 +58,7 @@ impl ScanoutReader<'_> {
                 }
             }
             Access::Gpu(rows) => rows.read(rect, packed, bgrx)?,
-            Access::Rows(rows) => {
+            Access::PictureRows(rows) => {
                 // A system call for a few rows and the gaps between them costs less than one for each row.
                 let at_once = (SPAN_BYTES / rows.first.stride.max(1)).max(1);
                 let tall = bytes(at_once.into())?;
@@ -75,14 +75,14 @@ impl ScanoutReader<'_> {
 
 /// Where a picture is inside its memory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct Placement {
     /// The part of the memory's rows that it takes.
     pub(super) crop: Rect,
     /// Its last row is the first of the crop.
     pub(super) bottom_up: bool,
 }
 
-impl Place {
+impl Placement {
     /// Returns the lowest memory row of the `count` picture rows from row `y` on. As in QEMU, the crop counts
     /// memory rows and a bottom-up picture is flipped inside it.
     pub(super) fn lowest(self, y: u32, count: u32) -> u32 {
@@ -99,35 +99,35 @@ impl Place {
 /// A picture in rows of its format.
 ///
 /// INVARIANT: the format's planes are there, each checked against its memory.
-pub(super) struct Rows<'a> {
+pub(super) struct PictureRows<'a> {
     format: PixelFormat,
-    place: Place,
-    first: Plane<'a>,
-    chroma: Option<Plane<'a>>,
+    place: Placement,
+    first: PlaneRows<'a>,
+    chroma: Option<PlaneRows<'a>>,
 }
 
 /// One plane of a picture.
-pub(super) struct Plane<'a> {
-    bytes: Bytes<'a>,
+pub(super) struct PlaneRows<'a> {
+    bytes: PlaneMemory<'a>,
     offset: u32,
     stride: u32,
     buffer: Vec<u8>,
 }
 
 /// A plane's memory.
-pub(super) enum Bytes<'a> {
+pub(super) enum PlaneMemory<'a> {
     /// Read with `pread`.
     File(&'a OwnedFd),
     /// Mapped.
     Map(ReadSpan<'a>),
 }
 
-impl<'a> Rows<'a> {
+impl<'a> PictureRows<'a> {
     pub(super) fn new(
         format: PixelFormat,
-        place: Place,
-        first: Plane<'a>,
-        chroma: Option<Plane<'a>>,
+        place: Placement,
+        first: PlaneRows<'a>,
+        chroma: Option<PlaneRows<'a>>,
     ) -> Self {
         Self { format, place, first, chroma }
     }
@@ -172,8 +172,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-impl<'a> Plane<'a> {
-    pub(super) fn new(bytes: Bytes<'a>, offset: u32, stride: u32) -> Self {
+impl<'a> PlaneRows<'a> {
+    pub(super) fn new(bytes: PlaneMemory<'a>, offset: u32, stride: u32) -> Self {
         Self { bytes, offset, stride, buffer: Vec::new() }
     }
 
@@ -183,12 +183,12 @@ impl<'a> Plane<'a> {
         let (mut at, stride) = (self.at(x, y), bytes(self.stride.into())?);
         let count = bytes(count.into())?;
         match &self.bytes {
-            Bytes::File(fd) => {
+            PlaneMemory::File(fd) => {
                 let buffer = first(&mut self.buffer, stride.saturating_mul(count.saturating_sub(1)) + row);
                 read_at(fd, at, buffer)?;
                 Ok((buffer, stride))
             }
-            Bytes::Map(map) => {
+            PlaneMemory::Map(map) => {
                 // A device's memory may be slow to read: no byte more than needed.
                 let buffer = first(&mut self.buffer, row.saturating_mul(count));
                 for to in buffer.chunks_exact_mut(row) {
@@ -204,7 +204,7 @@ impl<'a> Plane<'a> {
     fn read_packed(&self, x: u64, y: u32, row: usize, out: &mut [u8]) -> Result<bool, ScanoutError> {
         let packed = row == bytes(self.stride.into())? || row == out.len();
         match &self.bytes {
-            Bytes::File(fd) if packed => read_at(fd, self.at(x, y), out)?,
+            PlaneMemory::File(fd) if packed => read_at(fd, self.at(x, y), out)?,
             _ => return Ok(false),
         }
         Ok(true)

@@ -15,11 +15,11 @@ const MAX_TEXT: usize = 256;
 /// It has as many listings as there are viewers, which are bounded by whoever takes them in.
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
-    rows: Arc<Mutex<Rows>>,
+    rows: Arc<Mutex<RosterTable>>,
 }
 
 #[derive(Debug, Default)]
-struct Rows {
+struct RosterTable {
     next: u64,
     viewers: BTreeMap<u64, ViewerInfo>,
     refused: RefusedCounts,
@@ -97,7 +97,7 @@ impl Roster {
     }
 
     /// Locks the rows. A thread that panicked left them whole, because each change is one assignment.
-    fn lock(&self) -> MutexGuard<'_, Rows> {
+    fn lock(&self) -> MutexGuard<'_, RosterTable> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

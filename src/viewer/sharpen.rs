@@ -43,7 +43,7 @@ const BAND_PIXELS_MIN: u64 = 4096;
 /// Pure: it is told what happens and what time it is.
 #[derive(Debug, Default)]
 pub(crate) struct Sharpen {
-    state: State,
+    state: Sharpness,
     /// The size of the last frame.
     size: Option<Size>,
     budget: Budget,
@@ -54,7 +54,7 @@ pub(crate) struct Sharpen {
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum Sharpness {
     /// Nothing was shown yet.
     #[default]
     New,
@@ -95,10 +95,10 @@ impl Sharpen {
         self.size = Some(size);
         let is_small = self.budget.takes(damage, now);
         match self.state {
-            State::New => self.state = State::Moving(now + FIRST_REST),
-            State::Moving(_) if is_small => {}
-            State::Moving(rest) => self.state = State::Moving(rest.max(now + REST)),
-            State::Resting { .. } => self.state = State::Moving(now + REST),
+            Sharpness::New => self.state = Sharpness::Moving(now + FIRST_REST),
+            Sharpness::Moving(_) if is_small => {}
+            Sharpness::Moving(rest) => self.state = Sharpness::Moving(rest.max(now + REST)),
+            Sharpness::Resting { .. } => self.state = Sharpness::Moving(now + REST),
         }
     }
 
@@ -106,9 +106,9 @@ impl Sharpen {
     #[must_use]
     pub(crate) fn rest_at(&self) -> Option<Instant> {
         match self.state {
-            State::Moving(rest) => Some(rest),
-            State::New => None,
-            State::Resting { again, .. } => again,
+            Sharpness::Moving(rest) => Some(rest),
+            Sharpness::New => None,
+            Sharpness::Resting { again, .. } => again,
         }
     }
 
@@ -124,19 +124,19 @@ impl Sharpen {
     /// Goes to rest: all of `picture` is to be made exact.
     pub(crate) fn rest(&mut self, picture: Size, now: Instant) {
         let again = if self.is_resting() { None } else { Some(now + SECOND_REFRESH) };
-        self.state = State::Resting { left: bands(picture), again };
+        self.state = Sharpness::Resting { left: bands(picture), again };
     }
 
     /// Returns whether the picture is at rest, so that the viewer gets images.
     #[must_use]
     pub(crate) fn is_resting(&self) -> bool {
-        matches!(self.state, State::Resting { .. })
+        matches!(self.state, Sharpness::Resting { .. })
     }
 
     /// Returns the next part of a picture at rest that is to be made exact, from the top.
     pub(crate) fn next_band(&mut self, now: Instant) -> Option<Rect> {
         let most = self.pixels_in(BAND_TIME_MS);
-        let State::Resting { left, again } = &mut self.state else { return None };
+        let Sharpness::Resting { left, again } = &mut self.state else { return None };
         let mut band = left.pop()?;
         let rows = most.map_or(u64::MAX, |pixels| pixels.max(BAND_PIXELS_MIN) / u64::from(band.width.max(1)));
         let rows = u32::try_from(rows).unwrap_or(u32::MAX).max(1);
@@ -161,7 +161,7 @@ impl Sharpen {
 
     /// Ends the rest: the picture moves, whatever changed.
     pub(crate) fn stir(&mut self, now: Instant) {
-        self.state = State::Moving(now + REST);
+        self.state = Sharpness::Moving(now + REST);
     }
 
     /// Returns how many pixels of images the network carries in `ms` milliseconds; `None` if it has no limit.

@@ -18,7 +18,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSrc};
-use qemu_spice::internals::{ConsoleId, PixelFormat, Rect, Scanout, Size, Still};
+use qemu_spice::internals::{ConsoleId, DamageFilter, PixelFormat, Rect, Scanout, Size};
 use qemu_spice::internals::{Hub, ReleaseQueue};
 use qemu_spice::internals::{Picture, Pixels};
 use spice_proto::channels::display::{FromServer, StreamData};
@@ -96,7 +96,7 @@ fn still(c: &mut Criterion) {
     let scanout = Scanout::shared(memory.try_clone().unwrap(), 0, SIZE.width, SIZE.height, STRIDE, XRGB);
     let scanout = Arc::new(scanout.unwrap());
     for (name, moves) in [("shared memory, all changes", true), ("shared memory, nothing changes", false)] {
-        let mut still = Still::default();
+        let mut still = DamageFilter::default();
         let mut count = 0;
         group.bench_function(name, |b| {
             b.iter_custom(|times| {

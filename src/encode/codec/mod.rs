@@ -18,7 +18,7 @@ pub enum Codec {
 }
 
 /// What is to be known of a codec.
-struct Row {
+struct CodecRow {
     /// Its name in `--video-codec` and `qemu-spice status`.
     name: &'static str,
     /// Its name in sentences.
@@ -83,7 +83,7 @@ impl Codec {
         (self.row().check)(size)
     }
 
-    fn row(self) -> Row {
+    fn row(self) -> CodecRow {
         match self {
             Self::H264 => h264::H264,
             Self::H264_444 => h264::H264_444,

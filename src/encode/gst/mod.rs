@@ -8,10 +8,10 @@ mod pipeline;
 mod probe;
 
 pub(super) use control::Control;
-pub(crate) use elements::{Element, Kind};
+pub(crate) use elements::{Element, EncoderKind};
 pub(super) use import::Lease;
 pub(super) use input::{Input, Version, input};
 pub(crate) use pipeline::PipelineError;
-pub(super) use pipeline::{Encoded, Pipeline};
+pub(super) use pipeline::{EncodedBuffer, Pipeline};
 pub(super) use probe::survey;
 pub(crate) use probe::{Finding, Verdict};

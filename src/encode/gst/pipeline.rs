@@ -10,7 +10,7 @@ use gstreamer_video::{UpstreamForceKeyUnitEvent, VideoFormat, VideoFrameFlags, V
 
 use super::elements::Import;
 use super::import::{Lease, import};
-use super::{Control, Element, Input, Kind};
+use super::{Control, Element, EncoderKind, Input};
 use crate::encode::picture::{Layout, Pixels, Planes};
 use crate::frame::{Dmabuf, Size};
 use crate::sys::is_dmabuf;
@@ -39,9 +39,9 @@ pub(crate) struct Pipeline {
     element: Element,
     pipeline: gst::Pipeline,
     encoder: gst::Element,
-    source: Source,
+    source: Inlet,
     sink: AppSink,
-    feed: Feed,
+    feed: InputMemory,
     frames: u64,
     /// Limits the bytes of each frame from the next one on. An encoder that cannot change its limit goes on
     /// unchanged.
@@ -49,11 +49,11 @@ pub(crate) struct Pipeline {
 }
 
 /// What an encoder made of a picture, where it left it.
-pub(crate) type Encoded = gst::MappedBuffer<gst::buffer::Readable>;
+pub(crate) type EncodedBuffer = gst::MappedBuffer<gst::buffer::Readable>;
 
 /// Where it goes in.
 #[derive(Debug)]
-enum Source {
+enum Inlet {
     /// The thread that brings a picture encodes it: no other has to wake up for it, and none again for what comes out.
     Pad(gst::Pad),
     /// A thread of GStreamer's does: a device that hangs does not hold ours.
@@ -62,7 +62,7 @@ enum Source {
 
 /// What goes in.
 #[derive(Debug)]
-enum Feed {
+enum InputMemory {
     /// Planes of the picture, where they are.
     Shared,
     /// Planes that are written in another order.
@@ -120,7 +120,7 @@ impl Pipeline {
                 chain.push(filter(how.output)?);
                 let sized =
                     format!("{caps},width={},height={},framerate={NOMINAL_RATE}/1", size.width, size.height);
-                (parse_caps(&sized)?, Feed::Dmabuf { allocator: DmaBufAllocator::new(), how, turner })
+                (parse_caps(&sized)?, InputMemory::Dmabuf { allocator: DmaBufAllocator::new(), how, turner })
             }
         };
         #[cfg(test)]
@@ -133,12 +133,12 @@ impl Pipeline {
         let out = parse_caps(element.codec().caps())?;
         let sink = AppSink::builder().caps(&out).sync(false).async_(false).enable_last_sample(false).build();
         chain.push(sink.clone().upcast());
-        let source = if *input == Input::Planes && element.kind() == Kind::Software {
-            Source::Pad(gst::Pad::new(gst::PadDirection::Src))
+        let source = if *input == Input::Planes && element.kind() == EncoderKind::Software {
+            Inlet::Pad(gst::Pad::new(gst::PadDirection::Src))
         } else {
             let source = AppSrc::builder().caps(&caps).format(gst::Format::Time).max_buffers(1).build();
             chain.insert(0, source.clone().upcast());
-            Source::App(source)
+            Inlet::App(source)
         };
         let pipeline = gst::Pipeline::new();
         pipeline.add_many(&chain).map_err(told)?;
@@ -152,11 +152,11 @@ impl Pipeline {
 
     /// Has it run. `first` is where a pad leads.
     fn start(&self, caps: &gst::Caps, first: Option<gst::Pad>) -> Result<(), String> {
-        if let Source::Pad(pad) = &self.source {
+        if let Inlet::Pad(pad) = &self.source {
             pad.link(&first.ok_or("has no way in")?).map_err(|error| error.to_string())?;
         }
         self.pipeline.set_state(gst::State::Playing).map_err(|error| error.to_string())?;
-        if let Source::Pad(pad) = &self.source {
+        if let Inlet::Pad(pad) = &self.source {
             pad.set_active(true).map_err(told)?;
             let segment = gst::FormattedSegment::<gst::ClockTime>::new();
             let begins: [gst::Event; 3] = [
@@ -188,12 +188,12 @@ impl Pipeline {
     ///
     /// # Errors
     /// If the encoder fails, or takes too long. It is of no use afterwards.
-    pub(crate) fn encode(&mut self, key: bool, planes: Planes) -> Result<Encoded, PipelineError> {
+    pub(crate) fn encode(&mut self, key: bool, planes: Planes) -> Result<EncodedBuffer, PipelineError> {
         let buffer = match &self.feed {
-            Feed::Shared if planes.layout().pixels == self.element.pixels() => share(planes),
-            Feed::Shared => Err("takes other planes".to_owned()),
-            Feed::Copied(pool) => copied(pool, self.element.pixels(), &planes),
-            Feed::Dmabuf { .. } => Err("takes no planes".to_owned()),
+            InputMemory::Shared if planes.layout().pixels == self.element.pixels() => share(planes),
+            InputMemory::Shared => Err("takes other planes".to_owned()),
+            InputMemory::Copied(pool) => copied(pool, self.element.pixels(), &planes),
+            InputMemory::Dmabuf { .. } => Err("takes no planes".to_owned()),
         };
         self.encode_buffer(key, buffer.map_err(|reason| self.failed(&reason))?)
     }
@@ -202,11 +202,15 @@ impl Pipeline {
     ///
     /// # Errors
     /// If the encoder cannot read it, fails, or takes too long. It is of no use afterwards.
-    pub(crate) fn encode_dmabuf(&mut self, key: bool, buffer: gst::Buffer) -> Result<Encoded, PipelineError> {
+    pub(crate) fn encode_dmabuf(
+        &mut self,
+        key: bool,
+        buffer: gst::Buffer,
+    ) -> Result<EncodedBuffer, PipelineError> {
         let encoded = self.encode_buffer(key, buffer)?;
         // A driver that cannot turn a picture over says so by undoing the setting when the first picture comes.
         match &self.feed {
-            Feed::Dmabuf { turner: Some(turner), .. } if !turns_over(turner) => {
+            InputMemory::Dmabuf { turner: Some(turner), .. } if !turns_over(turner) => {
                 Err(self.failed("the driver cannot turn a picture over"))
             }
             _ => Ok(encoded),
@@ -218,7 +222,7 @@ impl Pipeline {
     /// # Errors
     /// If it cannot be given to GStreamer.
     pub(crate) fn import(&self, dmabuf: &Dmabuf, lease: &Lease) -> Result<gst::Buffer, PipelineError> {
-        let Feed::Dmabuf { allocator, how, .. } = &self.feed else {
+        let InputMemory::Dmabuf { allocator, how, .. } = &self.feed else {
             return Err(self.failed("takes no dmabuf"));
         };
         for plane in &dmabuf.planes {
@@ -232,7 +236,7 @@ impl Pipeline {
         import(allocator, dmabuf, lease).map_err(|reason| self.failed(&reason))
     }
 
-    fn encode_buffer(&mut self, key: bool, mut buffer: gst::Buffer) -> Result<Encoded, PipelineError> {
+    fn encode_buffer(&mut self, key: bool, mut buffer: gst::Buffer) -> Result<EncodedBuffer, PipelineError> {
         let frame = gst::ClockTime::SECOND / u64::from(NOMINAL_RATE.unsigned_abs());
         let writable = buffer.get_mut().ok_or_else(|| self.failed("its buffer is not ours"))?;
         writable.set_pts(frame * self.frames);
@@ -260,8 +264,8 @@ impl Pipeline {
     fn pull(&self) -> Result<gst::Sample, PipelineError> {
         let start = Instant::now();
         let deadline = match self.element.kind() {
-            Kind::Hardware => HARDWARE_DEADLINE,
-            Kind::Software => SOFTWARE_DEADLINE,
+            EncoderKind::Hardware => HARDWARE_DEADLINE,
+            EncoderKind::Software => SOFTWARE_DEADLINE,
         };
         while start.elapsed() < deadline {
             if let Some(sample) = self.sink.try_pull_sample(LOOK_INTERVAL) {
@@ -295,7 +299,7 @@ impl Pipeline {
     }
 }
 
-impl Source {
+impl Inlet {
     fn push(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         match self {
             Self::Pad(pad) => pad.push(buffer),
@@ -308,21 +312,21 @@ impl Drop for Pipeline {
     fn drop(&mut self) {
         // All of these can only fail by being stopped already.
         let _ = self.pipeline.set_state(gst::State::Null);
-        if let Source::Pad(pad) = &self.source {
+        if let Inlet::Pad(pad) = &self.source {
             let _ = pad.set_active(false);
         }
-        if let Feed::Copied(pool) = &self.feed {
+        if let InputMemory::Copied(pool) = &self.feed {
             let _ = pool.set_active(false);
         }
     }
 }
 
 /// Returns how planes are fed to the encoder, and their caps.
-fn planes(element: Element, size: Size) -> Result<(gst::Caps, Feed), String> {
+fn planes(element: Element, size: Size) -> Result<(gst::Caps, InputMemory), String> {
     let layout = Layout::of(size, element.pixels());
     let caps = video_info(&layout)?.to_caps().map_err(told)?;
     if layout.pixels == element.planes() {
-        return Ok((caps, Feed::Shared));
+        return Ok((caps, InputMemory::Shared));
     }
     let bytes = u32::try_from(layout.len()).map_err(|_| "picture too large")?;
     let pool = gst::BufferPool::new();
@@ -330,7 +334,7 @@ fn planes(element: Element, size: Size) -> Result<(gst::Caps, Feed), String> {
     config.set_params(Some(&caps), bytes, 1, 0);
     pool.set_config(config).map_err(told)?;
     pool.set_active(true).map_err(told)?;
-    Ok((caps, Feed::Copied(pool)))
+    Ok((caps, InputMemory::Copied(pool)))
 }
 
 /// Wraps the planes in a buffer without a copy.
@@ -338,7 +342,7 @@ fn share(planes: Planes) -> Result<gst::Buffer, String> {
     let Layout { pixels, coded, y_stride, c_stride, .. } = *planes.layout();
     let offsets = planes.offsets();
     let strides = [y_stride, c_stride, c_stride].map(|stride| i32::try_from(stride).unwrap_or(-1));
-    let mut buffer = gst::Buffer::from_slice(Bytes(planes));
+    let mut buffer = gst::Buffer::from_slice(HeldPlanes(planes));
     let writable = buffer.get_mut().ok_or("its buffer is not ours")?;
     let (flags, format) = (VideoFrameFlags::empty(), video_format(pixels));
     VideoMeta::add_full(writable, flags, format, coded.width, coded.height, &offsets, &strides)
@@ -346,9 +350,9 @@ fn share(planes: Planes) -> Result<gst::Buffer, String> {
     Ok(buffer)
 }
 
-struct Bytes(Planes);
+struct HeldPlanes(Planes);
 
-impl AsRef<[u8]> for Bytes {
+impl AsRef<[u8]> for HeldPlanes {
     fn as_ref(&self) -> &[u8] {
         self.0.bytes()
     }

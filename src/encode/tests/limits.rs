@@ -15,7 +15,7 @@ fn motion(n: u32) -> Screen {
 }
 
 /// The sizes of frames of motion, and the stream they are in.
-async fn frames(stream: &Stream, console: &Console, from: u32, count: u32) -> (Vec<usize>, u64) {
+async fn frames(stream: &VideoStream, console: &Console, from: u32, count: u32) -> (Vec<usize>, u64) {
     let (mut sizes, mut generation) = (Vec::new(), 0);
     for n in from..from + count {
         let (next, ()) = tokio::join!(frame(stream), async {

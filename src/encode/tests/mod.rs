@@ -60,11 +60,11 @@ fn update(console: &Console, screen: &Screen, rect: Rect) {
     console.damage((at(rect.x), at(rect.y), at(rect.width), at(rect.height)), None);
 }
 
-async fn item(stream: &Stream) -> Item {
+async fn item(stream: &VideoStream) -> Item {
     tokio::time::timeout(PATIENCE, stream.next()).await.expect("a viewer is left waiting")
 }
 
-async fn frame(stream: &Stream) -> EncodedFrame {
+async fn frame(stream: &VideoStream) -> EncodedFrame {
     match item(stream).await {
         Item::Frame(frame) => frame,
         other => panic!("no frame but {other:?}"),

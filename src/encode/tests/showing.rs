@@ -6,7 +6,7 @@ use crate::hub::ReleaseQueue;
 const SIZE: Size = Size::new(640, 360);
 
 /// The first frame, and what a decoder that never saw another makes of it.
-async fn first(stream: &Stream, decoder: &Decoder) -> (EncodedFrame, Screen) {
+async fn first(stream: &VideoStream, decoder: &Decoder) -> (EncodedFrame, Screen) {
     let frame = frame(stream).await;
     assert!(frame.key, "a viewer starts with a frame it cannot decode");
     let seen = decoder.show(&frame.data);

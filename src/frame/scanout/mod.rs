@@ -8,9 +8,9 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::changed_rows::ChangedRows;
 use super::gpu::{DmabufReads, GpuRows, ReadPath};
-use super::merge::Merge;
-use super::reader::{Access, Bytes, Place, Plane, Rows, ScanoutReader};
+use super::reader::{Access, PictureRows, Placement, PlaneMemory, PlaneRows, ScanoutReader};
 use super::{Dmabuf, PixelFormat, Rect, Region, Size};
 use check::{MAX_PLANES, bytes, check_span, check_tiled, checked_format, checked_size, is_untiled};
 use packed::{Packed, rows_of};
@@ -258,7 +258,7 @@ impl Scanout {
         let row = bytes(u64::from(part.width) * 4)?;
         let at_once = (COMPARED_BYTES / 4).checked_div(part.width).unwrap_or(1).clamp(1, part.height.max(1));
         let mut buffer = vec![0; row.saturating_mul(bytes(at_once.into())?)];
-        let mut merge = Merge::new(part);
+        let mut merge = ChangedRows::new(part);
         let mut rows = rows_of(&mut copy, self.size, part);
         let mut y = part.y;
         while y < part.bottom() {
@@ -295,7 +295,7 @@ impl Scanout {
     /// Starts a read of the memory itself, if the CPU alone can do it.
     fn memory_by_cpu(&self) -> Result<ScanoutReader<'_>, ScanoutError> {
         match self.access()? {
-            access @ Access::Rows(_) => Ok(ScanoutReader { size: self.size, access }),
+            access @ Access::PictureRows(_) => Ok(ScanoutReader { size: self.size, access }),
             _ => Err(ScanoutError::NotOurs),
         }
     }
@@ -304,9 +304,9 @@ impl Scanout {
         match &self.memory {
             Memory::Owned => Err(ScanoutError::Torn), // it has a copy, always
             Memory::Shared { fd, offset, stride } => {
-                let place = Place { crop: self.size.rect(), bottom_up: false };
-                let plane = Plane::new(Bytes::File(fd), *offset, *stride);
-                Ok(Access::Rows(Rows::new(self.format, place, plane, None)))
+                let place = Placement { crop: self.size.rect(), bottom_up: false };
+                let plane = PlaneRows::new(PlaneMemory::File(fd), *offset, *stride);
+                Ok(Access::PictureRows(PictureRows::new(self.format, place, plane, None)))
             }
             Memory::Dmabuf { dmabuf, reads } => self.dmabuf_access(dmabuf, reads),
         }
@@ -324,7 +324,7 @@ impl Scanout {
     ) -> Result<Access<'a>, ScanoutError> {
         let cpu = match reads.path() {
             ReadPath::Auto if is_untiled(dmabuf.modifier) => match self.rows(dmabuf) {
-                Ok(rows) => return Ok(Access::Rows(rows)),
+                Ok(rows) => return Ok(Access::PictureRows(rows)),
                 Err(error) => Some(error),
             },
             _ => None,
@@ -337,18 +337,18 @@ impl Scanout {
     }
 
     /// Starts a read by the CPU.
-    fn rows<'a>(&self, dmabuf: &'a Dmabuf) -> Result<Rows<'a>, ScanoutError> {
+    fn rows<'a>(&self, dmabuf: &'a Dmabuf) -> Result<PictureRows<'a>, ScanoutError> {
         let mut planes = dmabuf.planes.iter().map(|plane| {
             let bytes = match plane.buffer.begin_read()? {
-                Some(span) => Bytes::Map(span),
-                None => Bytes::File(plane.buffer.fd()),
+                Some(span) => PlaneMemory::Map(span),
+                None => PlaneMemory::File(plane.buffer.fd()),
             };
-            Ok::<_, ScanoutError>(Plane::new(bytes, plane.offset, plane.stride))
+            Ok::<_, ScanoutError>(PlaneRows::new(bytes, plane.offset, plane.stride))
         });
         let first = planes.next().ok_or(ScanoutError::Planes { found: 0 })??;
         let chroma = planes.next().transpose()?;
-        let place = Place { crop: dmabuf.crop, bottom_up: dmabuf.bottom_up };
-        Ok(Rows::new(self.format, place, first, chroma))
+        let place = Placement { crop: dmabuf.crop, bottom_up: dmabuf.bottom_up };
+        Ok(PictureRows::new(self.format, place, first, chroma))
     }
 }
 

@@ -1,6 +1,6 @@
 use super::ScanoutError;
 use super::check::{bytes, check_span, to_usize};
-use crate::frame::merge::Merge;
+use crate::frame::changed_rows::ChangedRows;
 use crate::frame::{PixelFormat, Rect, Region, Size};
 
 /// Rows of pixels in a message, checked to be there.
@@ -33,7 +33,7 @@ impl<'a> Packed<'a> {
     /// Writes them as B, G, R, 255 where `rect` is in a packed picture of size `picture`; `rect` has their size. Gives
     /// what of it really changed.
     pub(super) fn merge_into(&self, pixels: &mut [u8], picture: Size, rect: Rect) -> Region {
-        let mut merge = Merge::new(rect);
+        let mut merge = ChangedRows::new(rect);
         let mut now = vec![0; to_usize(rect.width) * 4];
         for (from, before) in self.rows().zip(rows_of(pixels, picture, rect)) {
             if merge.is_most() {

@@ -9,7 +9,7 @@ use super::disable::Disable;
 use super::imports::Imports;
 use super::refusal::Refusal;
 use super::replay::{Drawn, Replay};
-use crate::frame::{Cursor, DmabufReads, MemoryKind, Pointer, Rect, Region, Scanout, Size, Still};
+use crate::frame::{Cursor, DamageFilter, DmabufReads, MemoryKind, Pointer, Rect, Region, Scanout, Size};
 use crate::hub::{Console, Release};
 use crate::sys::thread_time;
 
@@ -28,7 +28,7 @@ pub(super) struct Screen {
     /// Nothing was drawn since the last scanout.
     flipped: bool,
     imports: Imports,
-    still: Still,
+    still: DamageFilter,
     replay: Replay,
     watched: watch::Receiver<bool>,
     reads: DmabufReads,
@@ -43,7 +43,7 @@ impl Screen {
             disable: Disable::default(),
             flipped: false,
             imports: Imports::default(),
-            still: Still::default(),
+            still: DamageFilter::default(),
             replay: Replay::default(),
             reads,
         }

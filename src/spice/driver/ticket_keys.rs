@@ -21,13 +21,13 @@ const STOCK: usize = 12;
 /// client that comes after them does not. What was shown to someone who left without a ticket is shown again.
 #[derive(Default)]
 pub(super) struct TicketKeys {
-    state: Mutex<State>,
+    state: Mutex<KeyQueue>,
 }
 
 /// Who waits for a key, by whose keys they are counted to.
 type Waiting<T> = PlacesByOwner<T, oneshot::Sender<TicketKey>>;
 
-struct State {
+struct KeyQueue {
     stock: KeyStock,
     /// INVARIANT: while someone waits the stock is empty and a thread makes keys.
     clients: Waiting<u32>,
@@ -40,7 +40,7 @@ struct State {
     filling: bool,
 }
 
-impl Default for State {
+impl Default for KeyQueue {
     fn default() -> Self {
         Self {
             stock: KeyStock::new(STOCK),
@@ -121,12 +121,12 @@ impl TicketKeys {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, KeyQueue> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl KeyQueue {
     /// Returns whether a client still waits. If none does, the thread that makes keys for them is to end.
     fn is_waited_for(&mut self) -> bool {
         forget_gone(&mut self.clients);

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::output::Update;
-use crate::encode::{Codec, EncodeError, EncodedFrame, Encoders, Item, Profile, Stream};
+use crate::encode::{Codec, EncodeError, EncodedFrame, Encoders, Item, Profile, VideoStream};
 use crate::frame::{Rect, Size, Tier};
 use crate::hub::{Change, Console, Subscription};
 use crate::viewer::{Sharpen, sleep_until};
 
 /// A console's video for one viewer, and what is needed to make it exact.
 pub(super) struct Video {
-    stream: Stream,
+    stream: VideoStream,
     /// What changes. Heard only while the picture rests: the encoder has a subscription of its own.
     changes: Subscription,
     sharpen: Sharpen,

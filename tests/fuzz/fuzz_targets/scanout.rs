@@ -8,7 +8,7 @@ use std::time::Instant;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use qemu_spice::internals::{Buffer, Dmabuf, DmabufPlane, DmabufReads, ReadPath};
-use qemu_spice::internals::{Rect, Scanout, Size, Still};
+use qemu_spice::internals::{Rect, Scanout, Size, DamageFilter};
 use rustix::fs::{MemfdFlags, SealFlags};
 
 #[derive(Debug, Arbitrary)]
@@ -47,7 +47,7 @@ enum Memory {
 
 fuzz_target!(|input: Input<'_>| {
     let Some(scanout) = scanout(&input.memory, input.data) else { return };
-    let (scanout, mut still) = (Arc::new(scanout), Still::default());
+    let (scanout, mut still) = (Arc::new(scanout), DamageFilter::default());
     read(&scanout, scanout.size().rect());
     for rect in input.updates.iter().copied().map(rect) {
         if let Memory::Owned { stride, pixman, .. } = input.memory {

@@ -7,13 +7,13 @@
 mod bits;
 mod sps;
 
-use super::{AccessUnit, Row, StreamCheck, StreamError};
+use super::{AccessUnit, CodecRow, StreamCheck, StreamError};
 use crate::frame::Size;
 use bits::BitReader;
 use sps::{CHROMA_420, CHROMA_444, Sps};
 
 /// What every viewer that announces H.264 shows.
-pub(super) const H264: Row = Row {
+pub(super) const H264: CodecRow = CodecRow {
     name: "h264",
     title: "H.264",
     help: "H.264; an error if there is no encoder for it",
@@ -24,7 +24,7 @@ pub(super) const H264: Row = Row {
 };
 
 /// What software decoders show.
-pub(super) const H264_444: Row = Row {
+pub(super) const H264_444: CodecRow = CodecRow {
     name: "h264-444",
     title: "H.264 4:4:4",
     help: "H.264 by x264enc with a colour for each pixel (4:4:4): coloured text stays sharp while it moves, for a \

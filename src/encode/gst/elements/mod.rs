@@ -67,7 +67,7 @@ pub(crate) enum Element {
 
 /// What an encoder runs on.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum EncoderKind {
     /// A GPU or another device.
     Hardware,
     /// The CPU.
@@ -75,7 +75,7 @@ pub(crate) enum Kind {
 }
 
 /// What is to be known of an encoder.
-struct Row {
+struct ElementRow {
     /// GStreamer's name.
     name: &'static str,
     codec: Codec,
@@ -93,14 +93,14 @@ struct Row {
     /// The most pixels of a picture that it encodes without counting bytes.
     max_free_area: u64,
     /// Properties that it is made with: each picture comes out before the next goes in, and is good for a screen.
-    settings: fn(Control) -> Settings,
+    settings: fn(Control) -> Properties,
     /// Properties that keep frames to so many kbit/s at the nominal rate, or to what is usual. They can be set while it
     /// is at work.
-    limit: fn(Option<u32>) -> Settings,
+    limit: fn(Option<u32>) -> Properties,
 }
 
 /// Properties and their values. Of several values with `|` between them, the first that the property can have.
-type Settings = Vec<(&'static str, String)>;
+type Properties = Vec<(&'static str, String)>;
 
 /// How an encoder gets to read the guest's own buffer.
 #[derive(Clone, Copy, Debug)]
@@ -161,8 +161,8 @@ impl Element {
 
     /// Returns what it runs on.
     #[must_use]
-    pub(crate) fn kind(self) -> Kind {
-        if self.row().device.is_some() { Kind::Hardware } else { Kind::Software }
+    pub(crate) fn kind(self) -> EncoderKind {
+        if self.row().device.is_some() { EncoderKind::Hardware } else { EncoderKind::Software }
     }
 
     /// Returns what the machine must have for it, if that is more than GStreamer.
@@ -217,12 +217,12 @@ impl Element {
         self.set(element, (self.row().limit)(frame_bytes.map(super::control::kbits)))
     }
 
-    fn set(self, element: &gst::Element, settings: Settings) -> Result<(), PipelineError> {
+    fn set(self, element: &gst::Element, settings: Properties) -> Result<(), PipelineError> {
         for (name, values) in settings {
             match property::set(element, name, &values) {
                 // A device's encoder has what the device has, which changes from one GPU and version to the next.
                 // What matters of it shows in what comes out, which is checked.
-                Err(reason) if self.kind() == Kind::Hardware => {
+                Err(reason) if self.kind() == EncoderKind::Hardware => {
                     tracing::debug!(element = self.name(), reason, "setting left out");
                 }
                 done => done.map_err(|reason| self.failed(reason))?,
@@ -235,7 +235,7 @@ impl Element {
         PipelineError { element: self.name(), reason }
     }
 
-    fn row(self) -> Row {
+    fn row(self) -> ElementRow {
         match self {
             Self::Va => va::H264,
             Self::VaLowPower => va::H264_LOW_POWER,
@@ -267,7 +267,10 @@ mod tests {
         for codec in Codec::ALL {
             let elements = Element::of(&[codec]);
             assert!(!elements.is_empty(), "nothing encodes {codec:?}");
-            assert!(elements.is_sorted_by_key(|element| element.kind() == Kind::Software), "{elements:?}");
+            assert!(
+                elements.is_sorted_by_key(|element| element.kind() == EncoderKind::Software),
+                "{elements:?}"
+            );
         }
         for element in Element::ALL {
             let settings = (element.row().settings)(Control::Quality);

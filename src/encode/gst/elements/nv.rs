@@ -1,9 +1,9 @@
-use super::{QUANTIZER, Row, Settings};
+use super::{ElementRow, Properties, QUANTIZER};
 use crate::encode::gst::Control;
 use crate::encode::gst::pipeline::NOMINAL_RATE;
 use crate::encode::{Codec, Pixels};
 
-pub(super) const H264: Row = Row {
+pub(super) const H264: ElementRow = ElementRow {
     name: "nvh264enc",
     codec: Codec::H264,
     plugin: "nvcodec",
@@ -17,7 +17,7 @@ pub(super) const H264: Row = Row {
     limit,
 };
 
-fn settings(control: Control) -> Settings {
+fn settings(control: Control) -> Properties {
     let rate_control = match control {
         Control::Quality => "constqp",
         Control::Bytes | Control::LargeBytes => "cbr|constqp",
@@ -39,7 +39,7 @@ fn settings(control: Control) -> Settings {
 }
 
 /// Bounds the bits a second, and has a buffer of one frame. Without a limit, all is left as it is.
-fn limit(kbits: Option<u32>) -> Settings {
+fn limit(kbits: Option<u32>) -> Properties {
     let Some(kbits) = kbits else { return Vec::new() };
     let frame = kbits / NOMINAL_RATE.unsigned_abs();
     vec![("bitrate", kbits.to_string()), ("vbv-buffer-size", frame.max(1).to_string())]

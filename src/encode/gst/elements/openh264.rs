@@ -1,4 +1,4 @@
-use super::{MAX_KBITS, NEVER, Row, Settings, threads};
+use super::{ElementRow, MAX_KBITS, NEVER, Properties, threads};
 use crate::encode::gst::Control;
 use crate::encode::{Codec, Pixels};
 
@@ -9,7 +9,7 @@ const QUANTIZERS: [u32; 2] = [18, 24];
 /// The quantizers where bytes count.
 const LIMITED_QUANTIZERS: [u32; 2] = [18, 51];
 
-pub(super) const H264: Row = Row {
+pub(super) const H264: ElementRow = ElementRow {
     name: "openh264enc",
     codec: Codec::H264,
     plugin: "openh264",
@@ -23,7 +23,7 @@ pub(super) const H264: Row = Row {
     limit,
 };
 
-fn settings(control: Control) -> Settings {
+fn settings(control: Control) -> Properties {
     let (rate_control, [best, worst]) = match control {
         Control::Quality => ("quality", QUANTIZERS),
         Control::Bytes | Control::LargeBytes => ("bitrate", LIMITED_QUANTIZERS),
@@ -46,6 +46,6 @@ fn settings(control: Control) -> Settings {
     ]
 }
 
-fn limit(kbits: Option<u32>) -> Settings {
+fn limit(kbits: Option<u32>) -> Properties {
     vec![("bitrate", (kbits.unwrap_or(MAX_KBITS) * 1000).to_string())]
 }

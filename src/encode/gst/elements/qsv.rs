@@ -1,8 +1,8 @@
-use super::{NEVER_16_BITS, QUANTIZER, Row, Settings, va};
+use super::{ElementRow, NEVER_16_BITS, Properties, QUANTIZER, va};
 use crate::encode::gst::Control;
 use crate::encode::{Codec, Pixels};
 
-pub(super) const H264: Row = Row {
+pub(super) const H264: ElementRow = ElementRow {
     name: "qsvh264enc",
     codec: Codec::H264,
     plugin: "qsv",
@@ -16,7 +16,7 @@ pub(super) const H264: Row = Row {
     limit: va::limit,
 };
 
-fn settings(control: Control) -> Settings {
+fn settings(control: Control) -> Properties {
     let rate_control = match control {
         Control::Quality => "cqp",
         Control::Bytes | Control::LargeBytes => "cbr|cqp",

@@ -1,4 +1,4 @@
-use super::{Import, Row, x264};
+use super::{ElementRow, Import, x264};
 
 const MAPPING: Import = Import {
     chain: &["videoconvert", "videoflip"],
@@ -8,6 +8,6 @@ const MAPPING: Import = Import {
 };
 
 /// Makes `x264enc` look like a device that reads the guest's buffer directly, or one that does not.
-pub(super) fn row(imports: bool) -> Row {
-    Row { import: imports.then_some(MAPPING), max_free_area: u64::MAX, ..x264::H264 }
+pub(super) fn row(imports: bool) -> ElementRow {
+    ElementRow { import: imports.then_some(MAPPING), max_free_area: u64::MAX, ..x264::H264 }
 }

@@ -1,8 +1,8 @@
-use super::{MAX_KBITS, NEVER_16_BITS, Row, Settings};
+use super::{ElementRow, MAX_KBITS, NEVER_16_BITS, Properties};
 use crate::encode::gst::Control;
 use crate::encode::{Codec, Pixels};
 
-pub(super) const H264: Row = Row {
+pub(super) const H264: ElementRow = ElementRow {
     name: "v4l2h264enc",
     codec: Codec::H264,
     plugin: "video4linux2",
@@ -17,7 +17,7 @@ pub(super) const H264: Row = Row {
 };
 
 /// Names of the kernel's controls: those that a driver lacks are passed over.
-fn settings(_: Control) -> Settings {
+fn settings(_: Control) -> Properties {
     let controls = format!(
         "controls,video_bitrate={},video_gop_size={NEVER_16_BITS},h264_i_frame_period={NEVER_16_BITS},\
          video_b_frames=0,repeat_sequence_header=1",
@@ -26,7 +26,7 @@ fn settings(_: Control) -> Settings {
     vec![("extra-controls", controls)]
 }
 
-fn limit(kbits: Option<u32>) -> Settings {
+fn limit(kbits: Option<u32>) -> Properties {
     let bits = kbits.unwrap_or(MAX_KBITS) * 1000;
     vec![("extra-controls", format!("controls,video_bitrate={bits}"))]
 }

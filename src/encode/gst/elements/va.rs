@@ -1,4 +1,4 @@
-use super::{Import, MAX_KBITS, QUANTIZER, Row, Settings};
+use super::{ElementRow, Import, MAX_KBITS, Properties, QUANTIZER};
 use crate::encode::gst::Control;
 use crate::encode::{Codec, Pixels};
 
@@ -13,7 +13,7 @@ pub(super) const IMPORT: Import = Import {
     crops: true,
 };
 
-pub(super) const H264: Row = Row {
+pub(super) const H264: ElementRow = ElementRow {
     name: "vah264enc",
     codec: Codec::H264,
     plugin: "va",
@@ -27,9 +27,9 @@ pub(super) const H264: Row = Row {
     limit,
 };
 
-pub(super) const H264_LOW_POWER: Row = Row { name: "vah264lpenc", ..H264 };
+pub(super) const H264_LOW_POWER: ElementRow = ElementRow { name: "vah264lpenc", ..H264 };
 
-fn settings(control: Control) -> Settings {
+fn settings(control: Control) -> Properties {
     let rate_control = match control {
         Control::Quality => "cqp|icq|qvbr|cbr",
         Control::Bytes | Control::LargeBytes => "cbr|vbr|cqp|icq|qvbr",
@@ -49,6 +49,6 @@ fn settings(control: Control) -> Settings {
 }
 
 /// Bounds the bits a second alone. Intel's other encoders are told the same.
-pub(super) fn limit(kbits: Option<u32>) -> Settings {
+pub(super) fn limit(kbits: Option<u32>) -> Properties {
     vec![("bitrate", kbits.unwrap_or(MAX_KBITS).to_string())]
 }

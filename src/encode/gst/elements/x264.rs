@@ -1,4 +1,4 @@
-use super::{MAX_KBITS, NEVER, Row, Settings, threads};
+use super::{ElementRow, MAX_KBITS, NEVER, Properties, threads};
 use crate::encode::gst::Control;
 use crate::encode::gst::pipeline::NOMINAL_RATE;
 use crate::encode::{Codec, Pixels};
@@ -25,7 +25,7 @@ const USUAL_BUFFER_MS: u32 = 600;
 /// x264 leaves a fifth of a buffer that holds one frame unused: in tenths, what it is told of.
 const USE: u32 = 12;
 
-pub(super) const H264: Row = Row {
+pub(super) const H264: ElementRow = ElementRow {
     name: "x264enc",
     codec: Codec::H264,
     plugin: "x264",
@@ -39,12 +39,12 @@ pub(super) const H264: Row = Row {
     limit,
 };
 
-pub(super) const H264_444: Row = Row { codec: Codec::H264_444, pixels: Pixels::I444, ..H264 };
+pub(super) const H264_444: ElementRow = ElementRow { codec: Codec::H264_444, pixels: Pixels::I444, ..H264 };
 
 /// Sets up x264. To limit bytes it looks at each picture twice, which takes nearly as long as encoding, so
 /// this is done only when bytes are limited. A wide motion search takes a third longer, so it is not done for
 /// large pictures.
-fn settings(control: Control) -> Settings {
+fn settings(control: Control) -> Properties {
     let far = format!(":me=umh:merange={REACH}");
     let (pass, quantizer, search) = match control {
         Control::Quality => ("quant", QUANTIZER, ""),
@@ -71,7 +71,7 @@ fn settings(control: Control) -> Settings {
 }
 
 /// Bounds the bits a second, and has a buffer of one frame, or the usual one.
-fn limit(kbits: Option<u32>) -> Settings {
+fn limit(kbits: Option<u32>) -> Properties {
     let (kbits, buffer_ms) = match kbits {
         Some(kbits) => (kbits / 10 * USE, 1000 / NOMINAL_RATE.unsigned_abs() + 1),
         None => (MAX_KBITS, USUAL_BUFFER_MS),

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::event::{Button, InputEvent};
-use super::held::Held;
 use super::messages::{FromClient, FromServer, LockKeys};
+use super::pressed::Pressed;
 use super::scancode::{Key, Scancodes};
 use crate::channels::base::Flow;
 use crate::channels::{ChannelError, Machine};
@@ -28,7 +28,7 @@ pub struct InputsChannel {
     flow: Flow,
     pub(super) waiting: VecDeque<InputEvent>,
     scancodes: Scancodes,
-    held: Held,
+    held: Pressed,
     /// Motions since the last acknowledgement.
     motions: u32,
     /// The display the pointer was on last.
@@ -47,7 +47,7 @@ impl InputsChannel {
             flow: Flow::new(form, INPUTS_BODY_MAX, now),
             waiting: VecDeque::new(),
             scancodes: Scancodes::default(),
-            held: Held::default(),
+            held: Pressed::default(),
             motions: 0,
             display,
             told: lights,

@@ -2,9 +2,9 @@
 
 pub mod caps;
 mod event;
-mod held;
 mod machine;
 mod messages;
+mod pressed;
 mod scancode;
 
 pub use event::{Button, InputEvent};

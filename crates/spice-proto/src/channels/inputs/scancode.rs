@@ -21,13 +21,13 @@ const SEQUENCE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Reads scan codes of set 1, byte by byte. A sequence may span messages.
 #[derive(Debug, Default)]
 pub(super) struct Scancodes {
-    state: State,
+    state: Prefix,
     /// When the pending sequence began.
     since: Option<Instant>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Prefix {
     #[default]
     Plain,
     /// After `e0`.
@@ -42,32 +42,32 @@ impl Scancodes {
     /// The key that `byte` completes, if it does.
     pub(super) fn push(&mut self, byte: u8, now: Instant) -> Option<Key> {
         if self.since.is_some_and(|since| now.saturating_duration_since(since) > SEQUENCE_TIMEOUT) {
-            self.state = State::Plain;
+            self.state = Prefix::Plain;
         }
         let (state, key) = step(self.state, byte);
         self.state = state;
         self.since = match state {
-            State::Plain => None,
+            Prefix::Plain => None,
             _ => Some(self.since.unwrap_or(now)),
         };
         key
     }
 }
 
-fn step(state: State, byte: u8) -> (State, Option<Key>) {
+fn step(state: Prefix, byte: u8) -> (Prefix, Option<Key>) {
     let plain = byte & !RELEASED;
     let down = byte & RELEASED == 0;
     match (state, byte) {
-        (_, 0xe0) => (State::Extended, None),
-        (_, 0xe1) => (State::Pause, None),
-        (State::Pause, 0x1d | 0x9d) => (State::PauseEnd, None),
-        (State::PauseEnd, 0x45 | 0xc5) => (State::Plain, Some(Key { code: PAUSE, down })),
+        (_, 0xe0) => (Prefix::Extended, None),
+        (_, 0xe1) => (Prefix::Pause, None),
+        (Prefix::Pause, 0x1d | 0x9d) => (Prefix::PauseEnd, None),
+        (Prefix::PauseEnd, 0x45 | 0xc5) => (Prefix::Plain, Some(Key { code: PAUSE, down })),
         // Shifts that a keyboard makes up around PrintScreen and the keys between the blocks. Nobody pressed them.
-        (State::Extended, 0x2a | 0xaa | 0x36 | 0xb6) => (State::Plain, None),
-        (State::Pause | State::PauseEnd, _) => (State::Plain, None),
-        _ if plain == 0 || byte == 0xff => (State::Plain, None), // padding, and a keyboard's overrun
-        (State::Extended, _) => (State::Plain, Some(Key { code: plain | EXTENDED, down })),
-        (State::Plain, _) => (State::Plain, Some(Key { code: plain, down })),
+        (Prefix::Extended, 0x2a | 0xaa | 0x36 | 0xb6) => (Prefix::Plain, None),
+        (Prefix::Pause | Prefix::PauseEnd, _) => (Prefix::Plain, None),
+        _ if plain == 0 || byte == 0xff => (Prefix::Plain, None), // padding, and a keyboard's overrun
+        (Prefix::Extended, _) => (Prefix::Plain, Some(Key { code: plain | EXTENDED, down })),
+        (Prefix::Plain, _) => (Prefix::Plain, Some(Key { code: plain, down })),
     }
 }
 

@@ -25,7 +25,7 @@ const REST: Duration = Duration::from_secs(2);
 ///
 /// A pure state machine but for the pixels.
 #[derive(Debug)]
-pub struct Still {
+pub struct DamageFilter {
     /// The scanout that has a copy.
     kept: Option<Arc<Scanout>>,
     /// Pixels reported as damaged since comparing stopped.
@@ -38,13 +38,13 @@ pub struct Still {
     rest_at: Option<Instant>,
 }
 
-impl Default for Still {
+impl Default for DamageFilter {
     fn default() -> Self {
         Self { kept: None, told: 0, wait: SUSPICIOUS, credit: 0, rest_at: None }
     }
 }
 
-impl Still {
+impl DamageFilter {
     /// Returns the damage that readers need to read for an update of `told`. It is empty if nothing changed,
     /// and may exceed `told` when comparing starts.
     #[must_use]
@@ -73,7 +73,7 @@ impl Still {
         changed
     }
 
-    /// Returns when to call [`Still::tick`] next.
+    /// Returns when to call [`DamageFilter::tick`] next.
     #[must_use]
     pub fn wake_at(&self) -> Option<Instant> {
         self.rest_at
@@ -137,7 +137,7 @@ mod tests {
     struct Rig {
         fd: OwnedFd,
         scanout: Arc<Scanout>,
-        still: Still,
+        filter: DamageFilter,
         now: Instant,
         /// What a viewer has read.
         seen: Vec<u8>,
@@ -165,8 +165,13 @@ mod tests {
 
         fn of(fd: OwnedFd, scanout: Scanout) -> Self {
             let seen = vec![0; 40 * 40 * 4];
-            let mut rig =
-                Self { fd, scanout: Arc::new(scanout), still: Still::default(), now: Instant::now(), seen };
+            let mut rig = Self {
+                fd,
+                scanout: Arc::new(scanout),
+                filter: DamageFilter::default(),
+                now: Instant::now(),
+                seen,
+            };
             rig.read(SIZE.rect());
             rig
         }
@@ -182,7 +187,7 @@ mod tests {
 
         fn update(&mut self, told: Rect) -> Region {
             self.now += Duration::from_millis(30);
-            self.still.changed(told, &self.scanout, self.now)
+            self.filter.changed(told, &self.scanout, self.now)
         }
 
         /// So many updates of everything: how many of them a viewer hears of.
@@ -229,7 +234,7 @@ mod tests {
         let mut rig = Rig::new();
         rig.scanout = Arc::new(Scanout::shared(fd, 0, 40, 40, 160, XRGB).unwrap());
         assert_eq!(rig.heard(100), 100);
-        assert!(rig.still.kept.is_none() && !rig.scanout.is_read(), "nobody but us would have read it");
+        assert!(rig.filter.kept.is_none() && !rig.scanout.is_read(), "nobody but us would have read it");
         rig.read(SIZE.rect());
         assert_eq!(rig.heard(100), 9);
     }
@@ -295,7 +300,7 @@ mod tests {
         for frame in 0..2000_u32 {
             rig.draw_all((frame % 250) as u8);
             assert_eq!(rig.update(SIZE.rect()).rects(), [SIZE.rect()]);
-            looks += usize::from(rig.still.kept.is_some());
+            looks += usize::from(rig.filter.kept.is_some());
             rig.read(SIZE.rect());
             assert!(rig.seen == rig.memory(), "frame {frame}");
         }
@@ -307,11 +312,11 @@ mod tests {
     fn the_copy_is_given_back_when_nothing_is_drawn_any_more() {
         let mut rig = Rig::new();
         rig.heard(20);
-        let due = rig.still.wake_at().unwrap();
-        rig.still.tick(due - Duration::from_millis(1));
-        assert!(rig.still.kept.is_some());
-        rig.still.tick(due);
-        assert!(rig.still.kept.is_none() && rig.still.wake_at().is_none());
+        let due = rig.filter.wake_at().unwrap();
+        rig.filter.tick(due - Duration::from_millis(1));
+        assert!(rig.filter.kept.is_some());
+        rig.filter.tick(due);
+        assert!(rig.filter.kept.is_none() && rig.filter.wake_at().is_none());
         rig.draw(1, 1, 9);
         rig.read(SIZE.rect());
         assert!(rig.seen == rig.memory(), "what is read is the memory again");
@@ -333,6 +338,6 @@ mod tests {
         rig.heard(20);
         rustix::fs::ftruncate(&rig.fd, 100).unwrap();
         assert_eq!(rig.heard(100), 100);
-        assert!(rig.still.kept.is_none());
+        assert!(rig.filter.kept.is_none());
     }
 }

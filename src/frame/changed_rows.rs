@@ -10,7 +10,7 @@ const STEP: usize = 64;
 ///
 /// It compares whole rows, and no more of them once most of the part has changed.
 #[derive(Debug)]
-pub(super) struct Merge {
+pub(super) struct ChangedRows {
     part: Rect,
     /// The next row.
     y: u32,
@@ -21,7 +21,7 @@ pub(super) struct Merge {
     area: u64,
 }
 
-impl Merge {
+impl ChangedRows {
     /// Starts with the top row of `part`.
     pub(super) fn new(part: Rect) -> Self {
         Self { part, y: part.y, band: None, changed: Region::new(), area: 0 }
@@ -103,7 +103,7 @@ mod tests {
 
     /// Merges `now`, packed rows of `part`, into `before`.
     fn merged(part: Rect, before: &mut [u8], now: &[u8]) -> Region {
-        let mut merge = Merge::new(part);
+        let mut merge = ChangedRows::new(part);
         let row = part.width as usize * 4;
         before
             .chunks_exact_mut(row)
@@ -146,7 +146,7 @@ mod tests {
     fn of_a_part_that_mostly_changed_the_rest_is_not_compared() {
         let size = Size::new(64, 100);
         let (mut before, now) = pictures(size, &[Rect::new(0, 0, 64, 60)]);
-        let mut merge = Merge::new(size.rect());
+        let mut merge = ChangedRows::new(size.rect());
         let mut most_at = None;
         for (y, (before, now)) in before.chunks_exact_mut(256).zip(now.chunks_exact(256)).enumerate() {
             most_at = most_at.or(merge.is_most().then_some(y));

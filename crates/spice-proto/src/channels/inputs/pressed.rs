@@ -5,14 +5,14 @@ use super::scancode::Key;
 
 /// Keys and buttons that are down. Its size is fixed, whatever a client sends.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct Pressed {
     /// One bit for each key number.
     keys: [u64; 4],
     /// One bit for each button.
     buttons: u8,
 }
 
-impl Held {
+impl Pressed {
     /// Notes the key; tells whether it was down before.
     pub(super) fn key(&mut self, key: Key) -> bool {
         let bit = 1u64 << (key.code & 63);
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_down_is_let_go_once() {
-        let mut held = Held::default();
+        let mut held = Pressed::default();
         for code in [0, 63, 64, 255] {
             assert!(!held.key(Key { code, down: true }));
             assert!(held.key(Key { code, down: true }), "auto repeat");
