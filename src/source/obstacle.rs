@@ -44,8 +44,10 @@ pub struct Known {
     pub(super) gl: Option<bool>,
     /// Its SPICE server has GL.
     spice_gl: bool,
-    /// The ids of its vhost-user GPUs.
+    /// The ids of its vhost-user GPUs, or their types where they have none.
     pub(super) gpus: Vec<String>,
+    /// The same for those that show pixels alone (`dmabuf=off`, which a patched QEMU has) and so need no GL.
+    pixel_gpus: Vec<String>,
 }
 
 impl Known {
@@ -72,17 +74,16 @@ impl Known {
                 "spice" => known.spice_gl = gl(),
                 "device" => {
                     let after = |name| words.windows(2).find(|pair| pair.first() == Some(&name))?.last();
-                    let device = after("driver").or(words.first());
-                    known.gpus.extend(
-                        after("id")
-                            .filter(|_| device.is_some_and(|device| is_gpu(device)))
-                            .map(|id| (*id).to_owned()),
-                    );
+                    let device = after("driver").or(words.first()).filter(|device| is_gpu(device));
+                    let off = after("dmabuf").is_some_and(|value| *value == "off");
+                    let gpus = if off { &mut known.pixel_gpus } else { &mut known.gpus };
+                    gpus.extend(device.map(|device| (*after("id").unwrap_or(device)).to_owned()));
                 }
                 _ => {}
             }
             option = argument.trim_start_matches('-');
         }
+        known.pixel_gpus.retain(|name| !known.gpus.contains(name));
         known
     }
 
@@ -93,7 +94,8 @@ impl Known {
             return Some(Obstacle::TakenBySpice);
         }
         let device = label.rsplit_once('.').map_or(label, |(device, _)| device);
-        let gpu = is_gpu(label) || self.gpus.iter().any(|id| id == label || id == device);
+        let is_of = |names: &[String]| names.iter().any(|name| name == label || name == device);
+        let gpu = !is_of(&self.pixel_gpus) && (is_gpu(label) || is_of(&self.gpus));
         match self.gl {
             _ if !gpu => None,
             Some(true) => None,
@@ -150,6 +152,15 @@ mod tests {
         }
         assert_eq!(obstacle(&["-display", "egl-headless,gl=on"]), Some(Obstacle::Unknown));
         assert_eq!(obstacle(&["-name", "dbus,gl=on"]), Some(Obstacle::Unknown));
+    }
+
+    #[test]
+    fn a_vhost_user_gpu_that_shows_pixels_alone_needs_no_gl() {
+        let gpus = ["-device", "vhost-user-vga,id=a,dmabuf=off", "-device", "vhost-user-gpu-pci,dmabuf=off"];
+        let same_type = ["-device", "vhost-user-gpu-pci,chardev=b"];
+        let obstacle = |arguments: &[&str], label| known(arguments).obstacle(label).is_some();
+        assert_eq!(["a", "a.1", "vhost-user-gpu-pci"].map(|label| obstacle(&gpus, label)), [false; 3]);
+        assert!(obstacle(&[&gpus[..], &same_type].concat(), "vhost-user-gpu-pci"));
     }
 
     #[test]

@@ -22,8 +22,8 @@ EMULATED = ("-accel", "tcg", "-cpu", "max", "-m", "512")
 class Qmp:
     """One QMP connection. Events are skipped."""
 
-    def __init__(self, path, limit=CONNECT_LIMIT):
-        self.socket = connect(path, limit)
+    def __init__(self, path, limit=CONNECT_LIMIT, alive=lambda: True):
+        self.socket = connect(path, limit, alive)
         self.lines = self.socket.makefile("r")
         self.lines.readline()
         self("qmp_capabilities")
@@ -83,7 +83,7 @@ class Vm:
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                         env={**os.environ, **(env or {})})
         try:
-            self.qmp = Qmp(self.folder / "rig.sock", boot_limit)
+            self.qmp = Qmp(self.folder / "rig.sock", boot_limit, self.alive)
             for thread in self.qmp("query-cpus-fast") if processor is not None else ():
                 os.sched_setaffinity(thread["thread-id"], {processor})
             self.qmp("cont")
@@ -179,8 +179,8 @@ class Vm:
         self.stage_text += data
 
 
-def connect(path, limit=CONNECT_LIMIT):
-    """Connects to a unix socket, waiting for it to come up."""
+def connect(path, limit=CONNECT_LIMIT, alive=lambda: True):
+    """Connects to a unix socket, waiting for it to come up as long as its owner is alive."""
     deadline = time.monotonic() + limit
     while True:
         connection = socket.socket(socket.AF_UNIX)
@@ -189,7 +189,7 @@ def connect(path, limit=CONNECT_LIMIT):
             return connection
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or not alive():
                 raise
             time.sleep(0.05)
 
