@@ -280,5 +280,6 @@ fn interfaces(answer: &Message) -> Vec<String> {
 /// Whether an error is merely the other end's going away.
 fn is_end(error: &zbus::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(error, zbus::Error::InputOutput(error) if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof))
+    let zbus::Error::InputOutput(error) = error else { return false };
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }

@@ -1,4 +1,4 @@
-//! What QEMU says to a listener, read from its messages. `dbus-interfaces/org.qemu.Display1.Listener.xml` has it in words.
+//! QEMU's calls of a listener, read from its messages. `dbus-interfaces/org.qemu.Display1.Listener.xml` describes them.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -128,9 +128,9 @@ fn dmabuf((fd, width, height, stride, fourcc, modifier, y0_top): DmabufArgs) -> 
 type Dmabuf2Args =
     (Vec<zvariant::OwnedFd>, u32, u32, u32, u32, Vec<u32>, Vec<u32>, u32, u32, u32, u32, u64, bool);
 
-fn dmabuf2(
-    (fds, x, y, width, height, offsets, strides, planes, fourcc, whole_width, whole_height, modifier, y0_top): Dmabuf2Args,
-) -> Result<Dmabuf, Refusal> {
+fn dmabuf2(args: Dmabuf2Args) -> Result<Dmabuf, Refusal> {
+    let (fds, x, y, width, height, offsets, strides, planes, ..) = args;
+    let (.., fourcc, whole_width, whole_height, modifier, y0_top) = args;
     let agree = usize::try_from(planes).is_ok_and(|n| {
         (1..=MAX_PLANES).contains(&n) && offsets.len() == n && strides.len() == n && fds.len() <= n
     });

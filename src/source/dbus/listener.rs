@@ -3,7 +3,6 @@
 //! INVARIANT: calls are handled in the order they were sent, each completely before the next. zbus's own object
 //! server would run each in a task of its own, and a `Disable` could overtake the scanout it came before.
 
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,17 +12,19 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 use zbus::connection::Builder;
-use zbus::message::{Flags, Message, Type};
+use zbus::message::{Message, Type};
 use zbus::{Connection, MessageStream};
 
 use super::calls::Call;
 use super::connect::DEADLINE;
-use super::object::{self, Answer};
+use super::lost_flips::Serials;
+use super::lost_flips::connections::{Replays, answer_all, change_over};
+use super::object::{self, Answer, reply, wants_reply};
 use super::refusal::Refusal;
 use super::screen::Screen;
 use super::socket::QemuSocket;
 use super::warnings::Warnings;
-use crate::frame::{ConsoleId, DmabufReads};
+use crate::frame::DmabufReads;
 use crate::hub::{Console, Ledger, ReleaseQueue};
 
 /// The latest that a frame is released to the guest, whatever its readers do: one interval of a 60 Hz display.
@@ -31,9 +32,6 @@ const RELEASE_DEADLINE: Duration = Duration::from_millis(16);
 
 /// The most messages that wait to be handled. Each can have the 128 MiB that D-Bus allows.
 const QUEUE: usize = 4;
-
-/// Sockets for QEMU to show a console on once more.
-pub(super) type Replays = mpsc::Sender<(ConsoleId, OwnedFd)>;
 
 /// Serves QEMU on this socket until it closes it.
 pub(super) async fn run(
@@ -86,45 +84,6 @@ struct Listener {
     /// The connections before this one. QEMU waits for their answers as well, and forgets none of them.
     replaced: JoinSet<()>,
     warnings: Warnings,
-}
-
-/// The numbers of the messages on a connection: one that is missing was discarded by QEMU.
-///
-/// What replaces a picture discards what was to be drawn before it, but not the pointer's messages in between: on the
-/// wire the gap may be before one of those.
-#[derive(Debug, Default)]
-struct Serials {
-    last: Option<u32>,
-    /// It numbers this connection's messages by themselves, from 1 on, as GDBus does. Of a program that does not, what is
-    /// missing says nothing.
-    ours_alone: bool,
-    /// How many are missing since a picture was replaced.
-    missing: u32,
-}
-
-impl Serials {
-    /// How many messages QEMU discarded since a picture was replaced the last time, where `message` replaces one and
-    /// came right after such a gap; 0 otherwise.
-    fn missing_before(&mut self, message: &Message) -> u32 {
-        let header = message.header();
-        let member = header.member().map_or("", |member| member.as_str());
-        let replaces = member == "Disable" || member.starts_with("Scanout");
-        self.see(message.primary_header().serial_num().get(), replaces)
-    }
-
-    fn see(&mut self, serial: u32, replaces: bool) -> u32 {
-        let Some(last) = self.last.replace(serial) else {
-            self.ours_alone = serial == 1;
-            return 0;
-        };
-        let gap = serial.wrapping_sub(last).wrapping_sub(1);
-        self.missing = self.missing.saturating_add(gap);
-        if !replaces {
-            return 0;
-        }
-        let missing = std::mem::take(&mut self.missing);
-        if gap > 0 && self.ours_alone { missing } else { 0 }
-    }
 }
 
 impl Listener {
@@ -215,7 +174,7 @@ impl Listener {
         if self.replays.try_send((self.console.id(), theirs.into())).is_err() {
             return Ok(()); // nobody can ask QEMU any more
         }
-        match self.answering(stream, connect(ours)).await {
+        match change_over(stream, connect(ours)).await {
             Ok(new) => {
                 debug!(console = %self.console.id(), "a flip was lost: QEMU shows the console again");
                 self.connection = Connection::from(&new);
@@ -230,95 +189,15 @@ impl Listener {
         Ok(())
     }
 
-    /// Waits for a new connection, and answers at once what QEMU says on the old one until then: it may have more to do
-    /// before it comes to us. What it says is shown again on the new one.
-    async fn answering(
-        &self,
-        old: &mut MessageStream,
-        connecting: impl Future<Output = zbus::Result<MessageStream>>,
-    ) -> zbus::Result<MessageStream> {
-        tokio::pin!(connecting);
-        loop {
-            tokio::select! {
-                connected = &mut connecting => return connected,
-                Some(Ok(message)) = old.next() => {
-                    if message.message_type() == Type::MethodCall {
-                        self.reply(&message, Ok(Answer::Nothing)).await?;
-                    }
-                }
-            }
-        }
-    }
-
     /// Answers a call, if QEMU wants to know.
     async fn reply(&self, call: &Message, answer: Result<Answer, Refusal>) -> zbus::Result<()> {
         reply(&self.connection, call, answer).await
     }
 }
 
-/// Answers whatever QEMU still says on a connection that another took the place of.
-async fn answer_all(mut stream: MessageStream) {
-    let connection = Connection::from(&stream);
-    while let Some(Ok(message)) = stream.next().await {
-        let call = message.message_type() == Type::MethodCall;
-        if call && reply(&connection, &message, Ok(Answer::Nothing)).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn reply(connection: &Connection, call: &Message, answer: Result<Answer, Refusal>) -> zbus::Result<()> {
-    if !wants_reply(call) {
-        return Ok(());
-    }
-    let header = call.header();
-    match answer {
-        Ok(Answer::Nothing) => connection.reply(&header, &()).await,
-        Ok(Answer::Text(text)) => connection.reply(&header, &text).await,
-        Ok(Answer::Property(value)) => connection.reply(&header, &value).await,
-        Ok(Answer::Properties(values)) => connection.reply(&header, &values).await,
-        Err(refusal) => connection.reply_error(&header, refusal.name(), &refusal.to_string()).await,
-    }
-}
-
-fn wants_reply(call: &Message) -> bool {
-    !call.primary_header().flags().contains(Flags::NoReplyExpected)
-}
-
 /// Whether an error is merely the other end's going away.
 fn is_end(error: &zbus::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(error, zbus::Error::InputOutput(error) if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What is missing before each of these messages, given by their numbers and whether they replace a picture.
-    fn missing<const N: usize>(messages: [(u32, bool); N]) -> [u32; N] {
-        let mut serials = Serials::default();
-        messages.map(|(serial, replaces)| serials.see(serial, replaces))
-    }
-
-    #[test]
-    fn what_qemu_discards_is_missed() {
-        let seen = [(1, false), (2, true), (4, true), (5, false), (8, true), (9, true)];
-        assert_eq!(missing(seen), [0, 0, 1, 0, 2, 0]);
-    }
-
-    #[test]
-    fn what_is_discarded_around_a_pointer_that_moves_is_missed_too() {
-        // A new connection: both first scanouts are discarded, the pointer's place is not.
-        let seen = [(1, false), (2, false), (5, false), (6, true), (7, true), (8, false), (10, true)];
-        assert_eq!(missing(seen), [0, 0, 0, 0, 0, 0, 1]);
-        // The flip after it as well.
-        let seen = [(1, false), (2, false), (5, false), (7, true), (8, false), (10, true)];
-        assert_eq!(missing(seen), [0, 0, 0, 3, 0, 1]);
-    }
-
-    #[test]
-    fn a_program_that_counts_for_all_its_connections_loses_nothing() {
-        assert_eq!(missing([(7, false), (9, false), (12, true), (13, false), (20, true)]), [0; 5]);
-    }
+    let zbus::Error::InputOutput(error) = error else { return false };
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }

@@ -8,12 +8,12 @@ mod checked;
 mod connect;
 mod consoles;
 mod disable;
-mod imports;
 mod input;
+mod known_buffers;
 mod listener;
+mod lost_flips;
 mod object;
 mod refusal;
-mod replay;
 mod screen;
 mod socket;
 mod warnings;
@@ -147,7 +147,7 @@ async fn register(
     qemu: &Qemu,
     console: std::sync::Arc<crate::hub::Console>,
     reads: &DmabufReads,
-    replays: &listener::Replays,
+    replays: &lost_flips::connections::Replays,
     listeners: &mut Listeners,
 ) -> Result<(), SourceError> {
     let id = console.id();

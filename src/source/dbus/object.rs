@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use zbus::message::Body;
+use zbus::Connection;
+use zbus::message::{Body, Flags, Message};
 use zbus::zvariant::Value;
 
 use super::calls::{DMABUF2, LISTENER, MAP};
@@ -78,10 +79,33 @@ fn property(member: &str, body: &Body) -> Result<Answer, Refusal> {
     }
 }
 
+/// Sends `answer` to `call`, if QEMU wants one.
+pub(super) async fn reply(
+    connection: &Connection,
+    call: &Message,
+    answer: Result<Answer, Refusal>,
+) -> zbus::Result<()> {
+    if !wants_reply(call) {
+        return Ok(());
+    }
+    let header = call.header();
+    match answer {
+        Ok(Answer::Nothing) => connection.reply(&header, &()).await,
+        Ok(Answer::Text(text)) => connection.reply(&header, &text).await,
+        Ok(Answer::Property(value)) => connection.reply(&header, &value).await,
+        Ok(Answer::Properties(values)) => connection.reply(&header, &values).await,
+        Err(refusal) => connection.reply_error(&header, refusal.name(), &refusal.to_string()).await,
+    }
+}
+
+/// Returns whether QEMU wants an answer to `call`.
+pub(super) fn wants_reply(call: &Message) -> bool {
+    !call.primary_header().flags().contains(Flags::NoReplyExpected)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zbus::Message;
 
     fn asked(interface: &str, member: &str, args: &[&str]) -> Option<Result<Answer, String>> {
         let call = Message::method_call(PATH, member).unwrap();

@@ -6,15 +6,15 @@ use tracing::{debug, warn};
 
 use super::calls::{Call, Given};
 use super::disable::Disable;
-use super::imports::Imports;
+use super::known_buffers::KnownBuffers;
+use super::lost_flips::{Drawn, LostFlips};
 use super::refusal::Refusal;
-use super::replay::{Drawn, Replay};
 use crate::frame::{Cursor, DamageFilter, DmabufReads, MemoryKind, Pointer, Rect, Region, Scanout, Size};
 use crate::hub::{Console, Release};
 use crate::sys::thread_time;
 
-/// The longest that looking for what changed may take, besides [`SLOW_PIXEL`]: memory of a device may be slow to read, and
-/// the guest waits, and all that waits for a socket.
+/// The longest that looking for what changed may take, besides [`SLOW_PIXEL`]: memory of a device may be slow to read,
+/// and the guest and all tasks of this thread wait.
 const SLOW: Duration = Duration::from_millis(2);
 
 /// … and for each pixel of the picture: four times what it takes in memory that is not a device's.
@@ -27,9 +27,9 @@ pub(super) struct Screen {
     disable: Disable,
     /// Nothing was drawn since the last scanout.
     flipped: bool,
-    imports: Imports,
-    still: DamageFilter,
-    replay: Replay,
+    known_buffers: KnownBuffers,
+    lost_flips: LostFlips,
+    damage_filter: DamageFilter,
     watched: watch::Receiver<bool>,
     reads: DmabufReads,
 }
@@ -42,9 +42,9 @@ impl Screen {
             console,
             disable: Disable::default(),
             flipped: false,
-            imports: Imports::default(),
-            still: DamageFilter::default(),
-            replay: Replay::default(),
+            known_buffers: KnownBuffers::default(),
+            lost_flips: LostFlips::default(),
+            damage_filter: DamageFilter::default(),
             reads,
         }
     }
@@ -64,11 +64,8 @@ impl Screen {
                 self.show(Ok(scanout))
             }
             Call::ScanoutDmabuf(dmabuf) => {
-                if self.replay.has_lost() {
-                    self.replay.flipped(self.imports.would_guess(&dmabuf));
-                }
-                self.replay.told(self.imports.is_shown(&dmabuf));
-                let dmabuf = self.imports.known(dmabuf);
+                let dmabuf = self.known_buffers.reuse(dmabuf);
+                self.lost_flips.flipped(&dmabuf);
                 self.show(Scanout::dmabuf(dmabuf, &self.reads).map_err(Refusal::from))
             }
             Call::Update { at, stride, pixman, data } => {
@@ -111,35 +108,30 @@ impl Screen {
     fn draws(&mut self, at: Given, now: Instant) -> bool {
         self.disable.drawn();
         self.flipped = false;
-        self.replay.drawn(self.drawn(at), now);
-        !self.replay.is_blind()
+        self.lost_flips.drawn(self.drawn(at), now)
     }
 
     /// QEMU dropped the flip that came before a `Disable`, as QEMU 9.0 to 10.0 do: they discard what is not sent yet
     /// when they release the old buffer. `one` says that nothing else was discarded with it: not another flip.
     pub(super) fn lose_flip(&mut self, one: bool, now: Instant) {
         self.disable.said(true, now);
-        if !self.replay.has_lost() {
+        if !self.lost_flips.has_lost() {
             warn!(
                 console = %self.console.id(),
                 "QEMU discards flips of this guest (9.0 to 10.0 do so with blob=true): they are guessed, or asked for, \
                  which slows the guest; QEMU 10.1 and later discard none"
             );
         }
-        match self.imports.guess() {
-            Some(dmabuf) => {
-                self.replay.guessed(one, now);
-                if let Ok(scanout) = Scanout::dmabuf(dmabuf, &self.reads) {
-                    self.console.show(Some(scanout));
-                }
-            }
-            None => self.replay.blind(now),
+        if let Some(dmabuf) = self.lost_flips.lose(one, now)
+            && let Ok(scanout) = Scanout::dmabuf(dmabuf, &self.reads)
+        {
+            self.console.show(Some(scanout));
         }
     }
 
     /// QEMU was asked in vain to show again what the console shows.
     pub(super) fn stay_in_doubt(&mut self, now: Instant) {
-        self.replay.blind(now);
+        self.lost_flips.stay_in_doubt(now);
     }
 
     /// Does what time alone makes due. Whether QEMU is to be asked to show again what the console shows: while nobody
@@ -147,17 +139,18 @@ impl Screen {
     #[must_use]
     pub(super) fn tick(&mut self, now: Instant) -> bool {
         if self.disable.stands(now) {
-            self.imports.forget();
+            self.known_buffers.forget();
+            self.lost_flips.forget();
             self.console.show(None);
         }
-        self.still.tick(now);
-        self.is_watched() && self.replay.due(now)
+        self.damage_filter.tick(now);
+        self.is_watched() && self.lost_flips.due(now)
     }
 
     /// When to call [`Screen::tick`] next, unless someone starts to watch before.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        let replay = self.replay.wake_at().filter(|_| self.is_watched());
-        [self.disable.wake_at(), self.still.wake_at(), replay].into_iter().flatten().min()
+        let replay = self.lost_flips.wake_at().filter(|_| self.is_watched());
+        [self.disable.wake_at(), self.damage_filter.wake_at(), replay].into_iter().flatten().min()
     }
 
     /// Waits until someone starts to watch, or nobody does any more.
@@ -179,20 +172,20 @@ impl Screen {
         let Some(scanout) = self.console.shown() else { return Region::new() };
         let Some(told) = Rect::clipped(x, y, width, height, scanout.size()) else { return Region::new() };
         if !self.is_watched() {
-            self.still.forget();
+            self.damage_filter.forget();
             return told.into();
         }
         let began = thread_time();
-        let changed = self.still.changed(told, &scanout, now);
+        let changed = self.damage_filter.changed(told, &scanout, now);
         let pixels = u32::try_from(scanout.size().area()).unwrap_or(u32::MAX);
         if thread_time().saturating_sub(began) > SLOW + SLOW_PIXEL.saturating_mul(pixels) {
-            self.still.give_up();
+            self.damage_filter.give_up();
         }
         changed
     }
 
-    /// Shows pixels that came by value: as an update where they replace such ones of the same size, as QEMU sends one of
-    /// the whole picture.
+    /// Shows pixels that came by value. If they replace pixels of the same size, that is an update, because QEMU sends
+    /// one of the whole picture so.
     fn show_by_value(&mut self, size: Size, stride: u32, pixman: u32, data: &[u8]) -> Result<(), Refusal> {
         let shown = self.console.shown().filter(|shown| {
             let info = shown.info();
@@ -204,7 +197,7 @@ impl Screen {
         };
         self.disable.drawn();
         self.flipped = true;
-        self.replay.told(false);
+        self.lost_flips.settle();
         let changed =
             shown.write(size.rect(), stride, pixman, data).inspect_err(|_| self.console.show(None))?;
         self.console.damage_region(&changed, None);
@@ -214,8 +207,8 @@ impl Screen {
     fn show(&mut self, scanout: Result<Scanout, Refusal>) -> Result<(), Refusal> {
         self.disable.drawn();
         self.flipped = true;
-        self.still.forget();
-        self.replay.told(false);
+        self.damage_filter.forget();
+        self.lost_flips.settle();
         match scanout {
             Ok(scanout) => {
                 debug!(console = %self.console.id(), size = %scanout.size(), info = ?scanout.info().memory, "scanout");

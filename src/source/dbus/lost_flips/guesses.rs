@@ -1,65 +1,55 @@
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::frame::{BufferId, Dmabuf};
 
-/// The most buffers remembered: two heads' worth of triple buffering. Each keeps its memory alive.
+/// The most dmabufs remembered: triple buffering of two heads. Each keeps its memory alive.
 const MAX_KNOWN: usize = 8;
 
-/// The buffers that a guest flips between. QEMU sends a new fd with each flip; knowing the buffer again saves mapping
-/// it again, page by page.
+/// The dmabufs that a guest flips between, from which the next one can be guessed.
 #[derive(Debug, Default)]
-pub(super) struct Imports {
+pub(super) struct Guesses {
     /// The one shown now comes first, then the one before it.
     recent: VecDeque<Known>,
-    /// A flip was lost since QEMU last told of one.
+    /// Whether a flip was lost since QEMU last sent one.
     lost: bool,
 }
 
 #[derive(Debug)]
 struct Known {
     dmabuf: Dmabuf,
-    /// What followed it the last time.
+    /// The buffers that followed it the last time.
     next: Option<Ids>,
 }
 
-/// Which buffers a dmabuf's planes are in.
+/// The buffers of a dmabuf's planes.
 type Ids = Vec<BufferId>;
 
-impl Imports {
-    /// Whether this is what was shown last.
+impl Guesses {
+    /// Returns whether `dmabuf` was shown last.
     pub(super) fn is_shown(&self, dmabuf: &Dmabuf) -> bool {
         self.recent.front().is_some_and(|known| are_same(&known.dmabuf, dmabuf))
     }
 
-    /// Whether a flip is the one that would have been guessed; `None` if none would, or it is no flip.
+    /// Returns whether the flip to `dmabuf` would have been guessed; `None` if there is no guess, or no flip.
     pub(super) fn would_guess(&self, dmabuf: &Dmabuf) -> Option<bool> {
         let guess = self.recent.get(self.next()?).filter(|_| !self.is_shown(dmabuf))?;
         Some(are_same(&guess.dmabuf, dmabuf))
     }
 
-    /// A flip: gives the same dmabuf, with those buffers in place of its own that are the same memory and known
-    /// already.
-    pub(super) fn known(&mut self, mut dmabuf: Dmabuf) -> Dmabuf {
-        for plane in &mut dmabuf.planes {
-            let mut planes = self.recent.iter().flat_map(|known| &known.dmabuf.planes);
-            if let Some(known) = planes.find(|known| known.buffer.id() == plane.buffer.id()) {
-                plane.buffer = Arc::clone(&known.buffer);
-            }
-        }
-        let same = self.recent.iter().position(|known| are_same(&known.dmabuf, &dmabuf));
+    /// Remembers that QEMU sent a flip to `dmabuf`.
+    pub(super) fn flipped(&mut self, dmabuf: &Dmabuf) {
+        let same = self.recent.iter().position(|known| are_same(&known.dmabuf, dmabuf));
         if let Some(before) = self.recent.front_mut().filter(|_| !self.lost && same != Some(0)) {
-            before.next = Some(ids(&dmabuf));
+            before.next = Some(ids(dmabuf));
         }
         let next = same.and_then(|at| self.recent.remove(at)).and_then(|known| known.next);
         self.recent.push_front(Known { dmabuf: dmabuf.clone(), next });
         self.recent.truncate(MAX_KNOWN);
         self.lost = false;
-        dmabuf
     }
 
-    /// A flip that was lost: gives what the guest shows now, if that can be guessed. Guests take their two or three
-    /// buffers in turn.
+    /// Guesses what the guest shows after a lost flip: guests take their two or three buffers in turn. `None` if that
+    /// cannot be guessed.
     pub(super) fn guess(&mut self) -> Option<Dmabuf> {
         self.lost = true;
         let guessed = self.recent.remove(self.next()?)?;
@@ -68,7 +58,7 @@ impl Imports {
         Some(dmabuf)
     }
 
-    /// Which of the buffers the guest takes next, going by the last time.
+    /// Returns the index of the buffer that the guest takes next, if it does as the last time.
     fn next(&self) -> Option<usize> {
         let shown = self.recent.front()?;
         let others = || (1..).zip(self.recent.iter().skip(1)).filter(|(_, known)| known.is_like(shown));
@@ -77,14 +67,14 @@ impl Imports {
         Some(at)
     }
 
-    /// Forgets all: the guest stopped showing them.
+    /// Forgets all buffers, because the guest stopped showing them.
     pub(super) fn forget(&mut self) {
         self.recent.clear();
     }
 }
 
 impl Known {
-    /// Whether a guest could flip between the two.
+    /// Returns whether a guest could flip between the two.
     fn is_like(&self, other: &Self) -> bool {
         let (one, other) = (&self.dmabuf, &other.dmabuf);
         (one.fourcc, one.modifier, one.backing, one.crop)
@@ -96,7 +86,7 @@ fn ids(dmabuf: &Dmabuf) -> Ids {
     dmabuf.planes.iter().map(|plane| plane.buffer.id()).collect()
 }
 
-/// Whether both are the same picture in the same memory.
+/// Returns whether both are the same picture in the same memory.
 fn are_same(one: &Dmabuf, other: &Dmabuf) -> bool {
     let layout = |dmabuf: &Dmabuf| {
         let places = dmabuf.planes.iter().map(|plane| (plane.offset, plane.stride)).collect::<Vec<_>>();
@@ -110,6 +100,7 @@ mod tests {
     use super::*;
     use crate::frame::{Buffer, DmabufPlane, Rect, Size};
     use std::os::fd::OwnedFd;
+    use std::sync::Arc;
 
     fn memory() -> OwnedFd {
         rustix::fs::memfd_create("buffer", rustix::fs::MemfdFlags::CLOEXEC).unwrap()
@@ -136,60 +127,42 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_is_known_again_by_another_fd() {
-        let (mut imports, front, back) = (Imports::default(), memory(), memory());
-        let first = imports.known(flip(&front));
-        assert!(!Arc::ptr_eq(&imports.known(flip(&back)).planes[0].buffer, &first.planes[0].buffer));
-        assert!(Arc::ptr_eq(&imports.known(flip(&front)).planes[0].buffer, &first.planes[0].buffer));
-        assert!(Arc::ptr_eq(&imports.known(sized(&front, 2)).planes[0].buffer, &first.planes[0].buffer));
-    }
-
-    #[test]
-    fn a_guest_that_never_comes_back_to_a_buffer_is_not_followed_for_ever() {
-        let mut imports = Imports::default();
-        for _ in 0..100 {
-            imports.known(flip(&memory()));
-        }
-        assert_eq!(imports.recent.len(), MAX_KNOWN);
-    }
-
-    #[test]
     fn between_two_buffers_every_lost_flip_is_guessed() {
-        let (mut imports, old, one, two) = (Imports::default(), memory(), memory(), memory());
+        let (mut guesses, old, one, two) = (Guesses::default(), memory(), memory(), memory());
         for buffer in [&old, &one, &two] {
-            imports.known(flip(buffer));
+            guesses.flipped(&flip(buffer));
         }
         for _ in 0..10 {
-            assert!(is(imports.guess(), &one));
-            assert!(is(imports.guess(), &two));
+            assert!(is(guesses.guess(), &one));
+            assert!(is(guesses.guess(), &two));
         }
-        assert_eq!(imports.would_guess(&flip(&one)), Some(true));
-        assert_eq!(imports.would_guess(&flip(&old)), Some(false));
-        assert_eq!(imports.would_guess(&flip(&two)), None, "it is shown already");
-        imports.known(flip(&one));
-        assert!(is(imports.guess(), &two));
+        assert_eq!(guesses.would_guess(&flip(&one)), Some(true));
+        assert_eq!(guesses.would_guess(&flip(&old)), Some(false));
+        assert_eq!(guesses.would_guess(&flip(&two)), None, "it is shown already");
+        guesses.flipped(&flip(&one));
+        assert!(is(guesses.guess(), &two));
     }
 
     #[test]
     fn three_buffers_are_taken_in_turn_once_that_was_seen() {
-        let (mut imports, buffers) = (Imports::default(), [memory(), memory(), memory()]);
+        let (mut guesses, buffers) = (Guesses::default(), [memory(), memory(), memory()]);
         for buffer in buffers.iter().chain(&buffers) {
-            imports.known(flip(buffer));
+            guesses.flipped(&flip(buffer));
         }
         for turn in 0..10 {
-            assert!(is(imports.guess(), &buffers[turn % 3]), "turn {turn}");
+            assert!(is(guesses.guess(), &buffers[turn % 3]), "turn {turn}");
         }
     }
 
     #[test]
     fn buffers_of_another_size_are_no_guess() {
-        let mut imports = Imports::default();
-        assert!(imports.guess().is_none());
+        let mut guesses = Guesses::default();
+        assert!(guesses.guess().is_none());
         let buffers = [memory(), memory(), memory()];
-        imports.known(flip(&buffers[0]));
-        assert!(imports.guess().is_none());
-        imports.known(flip(&buffers[1]));
-        imports.known(sized(&buffers[2], 2));
-        assert!(imports.guess().is_none());
+        guesses.flipped(&flip(&buffers[0]));
+        assert!(guesses.guess().is_none());
+        guesses.flipped(&flip(&buffers[1]));
+        guesses.flipped(&sized(&buffers[2], 2));
+        assert!(guesses.guess().is_none());
     }
 }

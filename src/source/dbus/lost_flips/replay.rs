@@ -16,7 +16,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(64);
 /// costing it three messages a flip.
 const MAX_REPLAYS: u32 = 16;
 
-/// So many flips in a row that were what would have been guessed, and a guess is trusted.
+/// The number of flips in a row that would have been guessed, after which a guess is trusted.
 const TRUSTED: u32 = 8;
 
 /// When to ask QEMU to show again what the console shows, because a flip was lost.
@@ -25,22 +25,22 @@ const TRUSTED: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Replay {
     doubt: Option<Doubt>,
-    /// Flips were lost before: this is a QEMU that does.
+    /// Whether a flip was ever lost: this QEMU does that.
     has_lost: bool,
     left: u32,
-    /// The flips of late that came, and were what would have been guessed.
+    /// The number of flips in a row that came and would have been guessed.
     foreseen: u32,
-    /// More than one flip may have been lost at once: what is guessed since may be a step behind.
+    /// Whether more than one flip may have been lost at once: guesses since then may be a step behind.
     out_of_step: bool,
     interval: Duration,
     not_before: Option<Instant>,
-    /// QEMU was asked, and has not shown anything since.
+    /// Whether QEMU was asked, and has not shown anything since.
     asked: bool,
 }
 
-/// What the guest drew on.
+/// The part of the picture that the guest drew on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Drawn {
+pub(in crate::source::dbus) enum Drawn {
     /// Nothing is shown.
     OnNothing,
     /// A part of what is shown; or all of something smaller or larger, shown by a flip that was lost.
@@ -51,9 +51,9 @@ pub(super) enum Drawn {
 
 #[derive(Clone, Copy, Debug)]
 enum Doubt {
-    /// What is shown is a guess. Without a `due` it is trusted.
+    /// The console shows a guess. Without a `due` the guess is trusted.
     Guessed { due: Option<Instant>, drawn: bool },
-    /// What the guest shows is not known, nor can it be guessed.
+    /// The guest's buffer is not known, nor can it be guessed.
     Blind { due: Instant },
 }
 
@@ -73,19 +73,19 @@ impl Default for Replay {
 }
 
 impl Replay {
-    /// Whether a flip was ever lost.
+    /// Returns whether a flip was ever lost.
     pub(super) fn has_lost(&self) -> bool {
         self.has_lost
     }
 
-    /// A flip was lost, and what the guest shows now was guessed; `one` says that surely no other was lost with it.
+    /// Takes notice of a lost flip whose buffer was guessed. `one` says that no other can have been lost with it.
     pub(super) fn guessed(&mut self, one: bool, now: Instant) {
         self.has_lost = true;
         self.out_of_step |= !one;
         self.doubt = Some(Doubt::Guessed { due: Some(now + REST), drawn: false });
     }
 
-    /// A flip was lost, and nothing is known that the guest could show now.
+    /// Takes notice of a lost flip whose buffer cannot be guessed.
     pub(super) fn blind(&mut self, now: Instant) {
         self.has_lost = true;
         if !self.is_blind() {
@@ -93,7 +93,8 @@ impl Replay {
         }
     }
 
-    /// A flip came, and whether it was what would have been guessed, if anything would.
+    /// Takes notice of a flip that came. `foreseen` says whether it would have been guessed; `None` if there was no
+    /// guess.
     pub(super) fn flipped(&mut self, foreseen: Option<bool>) {
         match foreseen {
             Some(true) => self.foreseen = self.foreseen.saturating_add(1),
@@ -102,18 +103,18 @@ impl Replay {
         }
     }
 
-    /// Whether what is shown is surely not what the guest shows.
+    /// Returns whether the console surely does not show what the guest shows.
     pub(super) fn is_blind(&self) -> bool {
         matches!(self.doubt, Some(Doubt::Blind { .. }))
     }
 
-    /// The guest drew. If on nothing, QEMU may have lost what it drew on.
+    /// Takes notice that the guest drew. If it drew on nothing, QEMU may have discarded the scanout.
     pub(super) fn drawn(&mut self, on: Drawn, now: Instant) {
         if on == Drawn::OnNothing && self.has_lost {
             self.blind(now);
         }
         if let Some(Doubt::Guessed { due, drawn }) = &mut self.doubt {
-            // A guest that draws on without a flip does not do what it did so far: it may have gone to its text console.
+            // A guest that draws on without a flip does not do what it did so far: it may show its text console.
             let is_first = !std::mem::replace(drawn, true);
             let is_usual = is_first && on == Drawn::All && !self.out_of_step;
             let is_trusted = is_usual && self.foreseen >= TRUSTED;
@@ -121,7 +122,7 @@ impl Replay {
         }
     }
 
-    /// QEMU told what the guest shows, and whether that was shown already.
+    /// Takes notice of a scanout; `shown_already` says whether the console showed the same.
     pub(super) fn told(&mut self, shown_already: bool) {
         if std::mem::take(&mut self.asked) {
             self.interval = if shown_already { (self.interval * 2).min(MAX_INTERVAL) } else { MIN_INTERVAL };
@@ -131,7 +132,7 @@ impl Replay {
         self.out_of_step = false;
     }
 
-    /// Whether to ask QEMU now. True once: it counts as asked.
+    /// Returns whether to ask QEMU now. True once: QEMU counts as asked then.
     pub(super) fn due(&mut self, now: Instant) -> bool {
         let due = self.wake_at().is_some_and(|due| due <= now);
         if due {
@@ -143,7 +144,7 @@ impl Replay {
         due
     }
 
-    /// When to call [`Replay::due`] next.
+    /// Returns when to call [`Replay::due`] next.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let due = match self.doubt.filter(|_| self.left > 0)? {
             Doubt::Guessed { due, .. } => due?,
