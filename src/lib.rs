@@ -13,6 +13,7 @@
 mod admin;
 pub mod app;
 mod cli;
+mod display1;
 mod encode;
 mod frame;
 mod hub;

@@ -10,7 +10,7 @@ use zbus::interface;
 use zbus::message::Header;
 use zbus::zvariant::OwnedFd;
 
-use super::refusal::Refusal;
+use super::error::DisplayError;
 use super::socket::ListenerSocket;
 use super::{Shared, peer_name};
 use crate::frame::{ConsoleId, Size};
@@ -77,11 +77,11 @@ impl Console {
         &self,
         listener: OwnedFd,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DisplayError> {
         let socket =
-            ListenerSocket::new(listener.into()).map_err(|error| Refusal::Invalid(error.to_string()))?;
+            ListenerSocket::new(listener.into()).map_err(|error| DisplayError::Invalid(error.to_string()))?;
         let console = self.shared.hub.console(self.id);
-        let console = console.ok_or_else(|| Refusal::Failed("the console is gone".to_owned()))?;
+        let console = console.ok_or_else(|| DisplayError::Failed("the console is gone".to_owned()))?;
         self.shared.admit(peer_name(&header), socket, console)
     }
 
@@ -96,9 +96,9 @@ impl Console {
         yoff: i32,
         width: u32,
         height: u32,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DisplayError> {
         debug!(console = %self.id, width_mm, height_mm, xoff, yoff, width, height, "no resizing yet");
-        Err(Refusal::Unsupported("qemu-spice cannot resize the guest's display".to_owned()))
+        Err(DisplayError::Unsupported("qemu-spice cannot resize the guest's display".to_owned()))
     }
 
     /// The name of the device it belongs to.

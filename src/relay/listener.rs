@@ -15,9 +15,10 @@ use zbus::message::{Flags, Message, Type};
 use zbus::zvariant::Value;
 use zbus::{Connection, Guid, MessageStream};
 
-use super::calls::{self, CallError, LISTENER, PATH};
+use super::calls::{self, CallError};
 use super::socket::ListenerSocket;
 use super::viewer::{Next, Takes, Viewer};
+use crate::display1::{LISTENER, LISTENER_PATH, is_end};
 use crate::hub::{Console, Subscription};
 use crate::viewer::{Delivery, Listing, sleep_until};
 
@@ -253,7 +254,7 @@ async fn connect(socket: ListenerSocket) -> Result<(MessageStream, Vec<String>),
     let mut stream = builder.user_id(user).max_queued(QUEUE).build_message_stream().await?;
     connected.store(true, Ordering::Relaxed);
 
-    let ask = Message::method_call(PATH, "GetAll")?.interface("org.freedesktop.DBus.Properties")?;
+    let ask = Message::method_call(LISTENER_PATH, "GetAll")?.interface("org.freedesktop.DBus.Properties")?;
     let ask = ask.build(&LISTENER)?;
     Connection::from(&stream).send(&ask).await?;
     let serial = ask.primary_header().serial_num();
@@ -275,11 +276,4 @@ fn interfaces(answer: &Message) -> Vec<String> {
         properties.get("Interfaces").and_then(|value| value.downcast_ref::<zbus::zvariant::Array<'_>>().ok());
     let names = listed.iter().flat_map(|list| list.iter()).take(MAX_INTERFACES);
     names.filter_map(|name| name.downcast_ref::<String>().ok()).collect()
-}
-
-/// Whether an error is merely the other end's going away.
-fn is_end(error: &zbus::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    let zbus::Error::InputOutput(error) = error else { return false };
-    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }

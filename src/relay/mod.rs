@@ -5,15 +5,15 @@
 //! which asks `viewer` (pure) what to tell it next: fds are passed on, and the guest waits for a viewer's draw as it
 //! would in QEMU, but only while that viewer keeps up.
 //!
-//! Uses `frame`, `hub` and `viewer`.
+//! Uses `display1`, `frame`, `hub` and `viewer`.
 
 mod calls;
 mod display;
+mod error;
 mod follow;
 mod input;
 mod listener;
 mod peers;
-mod refusal;
 mod socket;
 mod viewer;
 
@@ -25,19 +25,16 @@ use tracing::info;
 use zbus::Connection;
 use zbus::message::Header;
 
+use self::error::DisplayError;
 use self::peers::Peers;
-use self::refusal::Refusal;
 use self::socket::ListenerSocket;
+use crate::display1::{KEYBOARD, MOUSE, MULTI_TOUCH};
 use crate::frame::GuestCommand;
 use crate::hub::{Console, Guest, Hub};
 use crate::viewer::{LogLimit, Roster};
 
-/// Where the objects are, as in QEMU.
-const ROOT: &str = "/org/qemu/Display1";
-
 /// The interfaces of a console besides `Console` itself.
-const CONSOLE_INTERFACES: [&str; 3] =
-    ["org.qemu.Display1.Keyboard", "org.qemu.Display1.Mouse", "org.qemu.Display1.MultiTouch"];
+const CONSOLE_INTERFACES: [&str; 3] = [KEYBOARD, MOUSE, MULTI_TOUCH];
 
 /// The display that is offered again. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
@@ -95,13 +92,13 @@ impl Shared {
     }
 
     /// Sends a command of a peer on its way to the guest.
-    fn send(&self, peer: &str, command: GuestCommand) -> Result<(), Refusal> {
+    fn send(&self, peer: &str, command: GuestCommand) -> Result<(), DisplayError> {
         match self.commands.try_send(command) {
             Ok(()) => {
                 lock(&self.peers).sent(peer, command);
                 Ok(())
             }
-            Err(_) => Err(Refusal::Failed("the guest is too busy to take more input".to_owned())),
+            Err(_) => Err(DisplayError::Failed("the guest is too busy to take more input".to_owned())),
         }
     }
 
@@ -111,9 +108,9 @@ impl Shared {
         peer: &str,
         socket: ListenerSocket,
         console: Arc<Console>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DisplayError> {
         if !lock(&self.peers).enter(peer) {
-            return Err(Refusal::Failed("there are too many listeners".to_owned()));
+            return Err(DisplayError::Failed("there are too many listeners".to_owned()));
         }
         let place = Place { shared: self.clone(), peer: peer.to_owned() };
         let id = console.id();

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::future::BoxFuture;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use zbus::connection::socket::{ReadHalf, Socket, Split};
+
+use crate::display1::{Checked, DisplaySocket, Reading, Writing};
 
 /// The longest message of a listener, in bytes: answers without contents, and once the list of its interfaces.
 const MAX_MESSAGE: usize = 64 << 10;
@@ -23,7 +24,7 @@ const UNFIT: &str = "a listener is a connected unix stream socket";
 /// A socket that a viewer handed over for its listener.
 #[derive(Debug)]
 pub(super) struct ListenerSocket {
-    stream: UnixStream,
+    socket: DisplaySocket,
     user: u32,
     process: Option<i32>,
     connected: Arc<AtomicBool>,
@@ -48,7 +49,8 @@ impl ListenerSocket {
         // Of whoever made the pair of sockets: the viewer.
         let peer = stream.peer_cred()?;
         let process = peer.pid().filter(|&pid| pid > 0);
-        Ok(Self { stream, user: peer.uid(), process, connected: Arc::default() })
+        let socket = DisplaySocket::new(stream.into_std()?)?;
+        Ok(Self { socket, user: peer.uid(), process, connected: Arc::default() })
     }
 
     /// The user at the other end, as whom it has to authenticate.
@@ -68,19 +70,20 @@ impl ListenerSocket {
 }
 
 impl Socket for ListenerSocket {
-    type ReadHalf = LimitedRead;
-    type WriteHalf = OwnedWriteHalf;
+    type ReadHalf = Checked<LimitedRead>;
+    type WriteHalf = Writing;
 
-    fn split(self) -> Split<LimitedRead, OwnedWriteHalf> {
-        let (read, write) = self.stream.into_split();
-        Split::new(LimitedRead { read, connected: self.connected, handshake: 0, last: b'\n' }, write)
+    fn split(self) -> Split<Checked<LimitedRead>, Writing> {
+        let (read, write) = self.socket.halves();
+        let limited = LimitedRead { read, connected: self.connected, handshake: 0, last: b'\n' };
+        Split::new(Checked(limited), write)
     }
 }
 
 /// Reads no more than an honest listener sends, and takes no file descriptors.
 #[derive(Debug)]
 pub(super) struct LimitedRead {
-    read: OwnedReadHalf,
+    read: Reading,
     connected: Arc<AtomicBool>,
     handshake: usize,
     last: u8,

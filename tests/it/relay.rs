@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use qemu_spice::internals::FileId;
@@ -289,13 +290,23 @@ async fn a_listener_that_talks_nonsense_is_gone() {
     use std::io::Write;
     let offered = offer(true).await;
     let endless: Vec<u8> = [b'l', 1, 0, 1].into_iter().cycle().take(4096).collect();
-    // A call of 100 MB, no message at all, one of another version, calls whose answers nobody reads.
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    std::panic::set_hook(Box::new(|panic| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        eprintln!("{panic}");
+    }));
+    // A call of 100 MB, no message at all, one of another version, calls whose answers nobody reads, an invalid name.
     let huge = [b'l', 1, 0, 1, 0, 0, 0, 6, 1, 0, 0, 0, 16, 0, 0, 0];
     let ping = {
         let call = zbus::Message::method_call("/", "Ping").unwrap();
-        call.build(&()).unwrap().data().bytes().repeat(100_000)
+        call.build(&()).unwrap().data().to_vec()
     };
-    for words in [&huge[..], &endless, b"l\x01\x00\x09aaaaaaaaaaaa", b"hello, this is HTTP", &ping] {
+    let mut broken = ping.clone();
+    let at = memchr::memmem::find(&ping, b"Ping").unwrap();
+    broken[at] = b'|';
+    let pings = ping.repeat(100_000);
+    let version = b"l\x01\x00\x09aaaaaaaaaaaa";
+    for words in [&huge[..], &endless, version, b"hello, this is HTTP", &pings, &broken] {
         let (ours, theirs) = UnixStream::pair().unwrap();
         register_fd(&offered.bus, None, 0, theirs.into()).await.unwrap();
         let words = words.to_vec();
@@ -308,6 +319,7 @@ async fn a_listener_that_talks_nonsense_is_gone() {
         eventually(|| offered.roster.snapshot().is_empty()).await;
         drop(socket);
     }
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ use zbus::names::{BusName, OwnedUniqueName};
 use zbus::zvariant::DynamicType;
 use zbus::{Connection, MatchRule, MessageStream};
 
+use crate::display1::ROOT;
 use crate::source::SourceError;
 use crate::source::obstacle::Known;
 
@@ -148,7 +149,7 @@ impl Qemu {
                 .msg_type(zbus::message::Type::Signal)
                 .interface("org.freedesktop.DBus.Properties")?
                 .member("PropertiesChanged")?
-                .path_namespace(super::ROOT)?;
+                .path_namespace(ROOT)?;
             if let Some(name) = &self.name {
                 rule = rule.sender(name)?;
             }

@@ -6,8 +6,8 @@ use zbus::fdo::ManagedObjects;
 use zbus::message::Message;
 use zbus::zvariant::{Fd, Value};
 
-use super::ROOT;
 use super::connect::Qemu;
+use crate::display1::{CONSOLE, KEYBOARD, MOUSE, ROOT, VM, VM_PATH, console_id, console_path};
 use crate::frame::ConsoleId;
 use crate::hub::{ConsoleInfo, Guest, Leds};
 use crate::source::SourceError;
@@ -17,16 +17,6 @@ const MAX_DESCRIPTION: usize = 1 << 20;
 
 /// The longest name of a VM or label of a console kept, in characters.
 const MAX_NAME: usize = 256;
-
-const VM: &str = "org.qemu.Display1.VM";
-const CONSOLE: &str = "org.qemu.Display1.Console";
-const KEYBOARD: &str = "org.qemu.Display1.Keyboard";
-const MOUSE: &str = "org.qemu.Display1.Mouse";
-
-/// The path of a console's object.
-pub(super) fn path(id: ConsoleId) -> String {
-    format!("{ROOT}/Console_{id}")
-}
 
 /// Asks QEMU what the VM is called and which consoles it has.
 pub(super) async fn discover(qemu: &Qemu) -> Result<Guest, SourceError> {
@@ -44,7 +34,7 @@ pub(super) async fn discover(qemu: &Qemu) -> Result<Guest, SourceError> {
 
 /// Gives QEMU a socket to show a console on.
 pub(super) async fn register(qemu: &Qemu, id: ConsoleId, socket: OwnedFd) -> Result<(), SourceError> {
-    let called = qemu.call(&path(id), CONSOLE, "RegisterListener", &Fd::from(socket)).await;
+    let called = qemu.call(&console_path(id), CONSOLE, "RegisterListener", &Fd::from(socket)).await;
     called.map(|_| ()).map_err(|error| match error {
         SourceError::Refused { error, .. } => SourceError::Register { console: id, error },
         other => other,
@@ -53,7 +43,7 @@ pub(super) async fn register(qemu: &Qemu, id: ConsoleId, socket: OwnedFd) -> Res
 
 /// Asks something small of a console. QEMU answers when it has carried out all that it was told before.
 pub(super) async fn ask(qemu: &Qemu, id: ConsoleId) -> Result<Message, SourceError> {
-    qemu.call(&path(id), "org.freedesktop.DBus.Properties", "Get", &(CONSOLE, "Label")).await
+    qemu.call(&console_path(id), "org.freedesktop.DBus.Properties", "Get", &(CONSOLE, "Label")).await
 }
 
 /// The changes that [`apply_change`] understands, from now on.
@@ -99,14 +89,13 @@ fn guest(objects: &ManagedObjects) -> Guest {
         Some(Value::Str(text)) => text.chars().take(MAX_NAME).collect(),
         _ => String::new(),
     };
-    let vm = format!("{ROOT}/VM");
     let mut guest = Guest {
-        name: text(&vm, VM, "Name"),
-        uuid: uuid(&text(&vm, VM, "UUID")).unwrap_or_default(),
+        name: text(VM_PATH, VM, "Name"),
+        uuid: uuid(&text(VM_PATH, VM, "UUID")).unwrap_or_default(),
         ..Guest::default()
     };
     for id in objects.keys().filter_map(|path| console_id(path.as_str())) {
-        let path = path(id);
+        let path = console_path(id);
         if text(&path, CONSOLE, "Type") != "Graphic" {
             continue;
         }
@@ -115,16 +104,11 @@ fn guest(objects: &ManagedObjects) -> Guest {
     }
     // All keyboards of a QEMU show the same lights.
     if let Some((&first, _)) = guest.consoles.first_key_value()
-        && let Some(Value::U32(bits)) = property(&path(first), KEYBOARD, "Modifiers")
+        && let Some(Value::U32(bits)) = property(&console_path(first), KEYBOARD, "Modifiers")
     {
         guest.leds = Leds::from_bits(*bits);
     }
     guest
-}
-
-fn console_id(path: &str) -> Option<ConsoleId> {
-    let number = path.strip_prefix(ROOT)?.strip_prefix("/Console_")?;
-    number.parse().ok().map(ConsoleId)
 }
 
 /// The bytes of a UUID in its usual form of 32 hexadecimal digits and four dashes.

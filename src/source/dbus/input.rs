@@ -6,6 +6,7 @@ use zbus::zvariant::Structure;
 
 use super::connect::Qemu;
 use super::consoles;
+use crate::display1::{KEYBOARD, MOUSE, console_path};
 use crate::frame::{ConsoleId, GuestCommand, Size};
 use crate::hub::{Guest, Hub};
 use crate::source::SourceError;
@@ -17,9 +18,6 @@ const BATCH: usize = 128;
 /// tablet and mouse, also if that is a button. So it may halt for 160 ms, in the place of 21 with a mouse of 1000 Hz.
 /// All consoles can have the same device.
 const MOVE_EVERY: Duration = Duration::from_millis(8);
-
-const KEYBOARD: &str = "org.qemu.Display1.Keyboard";
-const MOUSE: &str = "org.qemu.Display1.Mouse";
 
 /// Brings commands to QEMU, in order. While QEMU is slow they wait in `commands`, which is bounded.
 pub(super) async fn forward(
@@ -49,12 +47,12 @@ async fn tell(qemu: &Qemu, calls: &[Call]) {
     let Some((last, before)) = calls.split_last() else { return };
     for call in before {
         let Call { console, interface, method, arguments } = call;
-        if qemu.tell(&consoles::path(*console), interface, method, &arguments.body()).await.is_err() {
+        if qemu.tell(&console_path(*console), interface, method, &arguments.body()).await.is_err() {
             return; // QEMU is going; whoever watches for that ends this
         }
     }
     let Call { console, interface, method, arguments } = last;
-    let path = consoles::path(*console);
+    let path = console_path(*console);
     let mut answer = qemu.call(&path, interface, method, &arguments.body()).await;
     // Whatever else the answer is, QEMU was there.
     while matches!(answer, Err(SourceError::Deadline { .. })) {

@@ -15,15 +15,13 @@ use zbus::connection::Builder;
 use zbus::message::{Message, Type};
 use zbus::{Connection, MessageStream};
 
-use super::calls::Call;
 use super::connect::DEADLINE;
 use super::lost_flips::Serials;
 use super::lost_flips::connections::{Replays, answer_all, change_over};
 use super::object::{self, Answer, reply, wants_reply};
-use super::refusal::Refusal;
 use super::screen::Screen;
-use super::socket::QemuSocket;
 use super::warnings::Warnings;
+use crate::display1::{Call, DisplaySocket, Refusal, is_end};
 use crate::frame::DmabufReads;
 use crate::hub::{Console, Ledger, ReleaseQueue};
 
@@ -66,7 +64,7 @@ pub async fn listen(socket: UnixStream, console: Arc<Console>, reads: DmabufRead
 
 /// The stream is there before the first message, which QEMU sends at once and waits for, VM and all.
 async fn connect(socket: UnixStream) -> zbus::Result<MessageStream> {
-    let socket = QemuSocket::new(socket)?;
+    let socket = DisplaySocket::new(socket)?;
     let connecting = Builder::socket(socket).p2p().max_queued(QUEUE).build_message_stream();
     let connected = tokio::time::timeout(DEADLINE, connecting).await;
     connected.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
@@ -142,7 +140,7 @@ impl Listener {
                         None => Ok(()),
                     };
                 }
-                Ok(Call::Disable) if missing > 0 => {
+                Ok(Call::Disable(())) if missing > 0 => {
                     self.screen.lose_flip(missing == 1, now);
                     Ok(Answer::Nothing)
                 }
@@ -193,11 +191,4 @@ impl Listener {
     async fn reply(&self, call: &Message, answer: Result<Answer, Refusal>) -> zbus::Result<()> {
         reply(&self.connection, call, answer).await
     }
-}
-
-/// Whether an error is merely the other end's going away.
-fn is_end(error: &zbus::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    let zbus::Error::InputOutput(error) = error else { return false };
-    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }

@@ -1,10 +1,8 @@
 //! QEMU's D-Bus display (`org.qemu.Display1`), as its one listener.
 //!
 //! Two kinds of connections: [`Qemu`], where we ask, and one [`listener`] per console, where QEMU calls.
-//! Whatever a listener is told goes through [`calls`] (what was said) and [`screen`] (what it means) into the hub.
+//! A listener's calls go through [`crate::display1`] (what was said) and [`screen`] (what it means) into the hub.
 
-mod calls;
-mod checked;
 mod connect;
 mod consoles;
 mod disable;
@@ -13,9 +11,7 @@ mod known_buffers;
 mod listener;
 mod lost_flips;
 mod object;
-mod refusal;
 mod screen;
-mod socket;
 mod warnings;
 
 pub(super) use connect::{Bus, Qemu};
@@ -34,9 +30,6 @@ use tracing::{info, warn};
 use super::SourceError;
 use crate::frame::{ConsoleId, DmabufReads, GuestCommand};
 use crate::hub::{Hub, MAX_CONSOLES};
-
-/// Where QEMU's objects live.
-const ROOT: &str = "/org/qemu/Display1";
 
 /// How long after the first connection of a QEMU that ends the others may take to end as well.
 const GRACE: Duration = Duration::from_secs(2);

@@ -6,17 +6,10 @@ use zbus::Connection;
 use zbus::message::{Body, Flags, Message};
 use zbus::zvariant::Value;
 
-use super::calls::{DMABUF2, LISTENER, MAP};
-use super::refusal::Refusal;
-
-/// The path of the object.
-const PATH: &str = "/org/qemu/Display1/Listener";
+use crate::display1::{DMABUF2, LISTENER, LISTENER_PATH, LISTENER_XML, MAP, Refusal};
 
 /// The interfaces QEMU may use besides [`LISTENER`]. It asks once, when it has connected.
 const OPTIONAL: [&str; 2] = [MAP, DMABUF2];
-
-/// The interfaces in D-Bus's own words.
-const XML: &str = include_str!("../../../dbus-interfaces/org.qemu.Display1.Listener.xml");
 
 /// The body of an answer.
 #[derive(Debug, PartialEq)]
@@ -42,8 +35,10 @@ pub(super) fn answer(
         // For the connection as a whole, so at any path.
         (Some("org.freedesktop.DBus.Peer"), "Ping") => Ok(Answer::Nothing),
         (Some("org.freedesktop.DBus.Peer"), _) => Err(Refusal::Method),
-        _ if path != Some(PATH) => Err(Refusal::Object),
-        (Some("org.freedesktop.DBus.Introspectable"), "Introspect") => Ok(Answer::Text(XML.to_owned())),
+        _ if path != Some(LISTENER_PATH) => Err(Refusal::Object),
+        (Some("org.freedesktop.DBus.Introspectable"), "Introspect") => {
+            Ok(Answer::Text(LISTENER_XML.to_owned()))
+        }
         (Some("org.freedesktop.DBus.Introspectable"), _) => Err(Refusal::Method),
         (Some("org.freedesktop.DBus.Properties"), _) => property(member, body),
         _ => return None,
@@ -54,8 +49,11 @@ fn property(member: &str, body: &Body) -> Result<Answer, Refusal> {
     let interfaces = || Value::from(OPTIONAL.to_vec());
     match member {
         "Get" => {
-            let types =
-                |error: zbus::Error| Refusal::Types { method: "Get", wanted: "ss", error: error.to_string() };
+            let types = |error: zbus::Error| Refusal::Types {
+                method: "Get",
+                wanted: "ss".to_owned(),
+                error: error.to_string(),
+            };
             match body.deserialize().map_err(types)? {
                 (LISTENER, "Interfaces") => Ok(Answer::Property(interfaces())),
                 (LISTENER | MAP | DMABUF2, _) => Err(Refusal::Property),
@@ -65,7 +63,7 @@ fn property(member: &str, body: &Body) -> Result<Answer, Refusal> {
         "GetAll" => {
             let types = |error: zbus::Error| Refusal::Types {
                 method: "GetAll",
-                wanted: "s",
+                wanted: "s".to_owned(),
                 error: error.to_string(),
             };
             match body.deserialize().map_err(types)? {
@@ -108,7 +106,7 @@ mod tests {
     use super::*;
 
     fn asked(interface: &str, member: &str, args: &[&str]) -> Option<Result<Answer, String>> {
-        let call = Message::method_call(PATH, member).unwrap();
+        let call = Message::method_call(LISTENER_PATH, member).unwrap();
         let message = match args {
             [] => call.build(&()),
             [one] => call.build(one),
@@ -116,7 +114,7 @@ mod tests {
             _ => panic!(),
         };
         let body = message.unwrap().body();
-        answer(Some(PATH), Some(interface), member, &body)
+        answer(Some(LISTENER_PATH), Some(interface), member, &body)
             .map(|answer| answer.map_err(|r| r.name().to_owned()))
     }
 

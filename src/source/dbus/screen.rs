@@ -1,15 +1,15 @@
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::calls::{Call, Given};
 use super::disable::Disable;
 use super::known_buffers::KnownBuffers;
 use super::lost_flips::{Drawn, LostFlips};
-use super::refusal::Refusal;
-use crate::frame::{Cursor, DamageFilter, DmabufReads, MemoryKind, Pointer, Rect, Region, Scanout, Size};
+use crate::display1::{self, Area, Bytes, Call, Refusal};
+use crate::frame::{Cursor, DamageFilter, Dmabuf, DmabufReads, MemoryKind, Pointer, Region, Scanout, Size};
 use crate::hub::{Console, Release};
 use crate::sys::thread_time;
 
@@ -56,22 +56,19 @@ impl Screen {
     /// more. Shared memory is the exception, because QEMU then sends the same picture by value.
     pub(super) fn apply(&mut self, call: Call<'_>, now: Instant) -> Result<(), Refusal> {
         match call {
-            Call::Scanout { width, height, stride, pixman, data } => {
-                self.show_by_value(Size::new(width, height), stride, pixman, data)
-            }
-            Call::ScanoutMap { fd, offset, width, height, stride, pixman } => {
-                let scanout = Scanout::shared(fd, offset, width, height, stride, pixman)?;
+            Call::Scanout(scanout) => self.show_by_value(&scanout),
+            Call::ScanoutMap(display1::ScanoutMap { memory, offset, width, height, stride, pixman }) => {
+                let memory = memory.as_fd().try_clone_to_owned()?;
+                let scanout = Scanout::shared(memory, offset, width, height, stride, pixman)?;
                 self.show(Ok(scanout))
             }
-            Call::ScanoutDmabuf(dmabuf) => {
-                let dmabuf = self.known_buffers.reuse(dmabuf);
-                self.lost_flips.flipped(&dmabuf);
-                self.show(Scanout::dmabuf(dmabuf, &self.reads).map_err(Refusal::from))
-            }
-            Call::Update { at, stride, pixman, data } => {
+            Call::ScanoutDmabuf(scanout) => self.flip(scanout.try_into()?),
+            Call::ScanoutDmabuf2(scanout) => self.flip(scanout.try_into()?),
+            Call::Update(update) => {
                 let shown = self.console.shown().ok_or(Refusal::Nothing)?;
-                let changed = shown.write(rect(at)?, stride, pixman, data)?;
-                if self.draws(at, now) {
+                let area = update.area();
+                let changed = shown.write(area.rect()?, update.stride, update.pixman, update.data.0)?;
+                if self.draws(area, now) {
                     self.console.damage_region(&changed, None);
                 }
                 Ok(())
@@ -80,16 +77,16 @@ impl Screen {
                 self.damage(at, None, now);
                 Ok(())
             }
-            Call::Disable => {
+            Call::Disable(()) => {
                 self.disable.said(self.flipped, now);
                 Ok(())
             }
-            Call::MouseSet { x, y, visible } => {
-                self.console.change_cursor(|cursor| cursor.pointer = Pointer { x, y, visible });
+            Call::MouseSet(display1::MouseSet { x, y, on }) => {
+                self.console.change_cursor(|cursor| cursor.pointer = Pointer { x, y, visible: on != 0 });
                 Ok(())
             }
-            Call::CursorDefine { width, height, hot_x, hot_y, data } => {
-                let shape = Cursor::new(width, height, hot_x, hot_y, data)?;
+            Call::CursorDefine(display1::CursorDefine { width, height, hot_x, hot_y, data }) => {
+                let shape = Cursor::new(width, height, hot_x, hot_y, data.0)?;
                 self.console.change_cursor(|cursor| cursor.shape = Some(shape));
                 Ok(())
             }
@@ -97,7 +94,7 @@ impl Screen {
     }
 
     /// A part of the memory that is shown changed. Whoever reads it gets the release.
-    pub(super) fn damage(&mut self, at: Given, release: Option<Release>, now: Instant) {
+    pub(super) fn damage(&mut self, at: Area, release: Option<Release>, now: Instant) {
         if self.draws(at, now) {
             let changed = self.changed(at, now);
             self.console.damage_region(&changed, release);
@@ -105,7 +102,7 @@ impl Screen {
     }
 
     /// The guest drew on what is shown. Whether that is what it shows, as far as is known.
-    fn draws(&mut self, at: Given, now: Instant) -> bool {
+    fn draws(&mut self, at: Area, now: Instant) -> bool {
         self.disable.drawn();
         self.flipped = false;
         self.lost_flips.drawn(self.drawn(at), now)
@@ -162,15 +159,15 @@ impl Screen {
         *self.watched.borrow()
     }
 
-    fn drawn(&self, at: Given) -> Drawn {
+    fn drawn(&self, at: Area) -> Drawn {
         let Some(size) = self.console.size() else { return Drawn::OnNothing };
-        if at == given(size.rect()) { Drawn::All } else { Drawn::Part }
+        if at == size.rect().into() { Drawn::All } else { Drawn::Part }
     }
 
     /// What of an update of memory that is not ours readers are to read; nothing if nothing changed.
-    fn changed(&mut self, (x, y, width, height): Given, now: Instant) -> Region {
+    fn changed(&mut self, at: Area, now: Instant) -> Region {
         let Some(scanout) = self.console.shown() else { return Region::new() };
-        let Some(told) = Rect::clipped(x, y, width, height, scanout.size()) else { return Region::new() };
+        let Some(told) = at.clipped(scanout.size()) else { return Region::new() };
         if !self.is_watched() {
             self.damage_filter.forget();
             return told.into();
@@ -186,7 +183,9 @@ impl Screen {
 
     /// Shows pixels that came by value. If they replace pixels of the same size, that is an update, because QEMU sends
     /// one of the whole picture so.
-    fn show_by_value(&mut self, size: Size, stride: u32, pixman: u32, data: &[u8]) -> Result<(), Refusal> {
+    fn show_by_value(&mut self, call: &display1::Scanout<'_>) -> Result<(), Refusal> {
+        let display1::Scanout { width, height, stride, pixman, data: Bytes(data) } = *call;
+        let size = Size::new(width, height);
         let shown = self.console.shown().filter(|shown| {
             let info = shown.info();
             info.memory == MemoryKind::Owned && info.size == size && shown.format().pixman() == Some(pixman)
@@ -202,6 +201,12 @@ impl Screen {
             shown.write(size.rect(), stride, pixman, data).inspect_err(|_| self.console.show(None))?;
         self.console.damage_region(&changed, None);
         Ok(())
+    }
+
+    fn flip(&mut self, dmabuf: Dmabuf) -> Result<(), Refusal> {
+        let dmabuf = self.known_buffers.reuse(dmabuf);
+        self.lost_flips.flipped(&dmabuf);
+        self.show(Scanout::dmabuf(dmabuf, &self.reads).map_err(Refusal::from))
     }
 
     fn show(&mut self, scanout: Result<Scanout, Refusal>) -> Result<(), Refusal> {
@@ -221,16 +226,4 @@ impl Screen {
             }
         }
     }
-}
-
-fn rect((x, y, width, height): Given) -> Result<Rect, Refusal> {
-    let number =
-        |n: i32| u32::try_from(n).map_err(|_| Refusal::Numbers("the changed part starts or ends nowhere"));
-    Ok(Rect::new(number(x)?, number(y)?, number(width)?, number(height)?))
-}
-
-/// As QEMU would tell it.
-fn given(rect: Rect) -> Given {
-    let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-    (number(rect.x), number(rect.y), number(rect.width), number(rect.height))
 }

@@ -1,4 +1,4 @@
-//! A listener's connection to QEMU, without wake-ups that say nothing.
+//! A listener's socket, without needless wake-ups.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -19,32 +19,46 @@ use crate::sys::QuietSocket;
 /// The most file descriptors of one message. `ScanoutDMABUF2` has four at most.
 const MAX_FDS: usize = 16;
 
-/// QEMU's end, as zbus wants it.
+/// A listener's socket, as zbus wants it. It passes file descriptors, and waits for room to write only when there is
+/// none.
 #[derive(Debug)]
-pub(super) struct QemuSocket(QuietSocket);
+pub(crate) struct DisplaySocket(QuietSocket);
 
-impl QemuSocket {
+impl DisplaySocket {
     /// Takes over a connected socket.
     ///
     /// # Errors
     /// If the system cannot wait on it.
-    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
+    pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
         QuietSocket::new(stream).map(Self)
+    }
+
+    /// Returns both halves, each unchecked.
+    pub(crate) fn halves(self) -> (Reading, Writing) {
+        (Reading(self.0.clone()), Writing(self.0))
     }
 }
 
-impl Socket for QemuSocket {
+impl Socket for DisplaySocket {
     type ReadHalf = Checked<Reading>;
     type WriteHalf = Writing;
 
     fn split(self) -> Split<Checked<Reading>, Writing> {
-        Split::new(Checked(Reading(self.0.clone())), Writing(self.0))
+        let (reading, writing) = self.halves();
+        Split::new(Checked(reading), writing)
     }
 }
 
-/// What QEMU says.
+/// Returns whether `error` only says that the other end went away.
+pub(crate) fn is_end(error: &zbus::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    let zbus::Error::InputOutput(error) = error else { return false };
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
+/// The half that is read.
 #[derive(Debug)]
-pub(super) struct Reading(QuietSocket);
+pub(crate) struct Reading(QuietSocket);
 
 impl ReadHalf for Reading {
     fn recvmsg<'a, 'b, 'f>(
@@ -64,9 +78,9 @@ impl ReadHalf for Reading {
     }
 }
 
-/// What is said to QEMU.
+/// The half that is written.
 #[derive(Debug)]
-pub(super) struct Writing(QuietSocket);
+pub(crate) struct Writing(QuietSocket);
 
 impl WriteHalf for Writing {
     fn sendmsg<'a, 'b, 'c, 'd, 'f>(
@@ -132,7 +146,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_and_fds_arrive_and_a_full_socket_is_waited_for() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let (mut read, mut write) = QemuSocket::new(ours).unwrap().split().take();
+        let (mut read, mut write) = DisplaySocket::new(ours).unwrap().split().take();
         let file = std::fs::File::open("/dev/null").unwrap();
         send(&theirs, b"hello", &[file.as_fd()]).unwrap();
         let mut buffer = [0; 64];

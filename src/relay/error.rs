@@ -1,7 +1,7 @@
-/// What a caller of the display hears who does not get what it asks for. The names are QEMU's.
+/// Why a call of the display is answered with an error. The names are QEMU's.
 #[derive(Debug, zbus::DBusError)]
 #[zbus(prefix = "org.qemu.Display1.Error")]
-pub(super) enum Refusal {
+pub(super) enum DisplayError {
     /// The connection failed; zbus's own kind of error.
     #[zbus(error)]
     ZBus(zbus::Error),
@@ -13,8 +13,8 @@ pub(super) enum Refusal {
     Unsupported(String),
 }
 
-impl Refusal {
-    /// The arguments make no sense, for this reason.
+impl DisplayError {
+    /// Refuses arguments for this reason.
     pub(super) fn invalid(reason: &str) -> Self {
         Self::Invalid(reason.to_owned())
     }

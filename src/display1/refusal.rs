@@ -1,8 +1,8 @@
 use crate::frame::{CursorError, ScanoutError};
 
-/// Why a call of QEMU's gets an error for an answer.
+/// Why a listener answers a call with an error.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// Not the path of our one object.
     #[error("there is no object at this path")]
     Object,
@@ -24,7 +24,7 @@ pub(super) enum Refusal {
         /// The method.
         method: &'static str,
         /// The types it takes.
-        wanted: &'static str,
+        wanted: String,
         /// What is wrong.
         error: String,
     },
@@ -47,7 +47,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// The name of the D-Bus error.
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Object => "org.freedesktop.DBus.Error.UnknownObject",
             Self::Interface => "org.freedesktop.DBus.Error.UnknownInterface",
@@ -64,7 +64,7 @@ impl Refusal {
     }
 
     /// Whether it is about what QEMU wanted to show, rather than about asking for what there is not.
-    pub(super) fn is_remarkable(&self) -> bool {
+    pub(crate) fn is_remarkable(&self) -> bool {
         !matches!(self, Self::Object | Self::Interface | Self::Method | Self::Property | Self::ReadOnly)
     }
 }

@@ -1,4 +1,4 @@
-//! Keeps from zbus what it panics at (5.19, its issue 1497): names and paths that are none, and files before the
+//! Keeps from zbus what it panics at (5.19, its issue 1497): invalid names and paths, and file descriptors before the
 //! first message.
 
 use std::io;
@@ -15,7 +15,7 @@ const FIELDS_AT: usize = 12;
 
 /// Reads messages whose headers can be taken apart. Any other ends the connection.
 #[derive(Debug)]
-pub(super) struct Checked<R>(pub(super) R);
+pub(crate) struct Checked<R>(pub(crate) R);
 
 impl<R: ReadHalf> ReadHalf for Checked<R> {
     fn receive_message<'a, 'b, 'c, 'f>(
@@ -84,7 +84,7 @@ mod tests {
     use zbus::connection::socket::Socket;
     use zbus::zvariant::{Fd, Type};
 
-    use super::super::socket::QemuSocket;
+    use super::super::DisplaySocket;
     use super::*;
 
     fn call(body: &(impl serde::Serialize + Type)) -> Vec<u8> {
@@ -97,7 +97,7 @@ mod tests {
     async fn received(bytes: &[u8], early_files: &mut Vec<OwnedFd>) -> zbus::Result<Message> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(bytes).unwrap();
-        let (mut read, _write) = QemuSocket::new(ours).unwrap().split().take();
+        let (mut read, _write) = DisplaySocket::new(ours).unwrap().split().take();
         read.receive_message(0, &mut Vec::new(), early_files).await
     }
 

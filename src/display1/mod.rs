@@ -1,0 +1,22 @@
+//! `org.qemu.Display1`, the D-Bus interface of QEMU's display: its names, the calls that a listener gets, and the
+//! socket on which it gets them.
+//!
+//! QEMU makes these calls of `source`, and `relay` makes them of its viewers. Both peers are strangers, whose messages
+//! are checked here.
+
+mod call;
+mod checked;
+mod dmabuf;
+mod names;
+mod refusal;
+mod socket;
+
+pub(crate) use call::{Area, Bytes, Call, CursorDefine, MouseSet, Scanout, ScanoutMap, Update};
+pub(crate) use checked::Checked;
+pub(crate) use dmabuf::{ScanoutDmabuf, ScanoutDmabuf2};
+pub(crate) use names::{
+    CONSOLE, DMABUF2, KEYBOARD, LISTENER, LISTENER_PATH, LISTENER_XML, MAP, MOUSE, MULTI_TOUCH, ROOT, VM,
+    VM_PATH, console_id, console_path,
+};
+pub(crate) use refusal::Refusal;
+pub(crate) use socket::{DisplaySocket, Reading, Writing, is_end};

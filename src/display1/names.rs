@@ -1,0 +1,50 @@
+//! The names of interfaces and objects, as in QEMU's `ui/dbus-display1.xml`.
+
+use crate::frame::ConsoleId;
+
+/// The path under which a display's objects are.
+pub(crate) const ROOT: &str = "/org/qemu/Display1";
+
+/// The path of the virtual machine's object.
+pub(crate) const VM_PATH: &str = "/org/qemu/Display1/VM";
+
+/// The path of a listener's one object, on its own connection.
+pub(crate) const LISTENER_PATH: &str = "/org/qemu/Display1/Listener";
+
+/// The interface of the virtual machine.
+pub(crate) const VM: &str = "org.qemu.Display1.VM";
+
+/// The interface that each console has.
+pub(crate) const CONSOLE: &str = "org.qemu.Display1.Console";
+
+/// The interface of a console's keyboard.
+pub(crate) const KEYBOARD: &str = "org.qemu.Display1.Keyboard";
+
+/// The interface of a console's pointing device.
+pub(crate) const MOUSE: &str = "org.qemu.Display1.Mouse";
+
+/// The interface of a console's touchscreen.
+pub(crate) const MULTI_TOUCH: &str = "org.qemu.Display1.MultiTouch";
+
+/// The interface that each listener has.
+pub(crate) const LISTENER: &str = "org.qemu.Display1.Listener";
+
+/// The interface of listeners that take pictures in shared memory (QEMU 9.2).
+pub(crate) const MAP: &str = "org.qemu.Display1.Listener.Unix.Map";
+
+/// The interface of listeners that take dmabufs of several planes, and parts of them (QEMU 10.1).
+pub(crate) const DMABUF2: &str = "org.qemu.Display1.Listener.Unix.ScanoutDMABUF2";
+
+/// A listener's interfaces in D-Bus's introspection format.
+pub(crate) const LISTENER_XML: &str = include_str!("../../dbus-interfaces/org.qemu.Display1.Listener.xml");
+
+/// Returns the path of a console's object.
+pub(crate) fn console_path(id: ConsoleId) -> String {
+    format!("{ROOT}/Console_{id}")
+}
+
+/// Returns the console whose object has this path.
+pub(crate) fn console_id(path: &str) -> Option<ConsoleId> {
+    let number = path.strip_prefix(ROOT)?.strip_prefix("/Console_")?;
+    number.parse().ok().map(ConsoleId)
+}
