@@ -46,9 +46,9 @@ macro_rules! calls {
 
 calls! {
     /// The console shows these pixels.
-    Scanout(Scanout<'m>) is LISTENER."Scanout",
+    Scanout(ScanoutPixels<'m>) is LISTENER."Scanout",
     /// These pixels of it changed.
-    Update(Update<'m>) is LISTENER."Update",
+    Update(UpdatePixels<'m>) is LISTENER."Update",
     /// The console shows this shared memory.
     ScanoutMap(ScanoutMap<'m>) is MAP."ScanoutMap",
     /// This part of the shared memory changed.
@@ -69,7 +69,7 @@ calls! {
 
 /// Pixels by value: `stride` bytes a row, from the top.
 #[derive(Debug, Deserialize, Serialize, Type)]
-pub(crate) struct Scanout<'m> {
+pub(crate) struct ScanoutPixels<'m> {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) stride: u32,
@@ -81,7 +81,7 @@ pub(crate) struct Scanout<'m> {
 
 /// Pixels that replace a part of those shown.
 #[derive(Debug, Deserialize, Serialize, Type)]
-pub(crate) struct Update<'m> {
+pub(crate) struct UpdatePixels<'m> {
     pub(crate) x: i32,
     pub(crate) y: i32,
     pub(crate) width: i32,
@@ -200,7 +200,7 @@ impl From<Rect> for Area {
     }
 }
 
-impl Update<'_> {
+impl UpdatePixels<'_> {
     /// Returns the part that is replaced.
     pub(crate) fn area(&self) -> Area {
         Area { x: self.x, y: self.y, width: self.width, height: self.height }
@@ -247,7 +247,7 @@ mod tests {
         let pixels = [1u8, 2, 3, 4, 5, 6, 7, 8];
         let message = received(LISTENER, "Scanout", &(2u32, 1u32, 8u32, 0x2002_0888u32, pixels.as_slice()));
         let body = message.body();
-        let Call::Scanout(Scanout { width: 2, height: 1, stride: 8, pixman: 0x2002_0888, data }) =
+        let Call::Scanout(ScanoutPixels { width: 2, height: 1, stride: 8, pixman: 0x2002_0888, data }) =
             Call::decode(Some(LISTENER), "Scanout", &body).unwrap()
         else {
             panic!()
@@ -290,8 +290,8 @@ mod tests {
         let area = Area { x: 1, y: 2, width: 3, height: 4 };
         let Area { x, y, width, height } = area;
         let mut ours = [
-            Call::Scanout(Scanout { width: 1, height: 1, stride: 4, pixman: 0, data }),
-            Call::Update(Update { x, y, width, height, stride: 4, pixman: 0, data }),
+            Call::Scanout(ScanoutPixels { width: 1, height: 1, stride: 4, pixman: 0, data }),
+            Call::Update(UpdatePixels { x, y, width, height, stride: 4, pixman: 0, data }),
             Call::ScanoutMap(ScanoutMap {
                 memory: memory(),
                 offset: 0,

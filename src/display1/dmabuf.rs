@@ -143,7 +143,7 @@ fn checked(dmabuf: Dmabuf) -> Result<Dmabuf, Refusal> {
 
 #[cfg(test)]
 impl<'m> ScanoutDmabuf<'m> {
-    /// A call with this file.
+    /// Makes a call with this file.
     pub(super) fn example(dmabuf: Fd<'m>) -> Self {
         Self { dmabuf, width: 1, height: 1, stride: 4, fourcc: 0, modifier: 0, y0_top: false }
     }
@@ -151,7 +151,7 @@ impl<'m> ScanoutDmabuf<'m> {
 
 #[cfg(test)]
 impl<'m> ScanoutDmabuf2<'m> {
-    /// A call with this file, for 60 of 64 columns and 32 rows of two planes.
+    /// Makes a call with this file, for 60 of 64 columns and 32 rows of two planes.
     pub(super) fn example(dmabuf: Fd<'m>) -> Self {
         Self {
             dmabuf: vec![dmabuf],

@@ -11,7 +11,7 @@ mod names;
 mod refusal;
 mod socket;
 
-pub(crate) use call::{Area, Bytes, Call, CursorDefine, MouseSet, Scanout, ScanoutMap, Update};
+pub(crate) use call::{Area, Bytes, Call, CursorDefine, MouseSet, ScanoutMap, ScanoutPixels, UpdatePixels};
 pub(crate) use checked::Checked;
 pub(crate) use dmabuf::{ScanoutDmabuf, ScanoutDmabuf2};
 pub(crate) use names::{

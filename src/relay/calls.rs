@@ -1,23 +1,23 @@
-//! Makes D-Bus calls of orders.
+//! Makes the D-Bus calls that carry out orders.
 
 use std::os::fd::AsFd;
 
 use zbus::Message;
 
-use super::viewer::{Means, Order, Takes};
+use super::listener_state::{Means, Order, Takes};
 use crate::display1::{
-    self, Area, Bytes, Call, CursorDefine, DMABUF2, MAP, MouseSet, ScanoutDmabuf, ScanoutDmabuf2, ScanoutMap,
-    Update,
+    Area, Bytes, Call, CursorDefine, DMABUF2, MAP, MouseSet, ScanoutDmabuf, ScanoutDmabuf2, ScanoutMap,
+    ScanoutPixels, UpdatePixels,
 };
 use crate::frame::{Rect, Scanout, ScanoutError, Size};
 
-/// The format of pixels by value: what a [`Scanout`] is read as, pixman's `x8r8g8b8`.
+/// The format of pixels by value, in which a [`Scanout`] is read: pixman's `x8r8g8b8`.
 const BY_VALUE: u32 = 0x2002_0888;
 
-/// Why an order did not become a call.
+/// Why no call was made of an order.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// Its pixels cannot be read.
+    /// The picture's pixels cannot be read.
     #[error(transparent)]
     Pixels(#[from] ScanoutError),
     /// It does not fit a message, or no file descriptor is free for it.
@@ -26,14 +26,14 @@ pub(super) enum CallError {
 }
 
 impl Takes {
-    /// What a listener takes that has these optional interfaces.
+    /// Returns the forms that a listener with these optional interfaces takes.
     pub(super) fn new(interfaces: &[String], passthrough: bool) -> Self {
         let has = |name: &str| interfaces.iter().any(|interface| interface == name);
         Self { dmabuf2: passthrough && has(DMABUF2), dmabuf: passthrough, map: has(MAP) }
     }
 }
 
-/// Whether making the call means to read pixels, which takes milliseconds.
+/// Returns whether making the call means to read pixels, which takes milliseconds.
 pub(super) fn reads_pixels(order: &Order) -> bool {
     matches!(order, Order::Scanout(_, Means::Pixels) | Order::Update(_, Means::Pixels, _))
 }
@@ -53,7 +53,7 @@ pub(super) fn message(order: &Order) -> Result<Message, CallError> {
             let Area { x, y, width, height } = (*rect).into();
             let stride = rect.width.saturating_mul(4);
             pixels_of_part = pixels(scanout, *rect)?;
-            Call::Update(Update {
+            Call::Update(UpdatePixels {
                 x,
                 y,
                 width,
@@ -94,7 +94,7 @@ fn show(scanout: &Scanout, means: Means) -> Result<Message, CallError> {
         _ => {
             all_pixels = pixels(scanout, scanout.size().rect())?;
             let (stride, data) = (width.saturating_mul(4), Bytes(&all_pixels));
-            Call::Scanout(display1::Scanout { width, height, stride, pixman: BY_VALUE, data })
+            Call::Scanout(ScanoutPixels { width, height, stride, pixman: BY_VALUE, data })
         }
     };
     Ok(call.message()?)

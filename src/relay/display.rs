@@ -17,12 +17,12 @@ use crate::frame::{ConsoleId, Size};
 use crate::hub::{ConsoleInfo, Guest};
 
 /// `/org/qemu/Display1/VM`.
-pub(super) struct Vm {
+pub(super) struct VmObject {
     pub(super) shared: Arc<Shared>,
 }
 
 #[interface(name = "org.qemu.Display1.VM", spawn = false)]
-impl Vm {
+impl VmObject {
     /// As given with -name.
     #[zbus(property)]
     fn name(&self) -> String {
@@ -49,12 +49,12 @@ impl Vm {
 }
 
 /// `/org/qemu/Display1/Console_N`.
-pub(super) struct Console {
+pub(super) struct ConsoleObject {
     pub(super) shared: Arc<Shared>,
     pub(super) id: ConsoleId,
 }
 
-impl Console {
+impl ConsoleObject {
     fn info<T>(&self, read: impl FnOnce(&ConsoleInfo) -> T) -> T {
         let read = |guest: &Guest| match guest.consoles.get(&self.id) {
             Some(info) => read(info),
@@ -69,7 +69,7 @@ impl Console {
 }
 
 #[interface(name = "org.qemu.Display1.Console", spawn = false)]
-impl Console {
+impl ConsoleObject {
     /// Takes a connected unix stream socket, on which the caller is then shown the console: see
     /// org.qemu.Display1.Listener. The other end of the socket has to be served by a D-Bus client with that object,
     /// which is asked for its properties first. QEMU stands still until it has answered; qemu-spice does not.

@@ -8,7 +8,7 @@ use zbus::Connection;
 use zbus::fdo::ObjectManager;
 
 use super::Shared;
-use super::display::{Console, Vm};
+use super::display::{ConsoleObject, VmObject};
 use super::input::{Keyboard, Mouse, MultiTouch};
 use crate::display1::{ROOT, VM_PATH, console_path};
 use crate::frame::{ConsoleId, ScanoutInfo, Size};
@@ -30,7 +30,7 @@ pub(super) async fn run(
     };
     let server = connection.object_server();
     server.at(ROOT, ObjectManager).await?;
-    server.at(VM_PATH, Vm { shared: shared.clone() }).await?;
+    server.at(VM_PATH, VmObject { shared: shared.clone() }).await?;
     let now = guest.borrow_and_update().clone();
     objects.become_as(now).await?;
     published().await?;
@@ -88,7 +88,7 @@ impl Objects {
 
     async fn add(&mut self, id: ConsoleId) -> zbus::Result<()> {
         let (server, path, shared) = (self.connection.object_server(), console_path(id), &self.shared);
-        server.at(&*path, Console { shared: shared.clone(), id }).await?;
+        server.at(&*path, ConsoleObject { shared: shared.clone(), id }).await?;
         server.at(&*path, Keyboard { shared: shared.clone() }).await?;
         server.at(&*path, Mouse { shared: shared.clone(), id }).await?;
         server.at(&*path, MultiTouch).await?;
@@ -99,7 +99,7 @@ impl Objects {
     async fn remove(&mut self, id: ConsoleId) -> zbus::Result<()> {
         let (server, path) = (self.connection.object_server(), console_path(id));
         self.consoles.remove(&id);
-        server.remove::<Console, _>(&*path).await?;
+        server.remove::<ConsoleObject, _>(&*path).await?;
         server.remove::<Keyboard, _>(&*path).await?;
         server.remove::<Mouse, _>(&*path).await?;
         server.remove::<MultiTouch, _>(&*path).await?;
@@ -107,7 +107,7 @@ impl Objects {
     }
 
     async fn tell_vm(&self, before: &Guest, now: &Guest) -> zbus::Result<()> {
-        let vm = self.connection.object_server().interface::<_, Vm>(VM_PATH).await?;
+        let vm = self.connection.object_server().interface::<_, VmObject>(VM_PATH).await?;
         let (object, emitter) = (vm.get().await, vm.signal_emitter());
         if before.name != now.name {
             object.name_changed(emitter).await?;
@@ -130,7 +130,7 @@ impl Objects {
     ) -> zbus::Result<()> {
         let (server, path) = (self.connection.object_server(), console_path(id));
         if before.label != now.label {
-            let console = server.interface::<_, Console>(&*path).await?;
+            let console = server.interface::<_, ConsoleObject>(&*path).await?;
             console.get().await.label_changed(console.signal_emitter()).await?;
         }
         if before.absolute != now.absolute {
@@ -164,7 +164,7 @@ impl Objects {
         let size = self.shared.hub.console(id).and_then(|console| console.size());
         self.watch(id, size);
         let now = size.unwrap_or_default();
-        let console = self.connection.object_server().interface::<_, Console>(console_path(id)).await?;
+        let console = self.connection.object_server().interface::<_, ConsoleObject>(console_path(id)).await?;
         let (object, emitter) = (console.get().await, console.signal_emitter());
         if before.width != now.width {
             object.width_changed(emitter).await?;

@@ -1,6 +1,6 @@
 //! One listener's connection: authenticates the viewer, learns what it takes, and shows it a console.
 //!
-//! Whatever it does, or does not do, holds up this task alone.
+//! Nothing that the viewer does, or fails to do, delays any other task.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -16,8 +16,8 @@ use zbus::zvariant::Value;
 use zbus::{Connection, Guid, MessageStream};
 
 use super::calls::{self, CallError};
+use super::listener_state::{ListenerState, Next, Takes};
 use super::socket::ListenerSocket;
-use super::viewer::{Next, Takes, Viewer};
 use crate::display1::{LISTENER, LISTENER_PATH, is_end};
 use crate::hub::{Console, Subscription};
 use crate::viewer::{Delivery, Listing, sleep_until};
@@ -34,7 +34,7 @@ const MAX_REPLIES: usize = 16;
 /// The most names of interfaces that a listener may have. There are two.
 const MAX_INTERFACES: usize = 32;
 
-/// Why a listener ended, other than by its own wish.
+/// Why a listener ended that did not close its connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ListenerError {
     /// It did not connect, or did not answer what QEMU asks too.
@@ -62,9 +62,9 @@ pub(super) async fn run(
     let (stream, interfaces) = connecting.await.map_err(|_| ListenerError::Handshake)??;
     let connection = Connection::from(&stream);
     debug!(?interfaces, "a listener is connected");
-    let listener = Listener {
+    let listener = ListenerTask {
         connection: connection.clone(),
-        viewer: Viewer::new(Takes::new(&interfaces, passthrough)),
+        state: ListenerState::new(Takes::new(&interfaces, passthrough)),
         subscription: console.subscribe(),
         console,
         listing,
@@ -77,20 +77,20 @@ pub(super) async fn run(
     served
 }
 
-struct Listener {
+struct ListenerTask {
     connection: Connection,
-    viewer: Viewer,
+    state: ListenerState,
     subscription: Subscription,
     console: Arc<Console>,
     listing: Listing,
     delivery: Option<(Delivery, &'static str)>,
-    /// The orders whose calls have not been answered. As many as [`Viewer`] lets there be.
+    /// The orders whose calls have not been answered. As many as [`ListenerState`] lets there be.
     calls: BTreeMap<NonZeroU32, u64>,
     /// Our answers to its calls.
     replies: VecDeque<Message>,
 }
 
-/// What is being done for the listener: one thing at a time, in order.
+/// The work under way for the listener: one piece at a time, in order.
 type Work = BoxFuture<'static, Done>;
 
 enum Done {
@@ -100,7 +100,7 @@ enum Done {
     Sent(Option<u64>, zbus::Result<()>),
 }
 
-impl Listener {
+impl ListenerTask {
     async fn serve(mut self, mut stream: MessageStream) -> Result<(), ListenerError> {
         let mut cursor = self.console.cursor();
         cursor.mark_changed();
@@ -113,14 +113,14 @@ impl Listener {
                     self.subscription.leave();
                 }
             }
-            let looks = work.is_none() && self.viewer.wants_change();
+            let looks = work.is_none() && self.state.wants_change();
             let done = async {
                 match &mut work {
                     Some(work) => work.await,
                     None => std::future::pending().await,
                 }
             };
-            let wake_at = self.viewer.wake_at();
+            let wake_at = self.state.wake_at();
             tokio::select! {
                 done = done => work = self.done(done)?, // as busy as before, if there is more
                 message = stream.next() => match message {
@@ -139,9 +139,9 @@ impl Listener {
                     if changed.is_err() {
                         return Ok(());
                     }
-                    self.viewer.cursor(cursor.borrow_and_update().clone());
+                    self.state.cursor(cursor.borrow_and_update().clone());
                 }
-                () = sleep_until(wake_at) => self.viewer.tick(Instant::now()),
+                () = sleep_until(wake_at) => self.state.tick(Instant::now()),
             }
         }
     }
@@ -153,13 +153,13 @@ impl Listener {
         }
         loop {
             let now = Instant::now();
-            if let Some(next) = self.viewer.poll(now) {
+            if let Some(next) = self.state.poll(now) {
                 return self.start(next).map(Some);
             }
-            let change = self.viewer.wants_change().then(|| self.subscription.take()).flatten();
+            let change = self.state.wants_change().then(|| self.subscription.take()).flatten();
             let Some(change) = change else { return Ok(None) };
             self.listing.sent(change.missed);
-            self.viewer.change(change, now);
+            self.state.change(change, now);
             self.tell_delivery();
         }
     }
@@ -189,12 +189,12 @@ impl Listener {
             Done::Made(id, Ok(message)) => return Ok(Some(self.call(id, message))),
             Done::Made(id, Err(CallError::Pixels(error))) => {
                 debug!(console = %self.console.id(), %error, "the picture cannot be read");
-                self.viewer.failed(id);
+                self.state.failed(id);
             }
             Done::Made(_, Err(error)) => return Err(error.into()),
             // The listener did not agree to file descriptors when it connected.
             Done::Sent(Some(id), Err(zbus::Error::Unsupported)) => {
-                self.viewer.answered(id, true, Instant::now());
+                self.state.answered(id, true, Instant::now());
                 self.tell_delivery();
             }
             Done::Sent(_, Err(error)) if is_end(&error) => {} // the stream tells too
@@ -220,7 +220,7 @@ impl Listener {
                 let id = header.reply_serial().and_then(|serial| self.calls.remove(&serial));
                 if let Some(id) = id {
                     let refused = message.message_type() == Type::Error;
-                    self.viewer.answered(id, refused, Instant::now());
+                    self.state.answered(id, refused, Instant::now());
                     self.tell_delivery();
                 }
             }
@@ -236,9 +236,9 @@ impl Listener {
         Ok(())
     }
 
-    /// Writes down how the viewer gets the picture, if that is new.
+    /// Reports how the viewer gets the picture, if that changed.
     fn tell_delivery(&mut self) {
-        let delivery = self.viewer.delivery();
+        let delivery = self.state.delivery();
         if let Some((how, why)) = delivery.filter(|_| delivery != self.delivery) {
             self.delivery = delivery;
             self.listing.deliver(how, why);

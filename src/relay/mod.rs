@@ -2,8 +2,8 @@
 //!
 //! QEMU serves one peer-to-peer connection, and it is ours; here any number of viewers share it. `display` and
 //! `input` are the objects that callers find on a bus. Who registers a listener gets a `listener` task of its own,
-//! which asks `viewer` (pure) what to tell it next: fds are passed on, and the guest waits for a viewer's draw as it
-//! would in QEMU, but only while that viewer keeps up.
+//! which asks `listener_state` (pure) for its next call: fds are passed on, and the guest waits for a viewer's draw as
+//! it would in QEMU, but only while that viewer keeps up.
 //!
 //! Uses `display1`, `frame`, `hub` and `viewer`.
 
@@ -13,9 +13,9 @@ mod error;
 mod follow;
 mod input;
 mod listener;
+mod listener_state;
 mod peers;
 mod socket;
-mod viewer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -42,7 +42,7 @@ pub struct Relay {
     shared: Arc<Shared>,
 }
 
-/// What all objects have in common.
+/// The state that all objects share.
 #[derive(Debug)]
 struct Shared {
     hub: Hub,
@@ -91,7 +91,7 @@ impl Shared {
         read(&self.hub.guest().borrow())
     }
 
-    /// Sends a command of a peer on its way to the guest.
+    /// Queues a command of a peer for the guest.
     fn send(&self, peer: &str, command: GuestCommand) -> Result<(), DisplayError> {
         match self.commands.try_send(command) {
             Ok(()) => {
@@ -102,7 +102,7 @@ impl Shared {
         }
     }
 
-    /// Starts a listener of a peer.
+    /// Starts a task for a listener of `peer`.
     fn admit(
         self: &Arc<Self>,
         peer: &str,
@@ -112,7 +112,7 @@ impl Shared {
         if !lock(&self.peers).enter(peer) {
             return Err(DisplayError::Failed("there are too many listeners".to_owned()));
         }
-        let place = Place { shared: self.clone(), peer: peer.to_owned() };
+        let place = ListenerPlace { shared: self.clone(), peer: peer.to_owned() };
         let id = console.id();
         let name = match socket.process() {
             Some(process) => format!("{peer} (process {process})"),
@@ -136,13 +136,13 @@ impl Shared {
     }
 }
 
-/// A listener's place among all, free again when dropped.
-struct Place {
+/// A listener's place among [`Peers`], which is free again when this is dropped.
+struct ListenerPlace {
     shared: Arc<Shared>,
     peer: String,
 }
 
-impl Drop for Place {
+impl Drop for ListenerPlace {
     fn drop(&mut self) {
         let held = lock(&self.shared.peers).leave(&self.peer);
         let commands = self.shared.commands.clone();
@@ -156,12 +156,12 @@ impl Drop for Place {
     }
 }
 
-/// A caller's name on the bus; there is none on a connection without one.
+/// Returns a caller's name on the bus; empty on a connection without a bus.
 fn peer_name<'h>(header: &'h Header<'_>) -> &'h str {
     header.sender().map_or("", |name| name.as_str())
 }
 
-/// What is under these locks is whole whoever panicked: each change is complete before anything that could.
+/// Locks `mutex`, even after a panic: each change under these locks is complete before anything that could panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Who has listeners, and what each holds down.
+//! The programs that have listeners, and the keys and buttons that each holds down.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,19 +16,19 @@ const MAX_LISTENERS_EACH: usize = 16;
 /// as it is with QEMU.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    known: BTreeMap<String, Peer>,
+    known: BTreeMap<String, PeerState>,
     listeners: usize,
 }
 
 #[derive(Debug, Default)]
-struct Peer {
+struct PeerState {
     listeners: usize,
     keys: BTreeSet<u32>,
     buttons: BTreeSet<(ConsoleId, u32)>,
 }
 
 impl Peers {
-    /// Takes in another listener of a peer. False if there are too many.
+    /// Adds a listener of peer `name`. Returns false if there are too many.
     pub(super) fn enter(&mut self, name: &str) -> bool {
         let its = self.known.get(name).map_or(0, |peer| peer.listeners);
         if self.listeners >= MAX_LISTENERS || its >= MAX_LISTENERS_EACH {
@@ -39,7 +39,7 @@ impl Peers {
         true
     }
 
-    /// A listener of a peer is gone. With its last one, all that the peer held down comes up: the commands for that.
+    /// Removes a listener of peer `name`. After its last one, returns the commands that release what it holds down.
     pub(super) fn leave(&mut self, name: &str) -> Vec<GuestCommand> {
         let Some(peer) = self.known.get_mut(name) else { return Vec::new() };
         self.listeners = self.listeners.saturating_sub(1);
@@ -56,7 +56,7 @@ impl Peers {
         keys.chain(buttons).collect()
     }
 
-    /// A peer sent this to the guest.
+    /// Records that peer `name` sent `command` to the guest.
     pub(super) fn sent(&mut self, name: &str, command: GuestCommand) {
         let Some(peer) = self.known.get_mut(name) else { return };
         match command {

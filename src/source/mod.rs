@@ -24,7 +24,7 @@ use tracing::info;
 use crate::frame::{DmabufReads, GuestCommand};
 use crate::hub::Hub;
 use dbus::{Bus, Qemu};
-use obstacle::Known;
+use obstacle::DisplayOptions;
 
 /// How long until a socket that is not there, or not yet served, is tried again. Only sockets: a bus tells by itself.
 const RETRY: Duration = Duration::from_millis(500);
@@ -86,7 +86,7 @@ impl Source {
         ended
     }
 
-    /// One QEMU after the other.
+    /// Serves one QEMU after the other.
     async fn follow(
         self,
         hub: &Hub,
@@ -100,7 +100,7 @@ impl Source {
             let qemu;
             (way, qemu) = match attach {
                 // The one connection that cannot be made again.
-                Attach::Peer(socket) => (None, Qemu::peer(socket, Known::default()).await),
+                Attach::Peer(socket) => (None, Qemu::peer(socket, DisplayOptions::default()).await),
                 again => {
                     let qemu = tokio::select! {
                         qemu = reach(&again, &bus_name, wait, &mut waiting) => qemu,
@@ -168,7 +168,7 @@ fn say_waiting(waiting: &mut bool, error: &SourceError) {
     }
 }
 
-/// What a viewer asks of no guest is for nobody.
+/// Drops the commands that come while there is no guest.
 async fn discard(commands: &mut mpsc::Receiver<GuestCommand>) -> std::convert::Infallible {
     while commands.recv().await.is_some() {}
     std::future::pending().await

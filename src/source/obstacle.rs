@@ -37,12 +37,12 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// What is known of a QEMU besides what D-Bus tells.
+/// The options of a QEMU that D-Bus does not tell, as far as they are known.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Known {
+pub struct DisplayOptions {
     /// Whether its D-Bus display has GL.
     pub(super) gl: Option<bool>,
-    /// Its SPICE server has GL.
+    /// Whether its SPICE server has GL.
     spice_gl: bool,
     /// The ids of its vhost-user GPUs, or their types where they have none.
     pub(super) gpus: Vec<String>,
@@ -50,8 +50,8 @@ pub struct Known {
     pixel_gpus: Vec<String>,
 }
 
-impl Known {
-    /// What the command line of a running process tells, if it is a QEMU's that may be read.
+impl DisplayOptions {
+    /// Reads them from the command line of a running process, if that is a QEMU's and can be read.
     pub(super) fn of_process(pid: u32) -> Self {
         let mut line = Vec::new();
         let read = std::fs::File::open(format!("/proc/{pid}/cmdline"))
@@ -87,8 +87,8 @@ impl Known {
         known
     }
 
-    /// What is in the way of asking for a graphic console with this label: its device's `id`, else its type, and the
-    /// number of the head where there are several.
+    /// Returns what is in the way of asking for a graphic console with this label. A label is its device's `id`, else its
+    /// type, and the number of the head if there are several.
     pub(super) fn obstacle(&self, label: &str) -> Option<Obstacle> {
         if self.spice_gl {
             return Some(Obstacle::TakenBySpice);
@@ -114,13 +114,13 @@ pub(super) fn is_gpu(device: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn known(arguments: &[&str]) -> Known {
-        Known::of_command_line(format!("qemu-system-x86_64\0{}\0", arguments.join("\0")).as_bytes())
+    fn known(arguments: &[&str]) -> DisplayOptions {
+        DisplayOptions::of_command_line(format!("qemu-system-x86_64\0{}\0", arguments.join("\0")).as_bytes())
     }
 
     #[test]
     fn a_vhost_user_gpu_is_known_by_its_type_or_its_id() {
-        let nothing = Known::default();
+        let nothing = DisplayOptions::default();
         for label in ["vhost-user-gpu-pci", "vhost-user-vga", "vhost-user-gpu", "vhost-user-gpu-pci.1"] {
             assert_eq!(nothing.obstacle(label), Some(Obstacle::Unknown), "{label}");
         }
@@ -172,6 +172,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_tells_nothing() {
-        assert_eq!(Known::of_process(u32::MAX), Known::default());
+        assert_eq!(DisplayOptions::of_process(u32::MAX), DisplayOptions::default());
     }
 }

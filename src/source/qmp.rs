@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Interest};
 use tokio::net::UnixStream;
 
 use super::SourceError;
-use super::obstacle::{Known, is_gpu};
+use super::obstacle::{DisplayOptions, is_gpu};
 
 /// How long the whole exchange may take. QEMU answers at once, unless another program holds its QMP socket.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -74,19 +74,19 @@ impl QmpError {
 ///
 /// # Errors
 /// If nobody is there, or QEMU has no D-Bus display of the peer-to-peer kind.
-pub async fn open_display(path: &Path) -> Result<(OwnedFd, Known), SourceError> {
+pub async fn open_display(path: &Path) -> Result<(OwnedFd, DisplayOptions), SourceError> {
     let opened = tokio::time::timeout(DEADLINE, ask(path)).await.unwrap_or(Err(QmpError::Deadline));
     opened.map_err(|error| SourceError::Qmp { path: path.to_owned(), error })
 }
 
-async fn ask(path: &Path) -> Result<(OwnedFd, Known), QmpError> {
+async fn ask(path: &Path) -> Result<(OwnedFd, DisplayOptions), QmpError> {
     let stream = connect(path).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => QmpError::Absent(error),
         _ => error.into(),
     })?;
     // A QMP socket that another program opened for QEMU has that one's process.
     let process = stream.peer_cred()?.pid().and_then(|pid| pid.try_into().ok());
-    let mut known = process.map(Known::of_process).unwrap_or_default();
+    let mut known = process.map(DisplayOptions::of_process).unwrap_or_default();
     let mut monitor = Monitor { stream: BufReader::new(stream) };
     if monitor.line().await?.get("QMP").is_none() {
         return Err(QmpError::Foreign("it does not greet as QEMU does".into()));

@@ -15,7 +15,7 @@ use zbus::{Connection, MatchRule, MessageStream};
 
 use crate::display1::ROOT;
 use crate::source::SourceError;
-use crate::source::obstacle::Known;
+use crate::source::obstacle::DisplayOptions;
 
 /// How long a bus, or a QEMU that may be busy loading a VM, gets for one answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ impl Bus {
         Ok(Self { connection, proxy, name, owners })
     }
 
-    /// Who owns the name now.
+    /// Returns the owner of the name, if there is one.
     pub(in crate::source) async fn owner(&self) -> Result<Option<OwnedUniqueName>, SourceError> {
         match self.proxy.get_name_owner(self.name.clone()).await {
             Ok(owner) => Ok(Some(owner)),
@@ -75,10 +75,10 @@ impl Bus {
         Err(SourceError::Left)
     }
 
-    /// The QEMU that has this unique name.
+    /// Becomes the connection to the QEMU with this unique name.
     pub(in crate::source) async fn into_qemu(self, owner: OwnedUniqueName) -> Qemu {
         let process = self.proxy.get_connection_unix_process_id((&owner).into()).await;
-        let known = process.map(Known::of_process).unwrap_or_default();
+        let known = process.map(DisplayOptions::of_process).unwrap_or_default();
         Qemu { connection: self.connection, name: Some(owner), known }
     }
 }
@@ -88,12 +88,12 @@ pub(in crate::source) struct Qemu {
     connection: Connection,
     /// Its unique name on a bus; none where the connection leads to it alone.
     name: Option<OwnedUniqueName>,
-    pub(super) known: Known,
+    pub(super) known: DisplayOptions,
 }
 
 impl Qemu {
     /// Makes a connection of a socket that has QEMU at its other end. QEMU is the server there.
-    pub(in crate::source) async fn peer(socket: OwnedFd, known: Known) -> Result<Self, SourceError> {
+    pub(in crate::source) async fn peer(socket: OwnedFd, known: DisplayOptions) -> Result<Self, SourceError> {
         let stream = std::os::unix::net::UnixStream::from(socket);
         let connecting = async {
             stream.set_nonblocking(true)?;
@@ -142,7 +142,7 @@ impl Qemu {
         self.connection.send(&message.build(body)?).await
     }
 
-    /// The changes of properties that QEMU tells of from now on.
+    /// Subscribes to the changes of QEMU's properties.
     pub(super) async fn changes(&self) -> Result<MessageStream, SourceError> {
         let watching = async {
             let mut rule = MatchRule::builder()
@@ -188,7 +188,7 @@ async fn vanished(connection: &Connection, name: &OwnedUniqueName) -> zbus::Resu
     Err(zbus::Error::InvalidReply)
 }
 
-/// Whether the other end of a socket is closed.
+/// Returns whether the other end of a socket is closed.
 fn hung_up(socket: impl AsFd) -> bool {
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     match rustix::net::recv(socket, &mut [0], flags) {
@@ -197,13 +197,13 @@ fn hung_up(socket: impl AsFd) -> bool {
     }
 }
 
-/// Gives an exchange that we only wait for [`DEADLINE`].
+/// Runs `future` for [`DEADLINE`] at most.
 async fn within<T>(what: &'static str, future: impl Future<Output = T>) -> Result<T, SourceError> {
     let done = tokio::time::timeout(DEADLINE, future).await;
     done.map_err(|_| SourceError::Deadline { what, after: DEADLINE })
 }
 
-/// What a call that did not succeed means.
+/// Says why a call failed: QEMU left, was too slow, or refused.
 fn refused(what: &'static str, error: zbus::Error) -> SourceError {
     match &error {
         zbus::Error::InputOutput(io) if io.kind() == std::io::ErrorKind::TimedOut => {

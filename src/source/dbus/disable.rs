@@ -10,29 +10,29 @@ const STANDS: Duration = Duration::from_millis(600);
 /// … if it comes right after a flip, when it hardly ever means what it says.
 const STANDS_AFTER_A_FLIP: Duration = Duration::from_secs(3);
 
-/// Whether a console that was disabled is to go black.
+/// Decides whether a console that was disabled goes black.
 #[derive(Debug, Default)]
 pub(super) struct Disable {
     due: Option<Instant>,
 }
 
 impl Disable {
-    /// QEMU said `Disable`, and whether right after a flip.
+    /// Takes notice of a `Disable`; `after_a_flip` says whether nothing was drawn since the last scanout.
     pub(super) fn said(&mut self, after_a_flip: bool, now: Instant) {
         self.due.get_or_insert(now + if after_a_flip { STANDS_AFTER_A_FLIP } else { STANDS });
     }
 
-    /// QEMU drew, or showed something else: it did not mean it.
+    /// Takes notice that QEMU drew or sent a scanout, so the `Disable` was not meant.
     pub(super) fn drawn(&mut self) {
         self.due = None;
     }
 
-    /// Whether the console goes black now. True once.
+    /// Returns whether the console goes black now. True once.
     pub(super) fn stands(&mut self, now: Instant) -> bool {
         self.due.take_if(|due| *due <= now).is_some()
     }
 
-    /// When to call [`Disable::stands`] next.
+    /// Returns when to call [`Disable::stands`] next.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.due
     }

@@ -43,15 +43,15 @@ pub(super) async fn forward(
 ///
 /// A QEMU that is busy reads calls without limit, 2 KB of its memory for each, and a bus takes them without limit for
 /// one that does not read: so no more than these are ever under way.
-async fn tell(qemu: &Qemu, calls: &[Call]) {
+async fn tell(qemu: &Qemu, calls: &[InputCall]) {
     let Some((last, before)) = calls.split_last() else { return };
     for call in before {
-        let Call { console, interface, method, arguments } = call;
+        let InputCall { console, interface, method, arguments } = call;
         if qemu.tell(&console_path(*console), interface, method, &arguments.body()).await.is_err() {
             return; // QEMU is going; whoever watches for that ends this
         }
     }
-    let Call { console, interface, method, arguments } = last;
+    let InputCall { console, interface, method, arguments } = last;
     let path = console_path(*console);
     let mut answer = qemu.call(&path, interface, method, &arguments.body()).await;
     // Whatever else the answer is, QEMU was there.
@@ -91,7 +91,7 @@ fn is_move(command: &GuestCommand) -> bool {
     matches!(command, GuestCommand::Position { .. } | GuestCommand::Motion { .. })
 }
 
-/// How long until the next move after these commands: its time for each move that nothing comes after.
+/// Returns the time until the next move after these commands: [`MOVE_EVERY`] for each move at their end.
 fn pause_after(batch: &[GuestCommand]) -> Option<Duration> {
     batch.iter().any(is_move).then(|| {
         let moves = batch.iter().rev().take_while(|command| is_move(command));
@@ -113,7 +113,7 @@ fn coalesce(batch: &mut Vec<GuestCommand>) {
     *batch = kept;
 }
 
-/// The one move that two of a console are.
+/// Joins two moves of one console to one.
 fn join(earlier: GuestCommand, later: GuestCommand) -> Option<GuestCommand> {
     use GuestCommand::{Motion, Position};
     match (earlier, later) {
@@ -127,7 +127,7 @@ fn join(earlier: GuestCommand, later: GuestCommand) -> Option<GuestCommand> {
 
 /// A call of a console's keyboard or mouse.
 #[derive(Debug, Eq, PartialEq)]
-struct Call {
+struct InputCall {
     console: ConsoleId,
     interface: &'static str,
     method: &'static str,
@@ -151,31 +151,36 @@ impl Arguments {
     }
 }
 
-/// What a command is to QEMU. Nothing, if it is for a console that is not there, a pointing device that the guest does
-/// not use now, or a place that is not on screen: QEMU would refuse it.
-fn call(command: GuestCommand, guest: &Guest, size: impl Fn(ConsoleId) -> Option<Size>) -> Option<Call> {
+/// Returns the call that carries out `command`. `None` if QEMU would refuse it: if the console is not there, the guest
+/// uses another pointing device, or the place is not on screen.
+fn call(command: GuestCommand, guest: &Guest, size: impl Fn(ConsoleId) -> Option<Size>) -> Option<InputCall> {
     let absolute = |console: &ConsoleId| guest.consoles.get(console).map(|info| info.absolute);
     Some(match command {
         GuestCommand::Key { qnum, down } => {
             // Every console has the VM's one keyboard.
             let (&console, _) = guest.consoles.first_key_value()?;
-            Call { console, interface: KEYBOARD, method: press(down), arguments: Arguments::Number(qnum) }
+            InputCall {
+                console,
+                interface: KEYBOARD,
+                method: press(down),
+                arguments: Arguments::Number(qnum),
+            }
         }
         GuestCommand::Button { console, button, down } => {
             absolute(&console)?;
             let arguments = Arguments::Number(button.qemu_number());
-            Call { console, interface: MOUSE, method: press(down), arguments }
+            InputCall { console, interface: MOUSE, method: press(down), arguments }
         }
         GuestCommand::Position { console, x, y } => {
             absolute(&console).filter(|&absolute| absolute)?;
             let size = size(console)?;
             let place =
                 Arguments::Place(x.min(size.width.checked_sub(1)?), y.min(size.height.checked_sub(1)?));
-            Call { console, interface: MOUSE, method: "SetAbsPosition", arguments: place }
+            InputCall { console, interface: MOUSE, method: "SetAbsPosition", arguments: place }
         }
         GuestCommand::Motion { console, dx, dy } => {
             absolute(&console).filter(|&absolute| !absolute)?;
-            Call { console, interface: MOUSE, method: "RelMotion", arguments: Arguments::Way(dx, dy) }
+            InputCall { console, interface: MOUSE, method: "RelMotion", arguments: Arguments::Way(dx, dy) }
         }
     })
 }
@@ -292,8 +297,12 @@ mod tests {
         let key = GuestCommand::Key { qnum: 0xb7, down: false };
         assert_eq!(call(key, &guest, size), None, "no console, no keyboard");
         guest.consoles.insert(ONE, ConsoleInfo { absolute: true, ..Default::default() });
-        let release =
-            Call { console: ONE, interface: KEYBOARD, method: "Release", arguments: Arguments::Number(0xb7) };
+        let release = InputCall {
+            console: ONE,
+            interface: KEYBOARD,
+            method: "Release",
+            arguments: Arguments::Number(0xb7),
+        };
         assert_eq!(call(key, &guest, size), Some(release));
         let place = |x| call(at(ONE, x), &guest, size).map(|call| call.arguments);
         assert_eq!(

@@ -20,7 +20,7 @@ use super::lost_flips::Serials;
 use super::lost_flips::connections::{Replays, answer_all, change_over};
 use super::object::{self, Answer, reply, wants_reply};
 use super::screen::Screen;
-use super::warnings::Warnings;
+use super::warning_limit::WarningLimit;
 use crate::display1::{Call, DisplaySocket, Refusal, is_end};
 use crate::frame::DmabufReads;
 use crate::hub::{Console, Ledger, ReleaseQueue};
@@ -48,7 +48,7 @@ pub(super) async fn run(
         releases: ReleaseQueue::default(),
         replays,
         replaced: JoinSet::new(),
-        warnings: Warnings::default(),
+        warnings: WarningLimit::default(),
     };
     listener.serve(stream).await
 }
@@ -81,7 +81,7 @@ struct Listener {
     replays: Replays,
     /// The connections before this one. QEMU waits for their answers as well, and forgets none of them.
     replaced: JoinSet<()>,
-    warnings: Warnings,
+    warnings: WarningLimit,
 }
 
 impl Listener {

@@ -15,7 +15,7 @@ mod lost_flips;
 mod object;
 mod pictures;
 mod screen;
-mod warnings;
+mod warning_limit;
 
 pub(super) use connect::{Bus, Qemu};
 pub use listener::listen;

@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 use super::disable::Disable;
 use super::known_buffers::KnownBuffers;
 use super::lost_flips::{Drawn, LostFlips};
-use crate::display1::{self, Area, Bytes, Call, Refusal};
+use crate::display1::{self, Area, Bytes, Call, Refusal, ScanoutPixels};
 use crate::frame::{Cursor, DamageFilter, Dmabuf, DmabufReads, MemoryKind, Pointer, Region, Scanout, Size};
 use crate::hub::{Console, Release};
 use crate::sys::thread_time;
@@ -20,7 +20,7 @@ const SLOW: Duration = Duration::from_millis(2);
 /// … and for each pixel of the picture: four times what it takes in memory that is not a device's.
 const SLOW_PIXEL: Duration = Duration::from_nanos(8);
 
-/// What QEMU's calls mean for the console they are about.
+/// Carries out QEMU's calls on one console.
 #[derive(Debug)]
 pub(super) struct Screen {
     console: Arc<Console>,
@@ -35,7 +35,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// A screen that writes into this console buffers that are read this way.
+    /// Makes the screen of `console`, whose buffers are read as `reads` says.
     pub(super) fn new(console: Arc<Console>, reads: DmabufReads) -> Self {
         Self {
             watched: console.watched(),
@@ -49,10 +49,10 @@ impl Screen {
         }
     }
 
-    /// Does what a call says.
+    /// Carries out a call.
     ///
     /// # Errors
-    /// If it makes no sense. A scanout that is refused leaves the console black: what it showed is not shown any
+    /// If the call makes no sense. A scanout that is refused leaves the console black: what it showed is not shown any
     /// more. Shared memory is the exception, because QEMU then sends the same picture by value.
     pub(super) fn apply(&mut self, call: Call<'_>, now: Instant) -> Result<(), Refusal> {
         match call {
@@ -93,7 +93,7 @@ impl Screen {
         }
     }
 
-    /// A part of the memory that is shown changed. Whoever reads it gets the release.
+    /// Damages a part of the memory that is shown. Its readers get the release.
     pub(super) fn damage(&mut self, at: Area, release: Option<Release>, now: Instant) {
         if self.draws(at, now) {
             let changed = self.changed(at, now);
@@ -101,15 +101,15 @@ impl Screen {
         }
     }
 
-    /// The guest drew on what is shown. Whether that is what it shows, as far as is known.
+    /// Takes notice that the guest drew. Returns whether the console is known to show what the guest drew on.
     fn draws(&mut self, at: Area, now: Instant) -> bool {
         self.disable.drawn();
         self.flipped = false;
         self.lost_flips.drawn(self.drawn(at), now)
     }
 
-    /// QEMU dropped the flip that came before a `Disable`, as QEMU 9.0 to 10.0 do: they discard what is not sent yet
-    /// when they release the old buffer. `one` says that nothing else was discarded with it: not another flip.
+    /// Takes notice that QEMU discarded the flip before a `Disable`. `one` says that it discarded nothing else, such as
+    /// another flip.
     pub(super) fn lose_flip(&mut self, one: bool, now: Instant) {
         self.disable.said(true, now);
         if !self.lost_flips.has_lost() {
@@ -126,13 +126,13 @@ impl Screen {
         }
     }
 
-    /// QEMU was asked in vain to show again what the console shows.
+    /// Takes notice that QEMU was asked in vain to send the picture again.
     pub(super) fn stay_in_doubt(&mut self, now: Instant) {
         self.lost_flips.stay_in_doubt(now);
     }
 
-    /// Does what time alone makes due. Whether QEMU is to be asked to show again what the console shows: while nobody
-    /// watches it may be in doubt.
+    /// Does what is due by `now`. Returns whether to ask QEMU to send the picture again, which can wait while nobody
+    /// watches.
     #[must_use]
     pub(super) fn tick(&mut self, now: Instant) -> bool {
         if self.disable.stands(now) {
@@ -144,13 +144,13 @@ impl Screen {
         self.is_watched() && self.lost_flips.due(now)
     }
 
-    /// When to call [`Screen::tick`] next, unless someone starts to watch before.
+    /// Returns when to call [`Screen::tick`] next, unless a viewer comes before.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let replay = self.lost_flips.wake_at().filter(|_| self.is_watched());
         [self.disable.wake_at(), self.damage_filter.wake_at(), replay].into_iter().flatten().min()
     }
 
-    /// Waits until someone starts to watch, or nobody does any more.
+    /// Waits until the first viewer comes, or the last one leaves.
     pub(super) async fn watched_or_not(&mut self) {
         let _ = self.watched.changed().await; // there is a console to watch as long as this is
     }
@@ -164,7 +164,7 @@ impl Screen {
         if at == size.rect().into() { Drawn::All } else { Drawn::Part }
     }
 
-    /// What of an update of memory that is not ours readers are to read; nothing if nothing changed.
+    /// Returns the region that readers are to read after an update of memory that is not ours.
     fn changed(&mut self, at: Area, now: Instant) -> Region {
         let Some(scanout) = self.console.shown() else { return Region::new() };
         let Some(told) = at.clipped(scanout.size()) else { return Region::new() };
@@ -183,8 +183,8 @@ impl Screen {
 
     /// Shows pixels that came by value. If they replace pixels of the same size, that is an update, because QEMU sends
     /// one of the whole picture so.
-    fn show_by_value(&mut self, call: &display1::Scanout<'_>) -> Result<(), Refusal> {
-        let display1::Scanout { width, height, stride, pixman, data: Bytes(data) } = *call;
+    fn show_by_value(&mut self, call: &ScanoutPixels<'_>) -> Result<(), Refusal> {
+        let ScanoutPixels { width, height, stride, pixman, data: Bytes(data) } = *call;
         let size = Size::new(width, height);
         let shown = self.console.shown().filter(|shown| {
             let info = shown.info();

@@ -9,13 +9,13 @@ const MAX_KNOWN: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Guesses {
     /// The one shown now comes first, then the one before it.
-    recent: VecDeque<Known>,
+    recent: VecDeque<KnownFlip>,
     /// Whether a flip was lost since QEMU last sent one.
     lost: bool,
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownFlip {
     dmabuf: Dmabuf,
     /// The buffers that followed it the last time.
     next: Option<Ids>,
@@ -43,7 +43,7 @@ impl Guesses {
             before.next = Some(ids(dmabuf));
         }
         let next = same.and_then(|at| self.recent.remove(at)).and_then(|known| known.next);
-        self.recent.push_front(Known { dmabuf: dmabuf.clone(), next });
+        self.recent.push_front(KnownFlip { dmabuf: dmabuf.clone(), next });
         self.recent.truncate(MAX_KNOWN);
         self.lost = false;
     }
@@ -62,7 +62,8 @@ impl Guesses {
     fn next(&self) -> Option<usize> {
         let shown = self.recent.front()?;
         let others = || (1..).zip(self.recent.iter().skip(1)).filter(|(_, known)| known.is_like(shown));
-        let followed = |known: &Known| shown.next.as_ref().is_some_and(|next| *next == ids(&known.dmabuf));
+        let followed =
+            |known: &KnownFlip| shown.next.as_ref().is_some_and(|next| *next == ids(&known.dmabuf));
         let (at, _) = others().find(|(_, known)| followed(known)).or_else(|| others().next())?;
         Some(at)
     }
@@ -73,7 +74,7 @@ impl Guesses {
     }
 }
 
-impl Known {
+impl KnownFlip {
     /// Returns whether a guest could flip between the two.
     fn is_like(&self, other: &Self) -> bool {
         let (one, other) = (&self.dmabuf, &other.dmabuf);

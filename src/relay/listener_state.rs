@@ -1,8 +1,8 @@
-//! What one listener is told next. No socket and no clock: what happened and the time go in, orders come out.
+//! Decides which call one listener gets next. Events and the time go in, orders come out.
 //!
 //! INVARIANT: at most one `UpdateDMABUF` is under way that is neither answered nor overdue, and the number of calls
-//! without an answer is bounded: a listener that answers nothing is told nothing more. What changes meanwhile adds
-//! up in the hub, where nobody waits for it.
+//! without an answer is bounded: a listener that answers nothing gets no further calls. Meanwhile damage adds up in
+//! the hub, where nobody waits for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use crate::frame::{Cursor, Dmabuf, MemoryKind, Pointer, Rect, Region, Scanout};
 use crate::hub::{Change, CursorState, Release};
 use crate::viewer::Delivery;
 
-/// How long a listener has for an answer before it is told more all the same. QEMU gives its listeners as long.
+/// How long a listener has for an answer before it gets further calls all the same. QEMU gives its listeners as long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long after a new buffer the guest's own update is waited for, before the listener is told to draw without one.
-/// QEMU sends the two within a millisecond, except of a guest at rest.
+/// How long after a scanout the guest's own update is waited for, before the listener gets an update of all of it. QEMU
+/// sends the two within a millisecond, unless the guest is at rest.
 const DRAW_WAIT: Duration = Duration::from_millis(10);
 
-/// Calls without an answer at which a listener is told nothing more until it answers one.
+/// The most calls without an answer: a listener that has as many gets no further ones until it answers.
 const MAX_UNANSWERED: usize = 64;
 
-/// Scanouts that may be under way: one that the listener takes in, and the next.
+/// The most scanouts in flight: one that the listener takes in, and the next.
 const MAX_SCANOUTS: usize = 2;
 
 /// The most pixels by value, in bytes: what D-Bus lets an array have.
 const MAX_PIXELS: u64 = 64 << 20;
 
-/// What the listener takes besides pixels by value. It gets less when it refuses something.
+/// The forms in which a listener takes pictures, besides pixels by value. A form that it refuses is taken out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Takes {
     /// Any dmabuf (`Unix.ScanoutDMABUF2`).
@@ -39,7 +39,7 @@ pub(super) struct Takes {
     pub(super) map: bool,
 }
 
-/// How a picture is handed over.
+/// The form in which a picture is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Means {
     /// `ScanoutDMABUF2`, then `UpdateDMABUF`.
@@ -70,22 +70,22 @@ pub(super) enum Order {
 /// An order to carry out now.
 #[derive(Debug)]
 pub(super) struct Next {
-    /// Names it in [`Viewer::answered`] and [`Viewer::failed`].
+    /// Names it in [`ListenerState::answered`] and [`ListenerState::failed`].
     pub(super) id: u64,
-    /// What to tell the listener.
+    /// The call.
     pub(super) order: Order,
-    /// To be dropped when the order's pixels have been read.
+    /// Dropped when the order's pixels have been read.
     pub(super) reading: Option<Release>,
 }
 
-/// One listener: what it was told, what it has not answered.
+/// What one listener was sent, and what it has not answered.
 #[derive(Debug)]
-pub(super) struct Viewer {
+pub(super) struct ListenerState {
     takes: Takes,
-    /// It was offered more than it takes now.
+    /// Whether it refused a form.
     refused: bool,
     shown: Option<(Arc<Scanout>, Means)>,
-    /// A buffer was shown at this time and has not been drawn.
+    /// When a buffer was sent that the listener has not been told to draw.
     undrawn: Option<Instant>,
     orders: VecDeque<Queued>,
     unanswered: Vec<Unanswered>,
@@ -103,7 +103,7 @@ struct Queued {
 #[derive(Debug)]
 struct Unanswered {
     id: u64,
-    kind: Kind,
+    kind: CallKind,
     since: Instant,
     overdue: bool,
     /// Held while the listener draws.
@@ -111,14 +111,14 @@ struct Unanswered {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
+enum CallKind {
     Scanout(Option<Means>),
     Update,
     Cursor,
 }
 
-impl Viewer {
-    /// A listener that takes so much and has been told nothing.
+impl ListenerState {
+    /// Makes the state of a listener that was sent nothing.
     pub(super) fn new(takes: Takes) -> Self {
         Self {
             takes,
@@ -133,10 +133,10 @@ impl Viewer {
         }
     }
 
-    /// Whether the next change of the picture may be taken out of the hub.
+    /// Returns whether the next change of the picture may be taken out of the hub.
     pub(super) fn wants_change(&self) -> bool {
         self.may_draw()
-            && self.under_way(|kind| matches!(kind, Kind::Scanout(_))) < MAX_SCANOUTS
+            && self.under_way(|kind| matches!(kind, CallKind::Scanout(_))) < MAX_SCANOUTS
             && self.unanswered.len() < MAX_UNANSWERED
     }
 
@@ -156,22 +156,22 @@ impl Viewer {
         }
     }
 
-    /// The cursor is so now.
+    /// Takes the cursor's new state.
     pub(super) fn cursor(&mut self, state: CursorState) {
         self.cursor = state;
     }
 
-    /// What to tell the listener now, if anything.
+    /// Returns the order to carry out now, if there is one.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Next> {
         let Queued { order, release } = match self.orders.pop_front() {
             Some(queued) => queued,
             None => Queued { order: self.cursor_order()?, release: None },
         };
         let (kind, by_value) = match &order {
-            Order::Scanout(_, means) => (Kind::Scanout(Some(*means)), *means == Means::Pixels),
-            Order::Update(_, means, _) => (Kind::Update, *means == Means::Pixels),
-            Order::Disable => (Kind::Scanout(None), false),
-            Order::MouseSet(_) | Order::CursorDefine(_) => (Kind::Cursor, false),
+            Order::Scanout(_, means) => (CallKind::Scanout(Some(*means)), *means == Means::Pixels),
+            Order::Update(_, means, _) => (CallKind::Update, *means == Means::Pixels),
+            Order::Disable => (CallKind::Scanout(None), false),
+            Order::MouseSet(_) | Order::CursorDefine(_) => (CallKind::Cursor, false),
         };
         let (reading, drawn) = if by_value { (release, None) } else { (None, release) };
         let id = self.next_id;
@@ -180,10 +180,10 @@ impl Viewer {
         Some(Next { id, order, reading })
     }
 
-    /// The listener answered a call, with an error if it is `refused`.
+    /// Takes notice that the listener answered order `id`, with an error if `refused`.
     pub(super) fn answered(&mut self, id: u64, refused: bool, now: Instant) {
         let Some(call) = self.forget(id) else { return };
-        let Kind::Scanout(Some(means)) = call.kind else { return };
+        let CallKind::Scanout(Some(means)) = call.kind else { return };
         if refused && means != Means::Pixels {
             self.takes.refuse(means);
             self.refused = true;
@@ -195,9 +195,9 @@ impl Viewer {
         }
     }
 
-    /// A call could not be made: its pixels cannot be read.
+    /// Takes notice that order `id` cannot be carried out, because its pixels cannot be read.
     pub(super) fn failed(&mut self, id: u64) {
-        if let Some(Unanswered { kind: Kind::Scanout(_), .. }) = self.forget(id) {
+        if let Some(Unanswered { kind: CallKind::Scanout(_), .. }) = self.forget(id) {
             self.shown = None;
             self.orders.clear();
             self.push(Order::Disable, None);
@@ -214,13 +214,13 @@ impl Viewer {
         }
     }
 
-    /// When to call [`Viewer::tick`] next.
+    /// Returns when to call [`ListenerState::tick`] next.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let answers = self.unanswered.iter().filter(|call| !call.overdue).map(|call| call.since + PATIENCE);
         answers.chain(self.draw_at()).min()
     }
 
-    /// How the listener gets what is shown now, and why so; `None` while nothing is.
+    /// Returns how the listener gets the picture, and the reason; `None` while nothing is shown.
     pub(super) fn delivery(&self) -> Option<(Delivery, &'static str)> {
         let (scanout, means) = self.shown.as_ref()?;
         Some(match (means, scanout.info().memory) {
@@ -242,7 +242,7 @@ impl Viewer {
         })
     }
 
-    /// The best way to hand over a picture; `None` if there is none.
+    /// Returns the best form for a picture; `None` if the listener takes none.
     fn means(&self, scanout: &Scanout) -> Option<Means> {
         let by_value = (scanout.size().area() * 4 <= MAX_PIXELS).then_some(Means::Pixels);
         match (scanout.info().memory, scanout.as_dmabuf()) {
@@ -253,7 +253,7 @@ impl Viewer {
         }
     }
 
-    /// Shows what is to be shown. A buffer is drawn at once, or after a time that starts at `undrawn`.
+    /// Queues the scanout. A buffer is drawn at once, or [`DRAW_WAIT`] after `undrawn`.
     fn show(&mut self, release: Option<Release>, undrawn: Option<Instant>) {
         self.undrawn = None;
         let Some((scanout, means)) = self.shown.clone() else { return self.push(Order::Disable, None) };
@@ -294,16 +294,16 @@ impl Viewer {
         }
     }
 
-    /// When the listener is to draw a buffer that the guest did not tell it to.
+    /// Returns when to have the listener draw a buffer for which the guest sent no update.
     fn draw_at(&self) -> Option<Instant> {
         self.undrawn.filter(|_| self.may_draw()).map(|since| since + DRAW_WAIT)
     }
 
     fn may_draw(&self) -> bool {
-        self.orders.is_empty() && self.under_way(|kind| kind == Kind::Update) == 0
+        self.orders.is_empty() && self.under_way(|kind| kind == CallKind::Update) == 0
     }
 
-    fn under_way(&self, which: impl Fn(Kind) -> bool) -> usize {
+    fn under_way(&self, which: impl Fn(CallKind) -> bool) -> usize {
         self.unanswered.iter().filter(|call| !call.overdue && which(call.kind)).count()
     }
 
@@ -311,9 +311,9 @@ impl Viewer {
         self.orders.push_back(Queued { order, release });
     }
 
-    /// What is new of the cursor, one thing at a time.
+    /// Makes an order of the first change of the cursor that was not sent.
     fn cursor_order(&mut self) -> Option<Order> {
-        if self.under_way(|kind| kind == Kind::Cursor) > 0 || self.unanswered.len() >= MAX_UNANSWERED {
+        if self.under_way(|kind| kind == CallKind::Cursor) > 0 || self.unanswered.len() >= MAX_UNANSWERED {
             return None;
         }
         if self.cursor.shape != self.cursor_told.shape {
@@ -345,7 +345,7 @@ impl Takes {
     }
 }
 
-/// Whether `ScanoutDMABUF` has a place for all that is to be said of a buffer.
+/// Returns whether `ScanoutDMABUF` can describe a buffer: one plane, shown whole.
 fn fits_first_version(dmabuf: &Dmabuf) -> bool {
     matches!(dmabuf.planes.as_slice(), [plane] if plane.offset == 0)
         && (dmabuf.crop.x, dmabuf.crop.y) == (0, 0)

@@ -39,7 +39,7 @@ fn whole(size: Size) -> Scanout {
 struct Rig {
     console: Arc<Console>,
     subscription: Subscription,
-    viewer: Viewer,
+    viewer: ListenerState,
     now: Instant,
     releases: ReleaseQueue,
     /// Frames that the guest waits for.
@@ -50,7 +50,7 @@ impl Rig {
     fn new(takes: Takes) -> Self {
         let console = Hub::default().console(ConsoleId(0)).unwrap();
         let subscription = console.subscribe();
-        let (viewer, now) = (Viewer::new(takes), Instant::now());
+        let (viewer, now) = (ListenerState::new(takes), Instant::now());
         Self { console, subscription, viewer, now, releases: ReleaseQueue::default(), held: 0 }
     }
 
