@@ -27,14 +27,10 @@ pub struct Frame {
 }
 
 impl Message {
-    /// A message whose body is `fields`.
-    pub fn new(id: u16, fields: Writer) -> Self {
-        Self { id, fields: fields.into_bytes(), payload: None, fds: Vec::new() }
-    }
-
-    /// A message whose body is `fields` and then `payload`.
-    pub fn with_payload(id: u16, fields: Writer, payload: Payload) -> Self {
-        Self { id, fields: fields.into_bytes(), payload: Some(payload), fds: Vec::new() }
+    /// A message whose body is what `body` has written.
+    pub fn new(id: u16, body: Writer) -> Self {
+        let (fields, payload) = body.into_parts();
+        Self { id, fields, payload, fds: Vec::new() }
     }
 
     /// The same message, followed by file descriptors.

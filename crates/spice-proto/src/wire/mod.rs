@@ -6,21 +6,25 @@
 mod caps;
 mod channel_id;
 mod error;
+mod form;
 mod geometry;
 mod header;
 mod message;
 mod payload;
 mod reader;
+mod statements;
 mod take;
 mod writer;
 
 pub use caps::{Cap, Caps};
 pub use channel_id::{ChannelId, ChannelType};
 pub use error::{WireError, WireErrorKind};
+pub(crate) use form::Form;
 pub use geometry::{Point, Rect, Size};
 pub use header::{Header, HeaderForm};
 pub use message::{Frame, Message};
 pub use payload::Payload;
 pub use reader::Reader;
+pub(crate) use statements::{fields, messages, named, numbers, read_as, write_as};
 pub(crate) use take::take;
 pub use writer::Writer;

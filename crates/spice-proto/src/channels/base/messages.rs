@@ -1,6 +1,6 @@
 //! Messages that every channel has, with types up to [`LAST`].
 
-use crate::wire::{Message, Reader, WireError, Writer};
+use crate::wire::{Form, Reader, WireError, Writer, fields, messages, numbers};
 
 /// The largest type that belongs to every channel: `SPICE_MSG_BASE_LAST`.
 pub const LAST: u16 = 100;
@@ -8,244 +8,125 @@ pub const LAST: u16 = 100;
 /// Most bytes of a notice's text.
 const NOTIFY_TEXT_MAX: u32 = 4096;
 
-mod id {
-    pub(super) const SET_ACK: u16 = 3;
-    pub(super) const PING: u16 = 4;
-    pub(super) const DISCONNECTING: u16 = 6;
-    pub(super) const NOTIFY: u16 = 7;
-
-    pub(super) const CLIENT_ACK_SYNC: u16 = 1;
-    pub(super) const CLIENT_ACK: u16 = 2;
-    pub(super) const CLIENT_PONG: u16 = 3;
-    pub(super) const CLIENT_DISCONNECTING: u16 = 6;
-}
-
-/// From server to client, on every channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FromServer {
-    /// `SPICE_MSG_SET_ACK`: acknowledge every `window` messages.
-    SetAck {
-        /// Echoed by the client, to tell old acknowledgements from new.
-        generation: u32,
-        /// Messages for each acknowledgement.
-        window: u32,
-    },
-    /// `SPICE_MSG_PING`.
-    Ping(Ping),
-    /// `SPICE_MSG_DISCONNECTING`.
-    Disconnecting(Disconnecting),
-    /// `SPICE_MSG_NOTIFY`.
-    Notify(Notify),
-    /// Any other type.
-    Unknown {
-        /// The type.
-        id: u16,
-    },
-}
-
-/// From client to server, on every channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FromClient {
-    /// `SPICE_MSGC_ACK_SYNC`: answers `SetAck`.
-    AckSync {
-        /// From the `SetAck`.
-        generation: u32,
-    },
-    /// `SPICE_MSGC_ACK`: a window of messages has arrived.
-    Ack,
-    /// `SPICE_MSGC_PONG`: answers a ping with its own numbers.
-    Pong(Ping),
-    /// `SPICE_MSGC_DISCONNECTING`.
-    Disconnecting(Disconnecting),
-    /// Any other type.
-    Unknown {
-        /// The type.
-        id: u16,
-    },
-}
-
-/// The numbers of a ping and of its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ping {
-    /// Which ping.
-    pub id: u32,
-    /// The sender's time; only the sender gives it a meaning.
-    pub timestamp: u64,
-}
-
-/// A polite end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Disconnecting {
-    /// The sender's time in nanoseconds.
-    pub timestamp: u64,
-    /// 0, or a `SPICE_LINK_ERR_*`.
-    pub reason: u32,
-}
-
-/// A text for the client's log or user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notify {
-    /// The sender's time in nanoseconds.
-    pub timestamp: u64,
-    /// How bad it is.
-    pub severity: Severity,
-    /// The text; no NUL in it.
-    pub text: String,
-}
-
-/// `SPICE_NOTIFY_SEVERITY_*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// For information.
-    Info,
-    /// A warning.
-    Warn,
-    /// An error.
-    Error,
-}
-
-impl FromServer {
-    /// The message to send. `Unknown` becomes an empty message of its type.
-    pub fn encode(&self) -> Message {
-        let mut w = Writer::new();
-        let id = match self {
-            Self::SetAck { generation, window } => {
-                w.u32(*generation);
-                w.u32(*window);
-                id::SET_ACK
-            }
-            Self::Ping(ping) => {
-                ping.encode(&mut w);
-                id::PING
-            }
-            Self::Disconnecting(end) => {
-                end.encode(&mut w);
-                id::DISCONNECTING
-            }
-            Self::Notify(notify) => {
-                notify.encode(&mut w);
-                id::NOTIFY
-            }
-            Self::Unknown { id } => *id,
-        };
-        Message::new(id, w)
-    }
-
-    /// Reads a message.
-    pub fn decode(id: u16, body: &[u8]) -> Result<Self, WireError> {
-        let mut r = Reader::new(body, "base message from server");
-        let message = match id {
-            id::SET_ACK => Self::SetAck { generation: r.u32()?, window: r.u32()? },
-            id::PING => {
-                let ping = Ping::decode(&mut r)?;
-                r.rest(); // padding that measures the bandwidth
-                Self::Ping(ping)
-            }
-            id::DISCONNECTING => Self::Disconnecting(Disconnecting::decode(&mut r)?),
-            id::NOTIFY => Self::Notify(Notify::decode(&mut r)?),
-            _ => return Ok(Self::Unknown { id }),
-        };
-        r.finish()?;
-        Ok(message)
+messages! {
+    /// From server to client, on every channel.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum FromServer, "base message from server" in errors {
+        /// `SPICE_MSG_SET_ACK`: acknowledge every `window` messages.
+        3 => SetAck {
+            /// Echoed by the client, to tell old acknowledgements from new.
+            generation: u32,
+            /// Messages for each acknowledgement.
+            window: u32,
+        },
+        /// `SPICE_MSG_PING`.
+        4 => Ping(Ping as Padded),
+        /// `SPICE_MSG_DISCONNECTING`.
+        6 => Disconnecting(Disconnecting),
+        /// `SPICE_MSG_NOTIFY`.
+        7 => Notify(Notify),
     }
 }
 
-impl FromClient {
-    /// The message to send. `Unknown` becomes an empty message of its type.
-    pub fn encode(&self) -> Message {
-        let mut w = Writer::new();
-        let id = match self {
-            Self::AckSync { generation } => {
-                w.u32(*generation);
-                id::CLIENT_ACK_SYNC
-            }
-            Self::Ack => id::CLIENT_ACK,
-            Self::Pong(ping) => {
-                ping.encode(&mut w);
-                id::CLIENT_PONG
-            }
-            Self::Disconnecting(end) => {
-                end.encode(&mut w);
-                id::CLIENT_DISCONNECTING
-            }
-            Self::Unknown { id } => *id,
-        };
-        Message::new(id, w)
-    }
-
-    /// Reads a message.
-    pub fn decode(id: u16, body: &[u8]) -> Result<Self, WireError> {
-        let mut r = Reader::new(body, "base message from client");
-        let message = match id {
-            id::CLIENT_ACK_SYNC => Self::AckSync { generation: r.u32()? },
-            id::CLIENT_ACK => Self::Ack,
-            id::CLIENT_PONG => Self::Pong(Ping::decode(&mut r)?),
-            id::CLIENT_DISCONNECTING => Self::Disconnecting(Disconnecting::decode(&mut r)?),
-            _ => return Ok(Self::Unknown { id }),
-        };
-        r.finish()?;
-        Ok(message)
+messages! {
+    /// From client to server, on every channel.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum FromClient, "base message from client" in errors {
+        /// `SPICE_MSGC_ACK_SYNC`: answers `SetAck`.
+        1 => AckSync {
+            /// From the `SetAck`.
+            generation: u32,
+        },
+        /// `SPICE_MSGC_ACK`: a window of messages has arrived.
+        2 => Ack,
+        /// `SPICE_MSGC_PONG`: answers a ping with its own numbers.
+        3 => Pong(Ping),
+        /// `SPICE_MSGC_DISCONNECTING`.
+        6 => Disconnecting(Disconnecting),
     }
 }
 
-impl Ping {
-    fn encode(self, w: &mut Writer) {
-        w.u32(self.id);
-        w.u64(self.timestamp);
-    }
-
-    fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(Self { id: r.u32()?, timestamp: r.u64()? })
-    }
-}
-
-impl Disconnecting {
-    fn encode(self, w: &mut Writer) {
-        w.u64(self.timestamp);
-        w.u32(self.reason);
-    }
-
-    fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(Self { timestamp: r.u64()?, reason: r.u32()? })
+fields! {
+    /// The numbers of a ping and of its answer.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Ping {
+        /// Which ping.
+        pub id: u32,
+        /// The sender's time; only the sender gives it a meaning.
+        pub timestamp: u64,
     }
 }
 
-impl Notify {
-    fn encode(&self, w: &mut Writer) {
-        w.u64(self.timestamp);
-        w.u32(self.severity.code());
-        w.u32(2); // visibility: high
-        w.u32(0); // what: nothing in particular
-        w.len32(self.text.len()); // the NUL is not counted
-        w.bytes(self.text.as_bytes());
+fields! {
+    /// A polite end.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Disconnecting {
+        /// The sender's time in nanoseconds.
+        pub timestamp: u64,
+        /// 0, or a `SPICE_LINK_ERR_*`.
+        pub reason: u32,
+    }
+}
+
+fields! {
+    /// A text for the client's log or user.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Notify {
+        /// The sender's time in nanoseconds.
+        pub timestamp: u64,
+        /// How bad it is.
+        pub severity: Severity,
+        _: u32 = 2, // visibility: high
+        _: u32 = 0, // what: nothing in particular
+        /// The text; no NUL in it.
+        pub text: String as CountedText,
+    }
+}
+
+numbers! {
+    /// `SPICE_NOTIFY_SEVERITY_*`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Severity: u32, "severity" in errors {
+        /// For information.
+        Info = 0,
+        /// A warning.
+        Warn = 1,
+        /// An error.
+        Error = 2,
+    }
+}
+
+/// A ping, and after it any number of bytes that measure the bandwidth. We send none.
+struct Padded;
+
+impl Form<Ping> for Padded {
+    fn write(ping: &Ping, w: &mut Writer) {
+        Ping::write(ping, w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Ping, WireError> {
+        let ping = Ping::read(r)?;
+        r.rest();
+        Ok(ping)
+    }
+}
+
+/// The length of a text, the text, and a NUL that is not counted.
+struct CountedText;
+
+impl Form<String> for CountedText {
+    fn write(text: &String, w: &mut Writer) {
+        w.len32(text.len());
+        w.bytes(text.as_bytes());
         w.u8(0);
     }
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        let timestamp = r.u64()?;
-        let severity = r.u32()?;
-        let severity = Severity::from_code(severity).ok_or_else(|| r.invalid("severity", severity))?;
-        r.u32()?; // visibility
-        r.u32()?; // what
+    fn read(r: &mut Reader<'_>) -> Result<String, WireError> {
         let len = r.u32()?;
         r.at_most("message_len", len, NOTIFY_TEXT_MAX)?;
         let text = String::from_utf8_lossy(r.bytes32(len)?).into_owned();
         r.u8()?;
-        Ok(Self { timestamp, severity, text })
-    }
-}
-
-impl Severity {
-    fn code(self) -> u32 {
-        match self {
-            Self::Info => 0,
-            Self::Warn => 1,
-            Self::Error => 2,
-        }
-    }
-
-    fn from_code(code: u32) -> Option<Self> {
-        [Self::Info, Self::Warn, Self::Error].into_iter().find(|severity| severity.code() == code)
+        Ok(text)
     }
 }
 

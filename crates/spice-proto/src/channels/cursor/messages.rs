@@ -195,7 +195,8 @@ impl State {
         };
         w.u16(0);
         shape.encode(&mut w);
-        Message::with_payload(id, w, Payload::new(shape.pixels.clone()))
+        w.payload(Payload::new(shape.pixels.clone()));
+        Message::new(id, w)
     }
 
     fn decode(r: &mut Reader<'_>, position: Position) -> Result<Self, WireError> {

@@ -104,7 +104,8 @@ impl FromServer {
             }
             Self::DrawCopy(copy) => {
                 copy.encode(&mut w);
-                return Message::with_payload(id::DRAW_COPY, w, copy.image.data.payload().clone());
+                w.payload(copy.image.data.payload().clone());
+                id::DRAW_COPY
             }
             Self::StreamCreate(stream) => {
                 stream.encode(&mut w);
@@ -112,7 +113,8 @@ impl FromServer {
             }
             Self::StreamData(data) => {
                 data.encode(&mut w);
-                return Message::with_payload(id::STREAM_DATA, w, data.data.clone());
+                w.payload(data.data.clone());
+                id::STREAM_DATA
             }
             Self::StreamDestroy { stream_id } => {
                 w.u32(*stream_id);
