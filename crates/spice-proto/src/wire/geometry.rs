@@ -1,27 +1,31 @@
 //! Points and rectangles as SPICE writes them.
 
-use super::{Reader, WireError, Writer};
+use super::fields;
 
-/// A rectangle in surface pixels. `SpiceRect`: the order is top, left, bottom, right; the last two are exclusive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Rect {
-    /// First row.
-    pub top: i32,
-    /// First column.
-    pub left: i32,
-    /// Row after the last one.
-    pub bottom: i32,
-    /// Column after the last one.
-    pub right: i32,
+fields! {
+    /// A rectangle in surface pixels. `SpiceRect`: the order is top, left, bottom, right; the last two are exclusive.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct Rect {
+        /// First row.
+        pub top: i32,
+        /// First column.
+        pub left: i32,
+        /// Row after the last one.
+        pub bottom: i32,
+        /// Column after the last one.
+        pub right: i32,
+    }
 }
 
-/// A point in surface pixels. `SpicePoint`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Point {
-    /// Column.
-    pub x: i32,
-    /// Row.
-    pub y: i32,
+fields! {
+    /// A point in surface pixels. `SpicePoint`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct Point {
+        /// Column.
+        pub x: i32,
+        /// Row.
+        pub y: i32,
+    }
 }
 
 /// Width and height in pixels.
@@ -49,28 +53,6 @@ impl Rect {
             bottom: saturated_i32(y.saturating_add(height)),
             right: saturated_i32(x.saturating_add(width)),
         }
-    }
-
-    pub(crate) fn encode(self, w: &mut Writer) {
-        w.i32(self.top);
-        w.i32(self.left);
-        w.i32(self.bottom);
-        w.i32(self.right);
-    }
-
-    pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(Self { top: r.i32()?, left: r.i32()?, bottom: r.i32()?, right: r.i32()? })
-    }
-}
-
-impl Point {
-    pub(crate) fn encode(self, w: &mut Writer) {
-        w.i32(self.x);
-        w.i32(self.y);
-    }
-
-    pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(Self { x: r.i32()?, y: r.i32()? })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::wire::{Message, Payload, Reader, WireError, Writer};
+use crate::wire::{Form, Payload, Reader, WireError, Writer, fields, messages};
 
 /// Largest width and height of a cursor, in pixels: QEMU's own limit.
 pub const CURSOR_SIZE_MAX: u16 = 512;
@@ -11,52 +11,45 @@ const FLAG_NONE: u16 = 1;
 const FLAG_CACHE_ME: u16 = 2;
 const TYPE_ALPHA: u8 = 0;
 
-mod id {
-    pub(super) const INIT: u16 = 101;
-    pub(super) const RESET: u16 = 102;
-    pub(super) const SET: u16 = 103;
-    pub(super) const MOVE: u16 = 104;
-    pub(super) const HIDE: u16 = 105;
+messages! {
+    /// From server to client. Cached shapes and other types than `ALPHA` are refused: we never send them.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum FromServer, "cursor message from server" in errors {
+        /// `SPICE_MSG_CURSOR_INIT`, the first message.
+        101 => Init(State as WithTrail),
+        /// `SPICE_MSG_CURSOR_RESET`: forget everything.
+        102 => Reset,
+        /// `SPICE_MSG_CURSOR_SET`.
+        103 => Set(State),
+        /// `SPICE_MSG_CURSOR_MOVE`.
+        104 => Move(Position),
+        /// `SPICE_MSG_CURSOR_HIDE`.
+        105 => Hide,
+    }
 }
 
-/// From server to client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FromServer {
-    /// `SPICE_MSG_CURSOR_INIT`, the first message.
-    Init(State),
-    /// `SPICE_MSG_CURSOR_RESET`: forget everything.
-    Reset,
-    /// `SPICE_MSG_CURSOR_SET`.
-    Set(State),
-    /// `SPICE_MSG_CURSOR_MOVE`.
-    Move(Position),
-    /// `SPICE_MSG_CURSOR_HIDE`.
-    Hide,
-    /// Any other type.
-    Unknown {
-        /// The type.
-        id: u16,
-    },
+fields! {
+    /// The whole state of a cursor.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct State {
+        /// Where the hot spot is.
+        pub position: Position,
+        /// Whether it shows.
+        pub visible: bool as Byte,
+        /// What it looks like; `None` sends no shape.
+        pub shape: Option<Shape> as WithFlags,
+    }
 }
 
-/// The whole state of a cursor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
-    /// Where the hot spot is.
-    pub position: Position,
-    /// Whether it shows.
-    pub visible: bool,
-    /// What it looks like; `None` sends no shape.
-    pub shape: Option<Shape>,
-}
-
-/// Where the hot spot of a cursor is, in the display's pixels. `SpicePoint16`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Position {
-    /// Column.
-    pub x: i16,
-    /// Row.
-    pub y: i16,
+fields! {
+    /// Where the hot spot of a cursor is, in the display's pixels. `SpicePoint16`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct Position {
+        /// Column.
+        pub x: i16,
+        /// Row.
+        pub y: i16,
+    }
 }
 
 /// What a cursor looks like: `SpiceCursor` of type `ALPHA`.
@@ -102,28 +95,6 @@ impl Shape {
     pub fn pixels(&self) -> &Arc<[u8]> {
         &self.pixels
     }
-
-    fn encode(&self, w: &mut Writer) {
-        w.u64(0); // unique: only for caching
-        w.u8(TYPE_ALPHA);
-        w.u16(self.width);
-        w.u16(self.height);
-        w.u16(self.hot_x);
-        w.u16(self.hot_y);
-    }
-
-    fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        r.u64()?; // unique
-        let kind = r.u8()?;
-        if kind != TYPE_ALPHA {
-            return Err(r.invalid("cursor type", kind));
-        }
-        let (width, height) = (r.u16()?, r.u16()?);
-        let (hot_x, hot_y) = (r.u16()?, r.u16()?);
-        let pixels = r.rest();
-        Self::new(width, height, hot_x, hot_y, pixels.into())
-            .ok_or_else(|| r.invalid("cursor of width", width))
-    }
 }
 
 impl PartialEq for Shape {
@@ -135,89 +106,76 @@ impl PartialEq for Shape {
     }
 }
 
-impl FromServer {
-    /// The message to send; a shape's pixels are its payload. `Unknown` becomes an empty message of its type.
-    pub fn encode(&self) -> Message {
-        let mut w = Writer::new();
-        let id = match self {
-            Self::Init(state) => {
-                state.position.encode(&mut w);
-                w.u16(0); // trail_length
-                w.u16(0); // trail_frequency
-                return state.finish(id::INIT, w);
-            }
-            Self::Set(state) => {
-                state.position.encode(&mut w);
-                return state.finish(id::SET, w);
-            }
-            Self::Move(position) => {
-                position.encode(&mut w);
-                id::MOVE
-            }
-            Self::Reset => id::RESET,
-            Self::Hide => id::HIDE,
-            Self::Unknown { id } => *id,
-        };
-        Message::new(id, w)
+/// A state in the first message, which has a trail after the position. We never ask for one.
+struct WithTrail;
+
+impl Form<State> for WithTrail {
+    fn write(state: &State, w: &mut Writer) {
+        Position::write(&state.position, w);
+        w.u16(0); // trail_length
+        w.u16(0); // trail_frequency
+        Byte::write(&state.visible, w);
+        WithFlags::write(&state.shape, w);
     }
 
-    /// Reads a message. Cached shapes and other types than `ALPHA` are refused: we never send them.
-    pub fn decode(id: u16, body: &[u8]) -> Result<Self, WireError> {
-        let mut r = Reader::new(body, "cursor message from server");
-        let message = match id {
-            id::INIT => {
-                let position = Position::decode(&mut r)?;
-                r.u16()?; // trail_length
-                r.u16()?; // trail_frequency
-                Self::Init(State::decode(&mut r, position)?)
-            }
-            id::SET => {
-                let position = Position::decode(&mut r)?;
-                Self::Set(State::decode(&mut r, position)?)
-            }
-            id::MOVE => Self::Move(Position::decode(&mut r)?),
-            id::RESET => Self::Reset,
-            id::HIDE => Self::Hide,
-            _ => return Ok(Self::Unknown { id }),
-        };
-        r.finish()?;
-        Ok(message)
+    fn read(r: &mut Reader<'_>) -> Result<State, WireError> {
+        let position = Position::read(r)?;
+        r.u16()?; // trail_length
+        r.u16()?; // trail_frequency
+        Ok(State { position, visible: Byte::read(r)?, shape: WithFlags::read(r)? })
     }
 }
 
-impl State {
-    /// Visibility and shape end both messages that carry a state.
-    fn finish(&self, id: u16, mut w: Writer) -> Message {
-        w.u8(u8::from(self.visible));
-        let Some(shape) = &self.shape else {
-            w.u16(FLAG_NONE);
-            return Message::new(id, w);
-        };
-        w.u16(0);
-        shape.encode(&mut w);
-        w.payload(Payload::new(shape.pixels.clone()));
-        Message::new(id, w)
+/// A truth value of 8 bits.
+struct Byte;
+
+impl Form<bool> for Byte {
+    fn write(value: &bool, w: &mut Writer) {
+        w.u8(u8::from(*value));
     }
 
-    fn decode(r: &mut Reader<'_>, position: Position) -> Result<Self, WireError> {
-        let visible = r.u8()? != 0;
+    fn read(r: &mut Reader<'_>) -> Result<bool, WireError> {
+        Ok(r.u8()? != 0)
+    }
+}
+
+/// Flags, which say whether there is a shape, and the shape. Its pixels end the body.
+struct WithFlags;
+
+impl Form<Option<Shape>> for WithFlags {
+    fn write(shape: &Option<Shape>, w: &mut Writer) {
+        let Some(shape) = shape else {
+            w.u16(FLAG_NONE);
+            return;
+        };
+        w.u16(0);
+        w.u64(0); // unique: only for caching
+        w.u8(TYPE_ALPHA);
+        w.u16(shape.width);
+        w.u16(shape.height);
+        w.u16(shape.hot_x);
+        w.u16(shape.hot_y);
+        w.payload(Payload::new(shape.pixels.clone()));
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Option<Shape>, WireError> {
         let flags = r.u16()?;
         if flags & !(FLAG_NONE | FLAG_CACHE_ME) != 0 {
             return Err(r.invalid("cursor flags", flags));
         }
-        let shape = if flags & FLAG_NONE == 0 { Some(Shape::decode(r)?) } else { None };
-        Ok(Self { position, visible, shape })
-    }
-}
-
-impl Position {
-    fn encode(self, w: &mut Writer) {
-        w.i16(self.x);
-        w.i16(self.y);
-    }
-
-    fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(Self { x: r.i16()?, y: r.i16()? })
+        if flags & FLAG_NONE != 0 {
+            return Ok(None);
+        }
+        r.u64()?; // unique
+        let kind = r.u8()?;
+        if kind != TYPE_ALPHA {
+            return Err(r.invalid("cursor type", kind));
+        }
+        let (width, height) = (r.u16()?, r.u16()?);
+        let (hot_x, hot_y) = (r.u16()?, r.u16()?);
+        let pixels = r.rest();
+        let shape = Shape::new(width, height, hot_x, hot_y, pixels.into());
+        shape.map(Some).ok_or_else(|| r.invalid("cursor of width", width))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a client's keyboard and pointer do.
 
+use crate::wire::numbers;
+
 /// One thing that a client's user did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputEvent {
@@ -39,45 +41,29 @@ pub enum InputEvent {
     },
 }
 
-/// `SPICE_MOUSE_BUTTON_*`: a button of the pointer, or a direction of its wheel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Button {
-    /// Left.
-    Left,
-    /// Middle.
-    Middle,
-    /// Right.
-    Right,
-    /// One notch of the wheel away from the user.
-    WheelUp,
-    /// One notch of the wheel towards the user.
-    WheelDown,
-    /// Back.
-    Side,
-    /// Forward.
-    Extra,
+numbers! {
+    /// `SPICE_MOUSE_BUTTON_*`: a button of the pointer, or a direction of its wheel.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Button: u8, "button" in errors {
+        /// Left.
+        Left = 1,
+        /// Middle.
+        Middle = 2,
+        /// Right.
+        Right = 3,
+        /// One notch of the wheel away from the user.
+        WheelUp = 4,
+        /// One notch of the wheel towards the user.
+        WheelDown = 5,
+        /// Back.
+        Side = 6,
+        /// Forward.
+        Extra = 7,
+    }
 }
 
 impl Button {
     /// All buttons, in the order of their numbers.
     pub const ALL: [Self; 7] =
         [Self::Left, Self::Middle, Self::Right, Self::WheelUp, Self::WheelDown, Self::Side, Self::Extra];
-
-    /// Returns the number on the wire.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Left => 1,
-            Self::Middle => 2,
-            Self::Right => 3,
-            Self::WheelUp => 4,
-            Self::WheelDown => 5,
-            Self::Side => 6,
-            Self::Extra => 7,
-        }
-    }
-
-    /// Finds the button with this number.
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|button| button.code() == code)
-    }
 }

@@ -1,7 +1,7 @@
 //! Drawing: filling with a colour and copying an image.
 
 use super::{decode_no_clip, encode_no_clip};
-use crate::wire::{Payload, Point, Reader, Rect, WireError, Writer};
+use crate::wire::{Form, Payload, Point, Reader, Rect, WireError, Writer};
 
 /// Bytes of a `DRAW_COPY` before its image, which is therefore also the image's offset in the body.
 pub const DRAW_COPY_LEN: u32 = 57;
@@ -86,7 +86,7 @@ pub enum BitmapFormat {
 impl DrawFill {
     pub(super) fn encode(&self, w: &mut Writer) {
         w.u32(self.surface_id);
-        self.dest.encode(w);
+        Rect::write(&self.dest, w);
         encode_no_clip(w);
         w.u8(BRUSH_SOLID);
         w.u32(self.color);
@@ -96,7 +96,7 @@ impl DrawFill {
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
         let surface_id = r.u32()?;
-        let dest = Rect::decode(r)?;
+        let dest = Rect::read(r)?;
         decode_no_clip(r)?;
         expect(r, "brush type", BRUSH_SOLID)?;
         let color = r.u32()?;
@@ -110,10 +110,10 @@ impl DrawCopy {
     /// Everything before the payload.
     pub(super) fn encode(&self, w: &mut Writer) {
         w.u32(self.surface_id);
-        self.dest.encode(w);
+        Rect::write(&self.dest, w);
         encode_no_clip(w);
         w.u32(DRAW_COPY_LEN); // where the image is
-        self.src.encode(w);
+        Rect::write(&self.src, w);
         w.u16(ROP_PUT);
         w.u8(SCALE_INTERPOLATE);
         encode_no_mask(w);
@@ -122,13 +122,13 @@ impl DrawCopy {
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
         let surface_id = r.u32()?;
-        let dest = Rect::decode(r)?;
+        let dest = Rect::read(r)?;
         decode_no_clip(r)?;
         let offset = r.u32()?;
         if offset != DRAW_COPY_LEN {
             return Err(r.invalid("src_bitmap", offset));
         }
-        let src = Rect::decode(r)?;
+        let src = Rect::read(r)?;
         decode_rop_put(r)?;
         r.u8()?; // scale mode: nothing is scaled
         decode_no_mask(r)?;
@@ -233,13 +233,13 @@ impl BitmapFormat {
 /// `SpiceQMask` without a bitmap.
 fn encode_no_mask(w: &mut Writer) {
     w.u8(0);
-    Point::default().encode(w);
+    Point::write(&Point::default(), w);
     w.u32(0);
 }
 
 fn decode_no_mask(r: &mut Reader<'_>) -> Result<(), WireError> {
     r.u8()?;
-    Point::decode(r)?;
+    Point::read(r)?;
     match r.u32()? {
         0 => Ok(()),
         bitmap => Err(r.invalid("mask", bitmap)),

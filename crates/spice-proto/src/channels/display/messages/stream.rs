@@ -2,7 +2,7 @@
 
 use super::super::caps;
 use super::{decode_no_clip, encode_no_clip};
-use crate::wire::{Cap, Payload, Reader, Rect, WireError, Writer};
+use crate::wire::{Cap, Form, Payload, Reader, Rect, WireError, Writer};
 
 /// Streams a client has room for: ids must be below.
 const STREAM_IDS: u32 = 64;
@@ -75,7 +75,7 @@ impl StreamCreate {
         w.u32(self.height);
         w.u32(self.width); // source width
         w.u32(self.height); // source height
-        self.dest.encode(w);
+        Rect::write(&self.dest, w);
         encode_no_clip(w);
     }
 
@@ -97,7 +97,7 @@ impl StreamCreate {
         if (r.u32()?, r.u32()?) != (width, height) {
             return Err(r.invalid("source size other than of width", width));
         }
-        let dest = Rect::decode(r)?;
+        let dest = Rect::read(r)?;
         decode_no_clip(r)?;
         Ok(Self { surface_id, stream_id, codec, width, height, dest })
     }
