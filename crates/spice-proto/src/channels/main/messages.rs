@@ -1,6 +1,6 @@
 //! Messages of the main channel.
 
-use crate::wire::{ChannelId, ChannelType, Message, Reader, WireError, Writer};
+use crate::wire::{ChannelId, Form, Reader, WireError, Writer, fields, messages, numbers};
 
 /// Most bytes of one piece of agent data: `VD_AGENT_MAX_DATA_SIZE`.
 pub const AGENT_DATA_MAX: u32 = 2048;
@@ -10,107 +10,84 @@ const CHANNELS_MAX: u32 = 10 * 256;
 /// Most bytes of a name.
 const NAME_MAX: u32 = 4096;
 
-mod id {
-    pub(super) const INIT: u16 = 103;
-    pub(super) const CHANNELS_LIST: u16 = 104;
-    pub(super) const MOUSE_MODE: u16 = 105;
-    pub(super) const MULTI_MEDIA_TIME: u16 = 106;
-    pub(super) const AGENT_CONNECTED: u16 = 107;
-    pub(super) const AGENT_DISCONNECTED: u16 = 108;
-    pub(super) const AGENT_DATA: u16 = 109;
-    pub(super) const AGENT_TOKEN: u16 = 110;
-    pub(super) const NAME: u16 = 113;
-    pub(super) const UUID: u16 = 114;
-    pub(super) const AGENT_CONNECTED_TOKENS: u16 = 115;
-
-    pub(super) const CLIENT_INFO: u16 = 101;
-    pub(super) const CLIENT_ATTACH_CHANNELS: u16 = 104;
-    pub(super) const CLIENT_MOUSE_MODE_REQUEST: u16 = 105;
-    pub(super) const CLIENT_AGENT_START: u16 = 106;
-    pub(super) const CLIENT_AGENT_DATA: u16 = 107;
-    pub(super) const CLIENT_AGENT_TOKEN: u16 = 108;
+messages! {
+    /// From server to client.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum FromServer, "main message from server" in errors {
+        /// `SPICE_MSG_MAIN_INIT`, the first message.
+        103 => Init(Init),
+        /// `SPICE_MSG_MAIN_CHANNELS_LIST`: the channels to connect.
+        104 => ChannelsList(Vec<ChannelId> as CountedList),
+        /// `SPICE_MSG_MAIN_MOUSE_MODE`.
+        105 => MouseMode(MouseModes),
+        /// `SPICE_MSG_MAIN_MULTI_MEDIA_TIME`: the server's clock in milliseconds; wraps.
+        106 => MultiMediaTime(u32),
+        /// `SPICE_MSG_MAIN_AGENT_CONNECTED`.
+        107 => AgentConnected,
+        /// `SPICE_MSG_MAIN_AGENT_DISCONNECTED`, with a `SPICE_LINK_ERR_*`.
+        108 => AgentDisconnected(u32),
+        /// `SPICE_MSG_MAIN_AGENT_DATA`, at most [`AGENT_DATA_MAX`] bytes.
+        109 => AgentData(Vec<u8> as PieceOfAgentData),
+        /// `SPICE_MSG_MAIN_AGENT_TOKEN`: so many more pieces may be sent.
+        110 => AgentToken(u32),
+        /// `SPICE_MSG_MAIN_NAME`: the VM's name; no NUL in it.
+        113 => Name(String as CountedName),
+        /// `SPICE_MSG_MAIN_UUID`: the VM's UUID.
+        114 => Uuid([u8; 16]),
+        /// `SPICE_MSG_MAIN_AGENT_CONNECTED_TOKENS`, with the tokens the client gets.
+        115 => AgentConnectedTokens(u32),
+    }
 }
 
-/// From server to client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FromServer {
-    /// `SPICE_MSG_MAIN_INIT`, the first message.
-    Init(Init),
-    /// `SPICE_MSG_MAIN_CHANNELS_LIST`: the channels to connect.
-    ChannelsList(Vec<ChannelId>),
-    /// `SPICE_MSG_MAIN_MOUSE_MODE`.
-    MouseMode(MouseModes),
-    /// `SPICE_MSG_MAIN_MULTI_MEDIA_TIME`: the server's clock in milliseconds; wraps.
-    MultiMediaTime(u32),
-    /// `SPICE_MSG_MAIN_AGENT_CONNECTED`.
-    AgentConnected,
-    /// `SPICE_MSG_MAIN_AGENT_DISCONNECTED`, with a `SPICE_LINK_ERR_*`.
-    AgentDisconnected(u32),
-    /// `SPICE_MSG_MAIN_AGENT_DATA`, at most [`AGENT_DATA_MAX`] bytes.
-    AgentData(Vec<u8>),
-    /// `SPICE_MSG_MAIN_AGENT_TOKEN`: so many more pieces may be sent.
-    AgentToken(u32),
-    /// `SPICE_MSG_MAIN_NAME`: the VM's name; no NUL in it.
-    Name(String),
-    /// `SPICE_MSG_MAIN_UUID`: the VM's UUID.
-    Uuid([u8; 16]),
-    /// `SPICE_MSG_MAIN_AGENT_CONNECTED_TOKENS`, with the tokens the client gets.
-    AgentConnectedTokens(u32),
-    /// Any other type.
-    Unknown {
-        /// The type.
-        id: u16,
-    },
+messages! {
+    /// From client to server. Migration and the quality indicator are not among them.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum FromClient, "main message from client" in errors {
+        /// `SPICE_MSGC_MAIN_CLIENT_INFO`, with a cache size; no client has sent it for long.
+        101 => ClientInfo(u64),
+        /// `SPICE_MSGC_MAIN_ATTACH_CHANNELS`: asks for the list of channels.
+        104 => AttachChannels,
+        /// `SPICE_MSGC_MAIN_MOUSE_MODE_REQUEST`.
+        105 => MouseModeRequest(MouseMode),
+        /// `SPICE_MSGC_MAIN_AGENT_START`, with the tokens the server gets.
+        106 => AgentStart(u32),
+        /// `SPICE_MSGC_MAIN_AGENT_DATA`, at most [`AGENT_DATA_MAX`] bytes.
+        107 => AgentData(Vec<u8> as PieceOfAgentData),
+        /// `SPICE_MSGC_MAIN_AGENT_TOKEN`: so many more pieces may be sent.
+        108 => AgentToken(u32),
+    }
 }
 
-/// From client to server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FromClient {
-    /// `SPICE_MSGC_MAIN_CLIENT_INFO`, with a cache size; no client has sent it for long.
-    ClientInfo(u64),
-    /// `SPICE_MSGC_MAIN_ATTACH_CHANNELS`: asks for the list of channels.
-    AttachChannels,
-    /// `SPICE_MSGC_MAIN_MOUSE_MODE_REQUEST`.
-    MouseModeRequest(MouseMode),
-    /// `SPICE_MSGC_MAIN_AGENT_START`, with the tokens the server gets.
-    AgentStart(u32),
-    /// `SPICE_MSGC_MAIN_AGENT_DATA`, at most [`AGENT_DATA_MAX`] bytes.
-    AgentData(Vec<u8>),
-    /// `SPICE_MSGC_MAIN_AGENT_TOKEN`: so many more pieces may be sent.
-    AgentToken(u32),
-    /// Any other type: migration, and the quality indicator.
-    Unknown {
-        /// The type.
-        id: u16,
-    },
+fields! {
+    /// `SpiceMsgMainInit`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Init {
+        /// The connection id for the session's other channels.
+        pub session_id: u32,
+        /// How many displays to expect.
+        pub display_channels_hint: u32,
+        /// Pointer modes.
+        pub mouse: MouseModes as ModesOf32Bits,
+        /// Whether a guest agent is there.
+        pub agent_connected: bool,
+        /// Pieces of agent data the client may send.
+        pub agent_tokens: u32,
+        /// The server's clock in milliseconds; wraps.
+        pub multi_media_time: u32,
+        /// The guest's video memory in bytes, or 0.
+        pub ram_hint: u32,
+    }
 }
 
-/// `SpiceMsgMainInit`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Init {
-    /// The connection id for the session's other channels.
-    pub session_id: u32,
-    /// How many displays to expect.
-    pub display_channels_hint: u32,
-    /// Pointer modes.
-    pub mouse: MouseModes,
-    /// Whether a guest agent is there.
-    pub agent_connected: bool,
-    /// Pieces of agent data the client may send.
-    pub agent_tokens: u32,
-    /// The server's clock in milliseconds; wraps.
-    pub multi_media_time: u32,
-    /// The guest's video memory in bytes, or 0.
-    pub ram_hint: u32,
-}
-
-/// `SPICE_MOUSE_MODE_*`: who moves the pointer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MouseMode {
-    /// The guest, by relative motion.
-    Server,
-    /// The client, by absolute positions.
-    Client,
+numbers! {
+    /// `SPICE_MOUSE_MODE_*`: who moves the pointer.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum MouseMode: u16, "mouse_mode" in errors {
+        /// The guest, by relative motion.
+        Server = 1,
+        /// The client, by absolute positions.
+        Client = 2,
+    }
 }
 
 /// The pointer modes a client may ask for and the one in use.
@@ -124,200 +101,6 @@ pub struct MouseModes {
     pub current: MouseMode,
 }
 
-impl FromServer {
-    /// The message to send. `Unknown` becomes an empty message of its type.
-    pub fn encode(&self) -> Message {
-        let mut w = Writer::new();
-        let id = match self {
-            Self::Init(init) => {
-                init.encode(&mut w);
-                id::INIT
-            }
-            Self::ChannelsList(channels) => {
-                w.len32(channels.len());
-                for channel in channels {
-                    w.u8(channel.kind.code());
-                    w.u8(channel.id);
-                }
-                id::CHANNELS_LIST
-            }
-            Self::MouseMode(mouse) => {
-                w.u16(mouse.supported());
-                w.u16(mouse.current.code());
-                id::MOUSE_MODE
-            }
-            Self::MultiMediaTime(time) => {
-                w.u32(*time);
-                id::MULTI_MEDIA_TIME
-            }
-            Self::AgentConnected => id::AGENT_CONNECTED,
-            Self::AgentDisconnected(error) => {
-                w.u32(*error);
-                id::AGENT_DISCONNECTED
-            }
-            Self::AgentData(data) => {
-                w.bytes(data);
-                id::AGENT_DATA
-            }
-            Self::AgentToken(tokens) => {
-                w.u32(*tokens);
-                id::AGENT_TOKEN
-            }
-            Self::Name(name) => {
-                w.len32(name.len().saturating_add(1));
-                w.bytes(name.as_bytes());
-                w.u8(0);
-                id::NAME
-            }
-            Self::Uuid(uuid) => {
-                w.bytes(uuid);
-                id::UUID
-            }
-            Self::AgentConnectedTokens(tokens) => {
-                w.u32(*tokens);
-                id::AGENT_CONNECTED_TOKENS
-            }
-            Self::Unknown { id } => *id,
-        };
-        Message::new(id, w)
-    }
-
-    /// Reads a message.
-    pub fn decode(id: u16, body: &[u8]) -> Result<Self, WireError> {
-        let mut r = Reader::new(body, "main message from server");
-        let message = match id {
-            id::INIT => Self::Init(Init::decode(&mut r)?),
-            id::CHANNELS_LIST => {
-                let count = r.u32()?;
-                r.at_most("num_of_channels", count, CHANNELS_MAX)?;
-                let mut channels = Vec::new();
-                for _ in 0..count {
-                    let kind = ChannelType::from_code(r.u8()?);
-                    channels.push(ChannelId { kind, id: r.u8()? });
-                }
-                Self::ChannelsList(channels)
-            }
-            id::MOUSE_MODE => {
-                let supported = u32::from(r.u16()?);
-                let current = u32::from(r.u16()?);
-                Self::MouseMode(MouseModes::from_codes(&r, supported, current)?)
-            }
-            id::MULTI_MEDIA_TIME => Self::MultiMediaTime(r.u32()?),
-            id::AGENT_CONNECTED => Self::AgentConnected,
-            id::AGENT_DISCONNECTED => Self::AgentDisconnected(r.u32()?),
-            id::AGENT_DATA => Self::AgentData(decode_agent_data(&mut r)?),
-            id::AGENT_TOKEN => Self::AgentToken(r.u32()?),
-            id::NAME => {
-                let len = r.u32()?;
-                r.at_most("name_len", len, NAME_MAX)?;
-                let name = r.bytes32(len)?;
-                let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-                Self::Name(String::from_utf8_lossy(name).into_owned())
-            }
-            id::UUID => Self::Uuid(r.array()?),
-            id::AGENT_CONNECTED_TOKENS => Self::AgentConnectedTokens(r.u32()?),
-            _ => return Ok(Self::Unknown { id }),
-        };
-        r.finish()?;
-        Ok(message)
-    }
-}
-
-impl FromClient {
-    /// The message to send. `Unknown` becomes an empty message of its type.
-    pub fn encode(&self) -> Message {
-        let mut w = Writer::new();
-        let id = match self {
-            Self::ClientInfo(cache) => {
-                w.u64(*cache);
-                id::CLIENT_INFO
-            }
-            Self::AttachChannels => id::CLIENT_ATTACH_CHANNELS,
-            Self::MouseModeRequest(mode) => {
-                w.u16(mode.code());
-                id::CLIENT_MOUSE_MODE_REQUEST
-            }
-            Self::AgentStart(tokens) => {
-                w.u32(*tokens);
-                id::CLIENT_AGENT_START
-            }
-            Self::AgentData(data) => {
-                w.bytes(data);
-                id::CLIENT_AGENT_DATA
-            }
-            Self::AgentToken(tokens) => {
-                w.u32(*tokens);
-                id::CLIENT_AGENT_TOKEN
-            }
-            Self::Unknown { id } => *id,
-        };
-        Message::new(id, w)
-    }
-
-    /// Reads a message.
-    pub fn decode(id: u16, body: &[u8]) -> Result<Self, WireError> {
-        let mut r = Reader::new(body, "main message from client");
-        let message = match id {
-            id::CLIENT_INFO => Self::ClientInfo(r.u64()?),
-            id::CLIENT_ATTACH_CHANNELS => Self::AttachChannels,
-            id::CLIENT_MOUSE_MODE_REQUEST => {
-                let mode = r.u16()?;
-                let mode =
-                    MouseMode::from_code(u32::from(mode)).ok_or_else(|| r.invalid("mouse_mode", mode))?;
-                Self::MouseModeRequest(mode)
-            }
-            id::CLIENT_AGENT_START => Self::AgentStart(r.u32()?),
-            id::CLIENT_AGENT_DATA => Self::AgentData(decode_agent_data(&mut r)?),
-            id::CLIENT_AGENT_TOKEN => Self::AgentToken(r.u32()?),
-            _ => return Ok(Self::Unknown { id }),
-        };
-        r.finish()?;
-        Ok(message)
-    }
-}
-
-impl Init {
-    fn encode(self, w: &mut Writer) {
-        w.u32(self.session_id);
-        w.u32(self.display_channels_hint);
-        w.u32(u32::from(self.mouse.supported()));
-        w.u32(u32::from(self.mouse.current.code()));
-        w.u32(u32::from(self.agent_connected));
-        w.u32(self.agent_tokens);
-        w.u32(self.multi_media_time);
-        w.u32(self.ram_hint);
-    }
-
-    fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        let session_id = r.u32()?;
-        let display_channels_hint = r.u32()?;
-        let supported = r.u32()?;
-        let current = r.u32()?;
-        Ok(Self {
-            session_id,
-            display_channels_hint,
-            mouse: MouseModes::from_codes(r, supported, current)?,
-            agent_connected: r.u32()? != 0,
-            agent_tokens: r.u32()?,
-            multi_media_time: r.u32()?,
-            ram_hint: r.u32()?,
-        })
-    }
-}
-
-impl MouseMode {
-    fn code(self) -> u16 {
-        match self {
-            Self::Server => 1,
-            Self::Client => 2,
-        }
-    }
-
-    fn from_code(code: u32) -> Option<Self> {
-        [Self::Server, Self::Client].into_iter().find(|mode| u32::from(mode.code()) == code)
-    }
-}
-
 impl MouseModes {
     /// Whether a client may ask for `mode`.
     pub fn supports(self, mode: MouseMode) -> bool {
@@ -327,24 +110,98 @@ impl MouseModes {
         }
     }
 
-    fn supported(self) -> u16 {
+    /// Returns the mask of the modes that may be asked for.
+    fn mask(self) -> u16 {
         let bit = |mode: MouseMode| if self.supports(mode) { mode.code() } else { 0 };
         bit(MouseMode::Server) | bit(MouseMode::Client)
     }
 
-    fn from_codes(r: &Reader<'_>, supported: u32, current: u32) -> Result<Self, WireError> {
-        let current =
-            MouseMode::from_code(current).ok_or_else(|| r.invalid("current_mouse_mode", current))?;
-        let has = |mode: MouseMode| supported & u32::from(mode.code()) != 0;
+    fn from_codes(r: &Reader<'_>, mask: u32, current: u32) -> Result<Self, WireError> {
+        let known = u16::try_from(current).ok().and_then(MouseMode::from_code);
+        let current = known.ok_or_else(|| r.invalid("current_mouse_mode", current))?;
+        let has = |mode: MouseMode| mask & u32::from(mode.code()) != 0;
         Ok(Self { server: has(MouseMode::Server), client: has(MouseMode::Client), current })
     }
 }
 
-fn decode_agent_data(r: &mut Reader<'_>) -> Result<Vec<u8>, WireError> {
-    let data = r.rest();
-    let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
-    r.at_most("agent data", len, AGENT_DATA_MAX)?;
-    Ok(data.to_vec())
+/// 16 bits for the mask, and as many for the current mode.
+impl Form for MouseModes {
+    fn write(modes: &Self, w: &mut Writer) {
+        w.u16(modes.mask());
+        w.u16(modes.current.code());
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (mask, current) = (r.u16()?, r.u16()?);
+        Self::from_codes(r, u32::from(mask), u32::from(current))
+    }
+}
+
+/// 32 bits for the mask, and as many for the current mode.
+struct ModesOf32Bits;
+
+impl Form<MouseModes> for ModesOf32Bits {
+    fn write(modes: &MouseModes, w: &mut Writer) {
+        w.u32(u32::from(modes.mask()));
+        w.u32(u32::from(modes.current.code()));
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<MouseModes, WireError> {
+        let (mask, current) = (r.u32()?, r.u32()?);
+        MouseModes::from_codes(r, mask, current)
+    }
+}
+
+/// How many channels, and the channels.
+struct CountedList;
+
+impl Form<Vec<ChannelId>> for CountedList {
+    fn write(channels: &Vec<ChannelId>, w: &mut Writer) {
+        w.len32(channels.len());
+        for channel in channels {
+            ChannelId::write(channel, w);
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Vec<ChannelId>, WireError> {
+        let count = r.u32()?;
+        r.at_most("num_of_channels", count, CHANNELS_MAX)?;
+        (0..count).map(|_| ChannelId::read(r)).collect()
+    }
+}
+
+/// The rest of the body, which has a limit.
+struct PieceOfAgentData;
+
+impl Form<Vec<u8>> for PieceOfAgentData {
+    fn write(data: &Vec<u8>, w: &mut Writer) {
+        w.bytes(data);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, WireError> {
+        let len = u32::try_from(r.remaining()).unwrap_or(u32::MAX);
+        r.at_most("agent data", len, AGENT_DATA_MAX)?;
+        Vec::read(r)
+    }
+}
+
+/// The length of a name, the name, and a NUL, which is counted.
+struct CountedName;
+
+impl Form<String> for CountedName {
+    fn write(name: &String, w: &mut Writer) {
+        w.len32(name.len().saturating_add(1));
+        w.bytes(name.as_bytes());
+        w.u8(0);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<String, WireError> {
+        let len = r.u32()?;
+        r.at_most("name_len", len, NAME_MAX)?;
+        let name = r.bytes32(len)?;
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(name).into_owned())
+    }
 }
 
 #[cfg(test)]
@@ -352,6 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::ChannelType;
 
     const MOUSE: MouseModes = MouseModes { server: true, client: true, current: MouseMode::Client };
     const INIT: Init = Init {
