@@ -1,7 +1,7 @@
 //! Drawing: filling with a colour and copying an image.
 
-use super::{decode_no_clip, encode_no_clip};
-use crate::wire::{Form, Payload, Point, Reader, Rect, WireError, Writer};
+use super::CLIP_NONE;
+use crate::wire::{Form, Payload, Point, Reader, Rect, WireError, Writer, fields, numbers};
 
 /// Bytes of a `DRAW_COPY` before its image, which is therefore also the image's offset in the body.
 pub const DRAW_COPY_LEN: u32 = 57;
@@ -16,28 +16,45 @@ const LZ4_TOP_DOWN: u8 = 1;
 /// Orientation, format and block size in front of the one LZ4 block.
 const LZ4_PREFIX_LEN: usize = 6;
 
-/// `SpiceMsgDisplayDrawFill` with a solid brush.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DrawFill {
-    /// Which surface.
-    pub surface_id: u32,
-    /// What to fill.
-    pub dest: Rect,
-    /// The colour, `0x00RRGGBB`.
-    pub color: u32,
+fields! {
+    /// `SpiceMsgDisplayDrawFill` with a solid brush.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct DrawFill {
+        /// Which surface.
+        pub surface_id: u32,
+        /// What to fill.
+        pub dest: Rect,
+        "clip type": u8 = CLIP_NONE,
+        "brush type": u8 = BRUSH_SOLID,
+        /// The colour, `0x00RRGGBB`.
+        pub color: u32,
+        "rop": u16 = ROP_PUT,
+        _: u8 = 0, // flags of the mask
+        _: Point = Point::default(), // origin of the mask
+        "mask": u32 = 0,
+    }
 }
 
-/// `SpiceMsgDisplayDrawCopy`: puts an image on a surface as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DrawCopy {
-    /// Which surface.
-    pub surface_id: u32,
-    /// Where to.
-    pub dest: Rect,
-    /// Which part of the image; as large as `dest`, for nothing is scaled.
-    pub src: Rect,
-    /// The image.
-    pub image: Image,
+fields! {
+    /// `SpiceMsgDisplayDrawCopy`: puts an image on a surface as it is.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct DrawCopy {
+        /// Which surface.
+        pub surface_id: u32,
+        /// Where to.
+        pub dest: Rect,
+        "clip type": u8 = CLIP_NONE,
+        "src_bitmap": u32 = DRAW_COPY_LEN,
+        /// Which part of the image; as large as `dest`, for nothing is scaled.
+        pub src: Rect,
+        "rop": u16 = ROP_PUT,
+        _: u8 = SCALE_INTERPOLATE, // nothing is scaled
+        _: u8 = 0, // flags of the mask
+        _: Point = Point::default(), // origin of the mask
+        "mask": u32 = 0,
+        /// The image.
+        pub image: Image,
+    }
 }
 
 /// `SpiceImage`.
@@ -74,95 +91,46 @@ pub enum ImageData {
     },
 }
 
-/// `SPICE_BITMAP_FMT_*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BitmapFormat {
-    /// 32 bits: B, G, R, unused.
-    Xrgb,
-    /// 32 bits: B, G, R, A.
-    Argb,
-}
-
-impl DrawFill {
-    pub(super) fn encode(&self, w: &mut Writer) {
-        w.u32(self.surface_id);
-        Rect::write(&self.dest, w);
-        encode_no_clip(w);
-        w.u8(BRUSH_SOLID);
-        w.u32(self.color);
-        w.u16(ROP_PUT);
-        encode_no_mask(w);
-    }
-
-    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        let surface_id = r.u32()?;
-        let dest = Rect::read(r)?;
-        decode_no_clip(r)?;
-        expect(r, "brush type", BRUSH_SOLID)?;
-        let color = r.u32()?;
-        decode_rop_put(r)?;
-        decode_no_mask(r)?;
-        Ok(Self { surface_id, dest, color })
+numbers! {
+    /// `SPICE_BITMAP_FMT_*`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum BitmapFormat: u8, "bitmap format" in errors {
+        /// 32 bits: B, G, R, unused.
+        Xrgb = 8,
+        /// 32 bits: B, G, R, A.
+        Argb = 9,
     }
 }
 
-impl DrawCopy {
-    /// Everything before the payload.
-    pub(super) fn encode(&self, w: &mut Writer) {
-        w.u32(self.surface_id);
-        Rect::write(&self.dest, w);
-        encode_no_clip(w);
-        w.u32(DRAW_COPY_LEN); // where the image is
-        Rect::write(&self.src, w);
-        w.u16(ROP_PUT);
-        w.u8(SCALE_INTERPOLATE);
-        encode_no_mask(w);
-        self.image.encode(w);
-    }
-
-    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        let surface_id = r.u32()?;
-        let dest = Rect::read(r)?;
-        decode_no_clip(r)?;
-        let offset = r.u32()?;
-        if offset != DRAW_COPY_LEN {
-            return Err(r.invalid("src_bitmap", offset));
-        }
-        let src = Rect::read(r)?;
-        decode_rop_put(r)?;
-        r.u8()?; // scale mode: nothing is scaled
-        decode_no_mask(r)?;
-        Ok(Self { surface_id, dest, src, image: Image::decode(r)? })
-    }
-}
-
-impl Image {
-    fn encode(&self, w: &mut Writer) {
-        w.u64(self.id);
-        w.u8(self.data.image_type());
+impl Form for Image {
+    fn write(image: &Self, w: &mut Writer) {
+        w.u64(image.id);
+        w.u8(image.data.image_type());
         w.u8(0); // flags: no caching
-        w.u32(self.width);
-        w.u32(self.height);
-        match &self.data {
-            ImageData::Bitmap { format, stride, .. } => {
-                w.u8(format.code());
+        w.u32(image.width);
+        w.u32(image.height);
+        match &image.data {
+            ImageData::Bitmap { format, stride, pixels } => {
+                BitmapFormat::write(format, w);
                 w.u8(BITMAP_TOP_DOWN);
-                w.u32(self.width);
-                w.u32(self.height);
+                w.u32(image.width);
+                w.u32(image.height);
                 w.u32(*stride);
                 w.u32(0); // no palette
+                w.payload(pixels.clone());
             }
             ImageData::Lz4 { format, block } => {
                 w.len32(block.len().saturating_add(LZ4_PREFIX_LEN));
                 w.u8(LZ4_TOP_DOWN);
-                w.u8(format.code());
+                BitmapFormat::write(format, w);
                 let size = u32::try_from(block.len()).unwrap_or(u32::MAX);
                 w.bytes(&size.to_be_bytes());
+                w.payload(block.clone());
             }
         }
     }
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
+    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
         let id = r.u64()?;
         let image_type = r.u8()?;
         r.u8()?; // flags
@@ -170,7 +138,7 @@ impl Image {
         let height = r.u32()?;
         let data = match image_type {
             IMAGE_BITMAP => {
-                let format = BitmapFormat::decode(r)?;
+                let format = BitmapFormat::read(r)?;
                 expect(r, "bitmap flags", BITMAP_TOP_DOWN)?;
                 if (r.u32()?, r.u32()?) != (width, height) {
                     return Err(r.invalid("bitmap size other than of width", width));
@@ -185,7 +153,7 @@ impl Image {
             IMAGE_LZ4 => {
                 r.u32()?; // size of the rest
                 expect(r, "lz4 orientation", LZ4_TOP_DOWN)?;
-                let format = BitmapFormat::decode(r)?;
+                let format = BitmapFormat::read(r)?;
                 let size = u32::from_be_bytes(r.array()?);
                 ImageData::Lz4 { format, block: Payload::from(r.bytes32(size)?) }
             }
@@ -209,47 +177,6 @@ impl ImageData {
             Self::Bitmap { .. } => IMAGE_BITMAP,
             Self::Lz4 { .. } => IMAGE_LZ4,
         }
-    }
-}
-
-impl BitmapFormat {
-    fn code(self) -> u8 {
-        match self {
-            Self::Xrgb => 8,
-            Self::Argb => 9,
-        }
-    }
-
-    fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        let code = r.u8()?;
-        let formats = [Self::Xrgb, Self::Argb];
-        formats
-            .into_iter()
-            .find(|format| format.code() == code)
-            .ok_or_else(|| r.invalid("bitmap format", code))
-    }
-}
-
-/// `SpiceQMask` without a bitmap.
-fn encode_no_mask(w: &mut Writer) {
-    w.u8(0);
-    Point::write(&Point::default(), w);
-    w.u32(0);
-}
-
-fn decode_no_mask(r: &mut Reader<'_>) -> Result<(), WireError> {
-    r.u8()?;
-    Point::read(r)?;
-    match r.u32()? {
-        0 => Ok(()),
-        bitmap => Err(r.invalid("mask", bitmap)),
-    }
-}
-
-fn decode_rop_put(r: &mut Reader<'_>) -> Result<(), WireError> {
-    match r.u16()? {
-        ROP_PUT => Ok(()),
-        rop => Err(r.invalid("rop", rop)),
     }
 }
 
