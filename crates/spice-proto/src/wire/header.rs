@@ -68,10 +68,7 @@ impl Header {
         let size = r.u32()?;
         r.at_most("size", size, limit)?;
         if form == HeaderForm::Full {
-            let sub_list = r.u32()?;
-            if sub_list != 0 {
-                return Err(r.invalid("sub_list", sub_list));
-            }
+            r.constant("sub_list", 0u32)?;
         }
         r.finish()?;
         Ok(Self { serial, id, size })

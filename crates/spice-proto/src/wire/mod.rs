@@ -25,6 +25,6 @@ pub use header::{Header, HeaderForm};
 pub use message::{Frame, Message};
 pub use payload::Payload;
 pub use reader::Reader;
-pub(crate) use statements::{fields, messages, named, numbers, read_as, write_as};
+pub(crate) use statements::{fields, messages, named, numbers, read_as, read_constant, write_as};
 pub(crate) use take::take;
 pub use writer::Writer;

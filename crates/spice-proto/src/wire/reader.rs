@@ -1,6 +1,6 @@
 //! A cursor that reads fields from bytes a peer sent.
 
-use super::{WireError, WireErrorKind};
+use super::{Form, WireError, WireErrorKind};
 
 /// Reads little-endian fields in order and never past the end.
 #[derive(Debug, Clone)]
@@ -115,6 +115,20 @@ impl<'a> Reader<'a> {
             return Err(WireError::too_large(self.context, field, value, limit));
         }
         Ok(value)
+    }
+
+    /// Reads a field that always holds `value`.
+    ///
+    /// # Errors
+    /// When it holds another one.
+    pub(crate) fn constant<T>(&mut self, field: &'static str, value: T) -> Result<(), WireError>
+    where
+        T: Form + PartialEq + Into<u64>,
+    {
+        match T::read(self)? {
+            found if found == value => Ok(()),
+            found => Err(self.invalid(field, found)),
+        }
     }
 
     fn not_enough(&self, needed: usize) -> WireError {

@@ -145,14 +145,7 @@ macro_rules! fields {
             fn read(r: &mut $crate::wire::Reader<'_>) -> Result<Self, $crate::wire::WireError> {
                 $(
                     let $field = $crate::wire::read_as!(*r, $type $(as $form)?);
-                    $(
-                        let _found = $crate::wire::read_as!(*r, $fixed_type);
-                        $(
-                            if _found != $value {
-                                return Err(r.invalid($fixed, _found));
-                            }
-                        )?
-                    )*
+                    $( $crate::wire::read_constant!(r, $fixed_type = $value $(, $fixed)?); )*
                 )*
                 Ok(Self { $($field,)* })
             }
@@ -280,6 +273,16 @@ macro_rules! read_as {
     };
 }
 
+/// Reads a `$type` that no field keeps. With a name, it has to be `$value`.
+macro_rules! read_constant {
+    ($r:ident, $type:ty = $value:expr, $name:literal) => {
+        $r.constant::<$type>($name, $value)?
+    };
+    ($r:ident, $type:ty = $value:expr) => {
+        <$type as $crate::wire::Form>::read($r)?
+    };
+}
+
 /// Is the name alone. A macro can only repeat what it has matched, so the type has to be named with it.
 macro_rules! named {
     ($name:ident: $type:ty) => {
@@ -287,4 +290,4 @@ macro_rules! named {
     };
 }
 
-pub(crate) use {fields, messages, named, numbers, read_as, write_as};
+pub(crate) use {fields, messages, named, numbers, read_as, read_constant, write_as};

@@ -167,10 +167,7 @@ impl Form<Option<Shape>> for WithFlags {
             return Ok(None);
         }
         r.u64()?; // unique
-        let kind = r.u8()?;
-        if kind != TYPE_ALPHA {
-            return Err(r.invalid("cursor type", kind));
-        }
+        r.constant("cursor type", TYPE_ALPHA)?;
         let (width, height) = (r.u16()?, r.u16()?);
         let (hot_x, hot_y) = (r.u16()?, r.u16()?);
         let pixels = r.rest();

@@ -139,20 +139,17 @@ impl Form for Image {
         let data = match image_type {
             IMAGE_BITMAP => {
                 let format = BitmapFormat::read(r)?;
-                expect(r, "bitmap flags", BITMAP_TOP_DOWN)?;
+                r.constant("bitmap flags", BITMAP_TOP_DOWN)?;
                 if (r.u32()?, r.u32()?) != (width, height) {
                     return Err(r.invalid("bitmap size other than of width", width));
                 }
                 let stride = r.u32()?;
-                let palette = r.u32()?;
-                if palette != 0 {
-                    return Err(r.invalid("palette", palette));
-                }
+                r.constant("palette", 0u32)?;
                 ImageData::Bitmap { format, stride, pixels: Payload::from(r.rest()) }
             }
             IMAGE_LZ4 => {
                 r.u32()?; // size of the rest
-                expect(r, "lz4 orientation", LZ4_TOP_DOWN)?;
+                r.constant("lz4 orientation", LZ4_TOP_DOWN)?;
                 let format = BitmapFormat::read(r)?;
                 let size = u32::from_be_bytes(r.array()?);
                 ImageData::Lz4 { format, block: Payload::from(r.bytes32(size)?) }
@@ -177,12 +174,5 @@ impl ImageData {
             Self::Bitmap { .. } => IMAGE_BITMAP,
             Self::Lz4 { .. } => IMAGE_LZ4,
         }
-    }
-}
-
-fn expect(r: &mut Reader<'_>, field: &'static str, wanted: u8) -> Result<(), WireError> {
-    match r.u8()? {
-        value if value == wanted => Ok(()),
-        value => Err(r.invalid(field, value)),
     }
 }

@@ -116,10 +116,7 @@ impl Form for StreamCreate {
         if stream_id >= STREAM_IDS {
             return Err(r.invalid("stream id", stream_id));
         }
-        let flags = r.u8()?;
-        if flags != FLAG_TOP_DOWN {
-            return Err(r.invalid("stream flags", flags));
-        }
+        r.constant("stream flags", FLAG_TOP_DOWN)?;
         let codec = VideoCodec::read(r)?;
         r.u64()?; // stamp
         let width = r.u32()?;
@@ -128,10 +125,7 @@ impl Form for StreamCreate {
             return Err(r.invalid("source size other than of width", width));
         }
         let dest = Rect::read(r)?;
-        let clip = r.u8()?;
-        if clip != CLIP_NONE {
-            return Err(r.invalid("clip type", clip));
-        }
+        r.constant("clip type", CLIP_NONE)?;
         Ok(Self { surface_id, stream_id, codec, width, height, dest })
     }
 }
