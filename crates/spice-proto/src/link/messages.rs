@@ -1,7 +1,7 @@
 //! The link stage: how each channel's connection starts.
 
 use crate::auth::PUB_KEY_LEN;
-use crate::wire::{Caps, ChannelId, ChannelType, Reader, WireError, Writer};
+use crate::wire::{Caps, ChannelId, Form, Reader, WireError, Writer, fields, numbers};
 
 /// The first bytes of both sides: `SPICE_MAGIC`.
 pub const LINK_MAGIC: [u8; 4] = *b"REDQ";
@@ -18,17 +18,19 @@ const REPLY_MIN: u32 = 178;
 /// Most capability words of one kind, as libspice-server.
 const CAP_WORDS_MAX: u32 = 1024;
 
-/// `SpiceLinkHeader`: opens the link message and the reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LinkHeader {
-    /// The magic that was read; [`LINK_MAGIC`] when it is SPICE at all.
-    pub magic: [u8; 4],
-    /// Protocol version; we speak 2.
-    pub major: u32,
-    /// Protocol revision; we speak 2.
-    pub minor: u32,
-    /// Bytes that follow.
-    pub size: u32,
+fields! {
+    /// `SpiceLinkHeader`: opens the link message and the reply.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct LinkHeader {
+        /// The magic that was read; [`LINK_MAGIC`] when it is SPICE at all.
+        pub magic: [u8; 4],
+        /// Protocol version; we speak 2.
+        pub major: u32,
+        /// Protocol revision; we speak 2.
+        pub minor: u32,
+        /// Bytes that follow.
+        pub size: u32,
+    }
 }
 
 /// `SpiceLinkMess`: which channel a client wants.
@@ -57,39 +59,41 @@ pub struct LinkReply {
     pub channel_caps: Caps,
 }
 
-/// `SpiceLinkErr`: the error of a link reply, and the link result after authentication.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LinkError {
-    /// No error.
-    #[error("no error")]
-    Ok,
-    /// Anything without a code of its own.
-    #[error("error")]
-    Error,
-    /// Not SPICE.
-    #[error("invalid magic")]
-    InvalidMagic,
-    /// Malformed.
-    #[error("invalid data")]
-    InvalidData,
-    /// Another version of the protocol.
-    #[error("version mismatch")]
-    VersionMismatch,
-    /// The channel needs TLS.
-    #[error("the channel needs TLS")]
-    NeedSecured,
-    /// The channel needs a connection without TLS.
-    #[error("the channel needs a connection without TLS")]
-    NeedUnsecured,
-    /// Wrong, expired or unset password.
-    #[error("permission denied")]
-    PermissionDenied,
-    /// No session with that connection id.
-    #[error("unknown connection id")]
-    BadConnectionId,
-    /// No such channel, or it is taken.
-    #[error("channel not available")]
-    ChannelNotAvailable,
+numbers! {
+    /// `SpiceLinkErr`: the error of a link reply, and the link result after authentication.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+    pub enum LinkError: u32, "error" in errors {
+        /// No error.
+        #[error("no error")]
+        Ok = 0,
+        /// Anything without a code of its own.
+        #[error("error")]
+        Error = 1,
+        /// Not SPICE.
+        #[error("invalid magic")]
+        InvalidMagic = 2,
+        /// Malformed.
+        #[error("invalid data")]
+        InvalidData = 3,
+        /// Another version of the protocol.
+        #[error("version mismatch")]
+        VersionMismatch = 4,
+        /// The channel needs TLS.
+        #[error("the channel needs TLS")]
+        NeedSecured = 5,
+        /// The channel needs a connection without TLS.
+        #[error("the channel needs a connection without TLS")]
+        NeedUnsecured = 6,
+        /// Wrong, expired or unset password.
+        #[error("permission denied")]
+        PermissionDenied = 7,
+        /// No session with that connection id.
+        #[error("unknown connection id")]
+        BadConnectionId = 8,
+        /// No such channel, or it is taken.
+        #[error("channel not available")]
+        ChannelNotAvailable = 9,
+    }
 }
 
 impl LinkHeader {
@@ -105,10 +109,7 @@ impl LinkHeader {
 
     /// The bytes.
     pub fn encode(&self, w: &mut Writer) {
-        w.bytes(&self.magic);
-        w.u32(self.major);
-        w.u32(self.minor);
-        w.u32(self.size);
+        Self::write(self, w);
     }
 
     /// Reads a header; magic, version and size are the caller's to judge, since each has its own answer.
@@ -117,7 +118,7 @@ impl LinkHeader {
     /// When `bytes` is not [`LINK_HEADER_LEN`] long.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut r = Reader::new(bytes, "SpiceLinkHeader");
-        let header = Self { magic: r.array()?, major: r.u32()?, minor: r.u32()?, size: r.u32()? };
+        let header = Self::read(&mut r)?;
         r.finish()?;
         Ok(header)
     }
@@ -130,8 +131,7 @@ impl LinkMess {
         let words = self.common_caps.word_count() + self.channel_caps.word_count();
         LinkHeader::new(LINK_MESS_MIN + 4 * words).encode(&mut w);
         w.u32(self.connection_id);
-        w.u8(self.channel.kind.code());
-        w.u8(self.channel.id);
+        ChannelId::write(&self.channel, &mut w);
         encode_caps(&mut w, LINK_MESS_MIN, self.common_caps, self.channel_caps);
         w.into_bytes()
     }
@@ -143,8 +143,7 @@ impl LinkMess {
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut r = Reader::new(bytes, "SpiceLinkMess");
         let connection_id = r.u32()?;
-        let kind = ChannelType::from_code(r.u8()?);
-        let channel = ChannelId { kind, id: r.u8()? };
+        let channel = ChannelId::read(&mut r)?;
         let (common_caps, channel_caps) = decode_caps(&mut r, LINK_MESS_MIN)?;
         // What lies after the words is left alone, as libspice-server does: the offset leaves room for new fields.
         Ok(Self { connection_id, channel, common_caps, channel_caps })
@@ -166,7 +165,7 @@ impl LinkReply {
         } else {
             LinkHeader::new(REPLY_MIN).encode(&mut w);
         }
-        w.u32(self.error.code());
+        LinkError::write(&self.error, &mut w);
         w.bytes(&self.pub_key);
         if self.error == LinkError::Ok {
             encode_caps(&mut w, REPLY_MIN, self.common_caps, self.channel_caps);
@@ -182,50 +181,13 @@ impl LinkReply {
     /// When it is short, has an unknown error, or its capabilities lie outside of it.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut r = Reader::new(bytes, "SpiceLinkReply");
-        let code = r.u32()?;
-        let error = LinkError::from_code(code).ok_or_else(|| r.invalid("error", code))?;
+        let error = LinkError::read(&mut r)?;
         let pub_key = r.array()?;
         if error != LinkError::Ok {
             return Ok(Self { error, pub_key, common_caps: Caps::NONE, channel_caps: Caps::NONE });
         }
         let (common_caps, channel_caps) = decode_caps(&mut r, REPLY_MIN)?;
         Ok(Self { error, pub_key, common_caps, channel_caps })
-    }
-}
-
-impl LinkError {
-    const ALL: [Self; 10] = [
-        Self::Ok,
-        Self::Error,
-        Self::InvalidMagic,
-        Self::InvalidData,
-        Self::VersionMismatch,
-        Self::NeedSecured,
-        Self::NeedUnsecured,
-        Self::PermissionDenied,
-        Self::BadConnectionId,
-        Self::ChannelNotAvailable,
-    ];
-
-    /// The number on the wire.
-    pub fn code(self) -> u32 {
-        match self {
-            Self::Ok => 0,
-            Self::Error => 1,
-            Self::InvalidMagic => 2,
-            Self::InvalidData => 3,
-            Self::VersionMismatch => 4,
-            Self::NeedSecured => 5,
-            Self::NeedUnsecured => 6,
-            Self::PermissionDenied => 7,
-            Self::BadConnectionId => 8,
-            Self::ChannelNotAvailable => 9,
-        }
-    }
-
-    /// The error with that number.
-    pub fn from_code(code: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|error| error.code() == code)
     }
 }
 
@@ -256,6 +218,7 @@ mod tests {
 
     use super::super::caps;
     use super::*;
+    use crate::wire::ChannelType;
 
     /// The first bytes spice-gtk 0.42 sends on its main channel.
     const SPICE_GTK_MAIN: [u8; 42] = [
