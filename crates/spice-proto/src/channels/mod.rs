@@ -2,7 +2,8 @@
 //!
 //! Each folder has an enum for what the server sends and one for what a client sends. `encode` makes a
 //! [`Message`](crate::wire::Message); `decode` takes the type and body of one and never trusts them. Types without a
-//! meaning to us decode as `Unknown`, so that a channel can ignore them.
+//! meaning to us decode as `Unknown`, so that a channel can ignore them. Both follow from one statement of the message
+//! (`wire/statements.rs`).
 //!
 //! Bytes and `now` go into a [`Machine`]; frames, events and deadlines come out. Whoever drives one does this, in any
 //! order and as often as it likes:

@@ -2,6 +2,8 @@
 //!
 //! Layouts and numbers follow spice-protocol 0.14 (`enums.h`, `protocol.h`, and the message descriptions). All
 //! integers are little-endian and packed.
+//!
+//! `statements.rs` has the macros by which each message is stated once, `form.rs` how the types of fields are written.
 
 mod caps;
 mod channel_id;

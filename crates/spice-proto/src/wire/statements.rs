@@ -13,7 +13,9 @@
 //!   [`Form<String>`](super::Form). Without `as`, a field is written in the form of its own type.
 //! - `"rop": u16 = 8`: always 8 on the wire and no field of the struct. Anything else is refused, under this name.
 //! - `_: u32 = 0`: written as 0 and no field of the struct. What a peer has there is skipped.
-//! - `"severity" in errors`: what an error says of a number that nothing has, or of a message that is malformed.
+//! - `"severity" in errors`: the name that an error has for these numbers, or for a malformed message of this enum.
+//!
+//! Documentation and attributes are kept. What is too irregular for a statement implements `Form` by hand.
 
 /// States the messages that one side of a channel sends, as an enum.
 ///
@@ -44,8 +46,8 @@ macro_rules! messages {
                 $(#[$doc:meta])*
                 $id:literal => $Variant:ident
                     $(( $inner:ty $(as $inner_form:ty)? ))?
-                    $({ $( $(#[$field_doc:meta])* $field:ident: $type:ty $(as $form:ty)?, )* })?
-            ),* $(,)?
+                    $({ $( $(#[$field_doc:meta])* $field:ident: $type:ty $(as $form:ty)?, )* })?,
+            )*
         }
     ) => {
         $(#[$meta])*
@@ -62,7 +64,8 @@ macro_rules! messages {
         }
 
         impl $Name {
-            /// Returns the message to send. `Unknown` becomes an empty message of its type.
+            /// Returns the message to send. Bulk bytes, such as pixels and video, are shared with it, not copied.
+            /// `Unknown` becomes an empty message of its type.
             pub fn encode(&self) -> $crate::wire::Message {
                 let mut w = $crate::wire::Writer::new();
                 let id = match self {

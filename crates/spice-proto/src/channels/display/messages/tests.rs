@@ -100,6 +100,21 @@ fn video_is_counted_in_the_header_but_not_copied() {
 }
 
 #[test]
+fn pixels_are_not_copied() {
+    let pixels = Payload::from(vec![7; 24]);
+    for data in [
+        ImageData::Bitmap { format: BitmapFormat::Xrgb, stride: 12, pixels: pixels.clone() },
+        ImageData::Lz4 { format: BitmapFormat::Xrgb, block: pixels.clone() },
+    ] {
+        let mut copy = bitmap();
+        copy.image.data = data;
+        let frame = FromServer::DrawCopy(copy).encode().into_frame(HeaderForm::Mini, 1);
+        let [_, payload] = frame.slices();
+        assert!(std::ptr::eq(payload, pixels.bytes()));
+    }
+}
+
+#[test]
 fn sizes_of_fixed_messages() {
     let fill = DrawFill { surface_id: 0, dest: SCREEN, color: 0 };
     assert_eq!(FromServer::DrawFill(fill).encode().body_len(), 41);
