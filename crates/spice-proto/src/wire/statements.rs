@@ -15,7 +15,8 @@
 //! - `_: u32 = 0`: written as 0 and no field of the struct. What a peer has there is skipped.
 //! - `"severity" in errors`: the name that an error has for these numbers, or for a malformed message of this enum.
 //!
-//! Documentation and attributes are kept. What is too irregular for a statement implements `Form` by hand.
+//! Documentation and attributes are kept, and each number is added to the documentation. What is too irregular for a
+//! statement implements `Form` by hand.
 
 /// States the messages that one side of a channel sends, as an enum.
 ///
@@ -54,6 +55,7 @@ macro_rules! messages {
         pub enum $Name {
             $(
                 $(#[$doc])*
+                #[doc = concat!("\n\nType ", $id, " on the wire.")]
                 $Variant $(($inner))? $({ $( $(#[$field_doc])* $field: $type, )* })?,
             )*
             /// Any other type.
@@ -182,7 +184,11 @@ macro_rules! numbers {
     ) => {
         $(#[$meta])*
         pub enum $Name {
-            $( $(#[$doc])* $Variant, )*
+            $(
+                $(#[$doc])*
+                #[doc = concat!("\n\n", $number, " on the wire.")]
+                $Variant,
+            )*
         }
 
         impl $Name {
@@ -221,7 +227,11 @@ macro_rules! numbers {
     ) => {
         $(#[$meta])*
         pub enum $Name {
-            $( $(#[$doc])* $Variant, )*
+            $(
+                $(#[$doc])*
+                #[doc = concat!("\n\n", $number, " on the wire.")]
+                $Variant,
+            )*
             /// A number without a meaning to us.
             Other($int),
         }
