@@ -87,8 +87,8 @@ impl DisplayOptions {
         known
     }
 
-    /// Returns what is in the way of asking for a graphic console with this label. A label is its device's `id`, else its
-    /// type, and the number of the head if there are several.
+    /// Returns what is in the way of asking for a graphic console with this label. A label is its device's `id`, else
+    /// its type, and the number of the head if there are several.
     pub(super) fn obstacle(&self, label: &str) -> Option<Obstacle> {
         if self.spice_gl {
             return Some(Obstacle::TakenBySpice);
