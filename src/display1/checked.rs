@@ -1,14 +1,15 @@
 //! Keeps from zbus what it panics at (5.19, its issue 1497): invalid names and paths, and file descriptors before the
 //! first message.
 
-use std::io;
 use std::os::fd::OwnedFd;
+use std::{fmt, io};
 
 use futures_util::future::BoxFuture;
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use zbus::connection::socket::ReadHalf;
 use zbus::message::Message;
 use zbus::names::{BusName, ErrorName, InterfaceName, MemberName, UniqueName};
-use zbus::zvariant::{ObjectPath, Value};
+use zbus::zvariant::{ObjectPath, Signature, Type, Value};
 
 /// Where a message's header fields begin, in bytes.
 const FIELDS_AT: usize = 12;
@@ -60,11 +61,47 @@ fn invalid(what: &'static str) -> zbus::Error {
     io::Error::new(io::ErrorKind::InvalidData, what).into()
 }
 
-/// Looks at the names in a message's header, by the numbers of its fields in the D-Bus specification.
+/// Returns whether each name in a message's header is valid.
 fn has_valid_names(message: &Message) -> bool {
     let fields = message.data().slice(FIELDS_AT..);
-    let Ok((fields, _)) = fields.deserialize::<Vec<(u8, Value<'_>)>>() else { return false };
-    fields.iter().all(|(field, value)| match (field, value) {
+    fields.deserialize::<ValidFields>().is_ok()
+}
+
+/// Header fields whose names are valid. They are read one by one, because a list would be allocated for each message.
+struct ValidFields;
+
+impl Type for ValidFields {
+    const SIGNATURE: &'static Signature = <Vec<(u8, Value<'_>)>>::SIGNATURE;
+}
+
+impl<'de> Deserialize<'de> for ValidFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(FieldVisitor)
+    }
+}
+
+struct FieldVisitor;
+
+impl<'de> Visitor<'de> for FieldVisitor {
+    type Value = ValidFields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("header fields with valid names")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<ValidFields, A::Error> {
+        while let Some((number, value)) = fields.next_element()? {
+            if !is_valid(number, &value) {
+                return Err(A::Error::custom("a name is invalid"));
+            }
+        }
+        Ok(ValidFields)
+    }
+}
+
+/// Returns whether a header field has the type and form that the D-Bus specification demands, if it is a name.
+fn is_valid(number: u8, value: &Value<'_>) -> bool {
+    match (number, value) {
         (1, Value::ObjectPath(path)) => ObjectPath::try_from(path.as_str()).is_ok(),
         (2, Value::Str(name)) => InterfaceName::try_from(name.as_str()).is_ok(),
         (3, Value::Str(name)) => MemberName::try_from(name.as_str()).is_ok(),
@@ -73,7 +110,7 @@ fn has_valid_names(message: &Message) -> bool {
         (7, Value::Str(name)) => UniqueName::try_from(name.as_str()).is_ok(),
         (1..=4 | 6 | 7, _) => false,
         _ => true,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -82,7 +119,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use zbus::connection::socket::Socket;
-    use zbus::zvariant::{Fd, Type};
+    use zbus::zvariant::Fd;
 
     use super::super::DisplaySocket;
     use super::*;
