@@ -48,6 +48,7 @@ const PURE: &[&str] = &[
     "src/frame/cursor.rs",
     "src/frame/format.rs",
     "src/frame/changed_rows.rs",
+    "src/frame/placement.rs",
     "src/frame/region.rs",
     "src/frame/damage_filter.rs",
     "src/frame/tier.rs",

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use super::reader::Placement;
+use super::placement::Placement;
 use super::{Dmabuf, MODIFIER_INVALID, Rect, ScanoutError};
 use crate::sys::{Gpu, GpuError, GpuImage, GpuPlane, GpuWindow};
 

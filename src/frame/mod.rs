@@ -9,6 +9,7 @@ mod damage_filter;
 mod dmabuf;
 mod format;
 mod gpu;
+mod placement;
 mod reader;
 mod region;
 mod scanout;

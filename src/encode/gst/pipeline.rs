@@ -8,6 +8,7 @@ use gstreamer_allocators::DmaBufAllocator;
 use gstreamer_app::{AppSink, AppSrc};
 use gstreamer_video::{UpstreamForceKeyUnitEvent, VideoFormat, VideoFrameFlags, VideoInfo, VideoMeta};
 
+use super::control::NOMINAL_RATE;
 use super::elements::Import;
 use super::import::{Lease, import};
 use super::{Control, Element, EncoderKind, Input};
@@ -23,9 +24,6 @@ const SOFTWARE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How often to look for an error while a frame is late.
 const LOOK_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(50);
-
-/// The rate the encoder is told. It bounds the bytes of a frame by the bytes of a second; pictures come as they come.
-pub(super) const NOMINAL_RATE: i32 = 30;
 
 /// The value of `video-direction` that turns a picture over.
 const UPSIDE_DOWN: &str = "vert";

@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::changed_rows::ChangedRows;
 use super::gpu::{DmabufReads, GpuRows, ReadPath};
-use super::reader::{Access, PictureRows, Placement, PlaneMemory, PlaneRows, ScanoutReader};
+use super::placement::Placement;
+use super::reader::{Access, PictureRows, PlaneMemory, PlaneRows, ScanoutReader};
 use super::{Dmabuf, PixelFormat, Rect, Region, Size};
 use check::{MAX_PLANES, bytes, check_span, check_tiled, checked_format, checked_size, is_untiled};
 use packed::{Packed, rows_of};

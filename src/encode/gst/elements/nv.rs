@@ -1,6 +1,6 @@
 use super::{ElementRow, Properties, QUANTIZER};
 use crate::encode::gst::Control;
-use crate::encode::gst::pipeline::NOMINAL_RATE;
+use crate::encode::gst::control::NOMINAL_RATE;
 use crate::encode::{Codec, Pixels};
 
 pub(super) const H264: ElementRow = ElementRow {

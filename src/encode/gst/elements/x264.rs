@@ -1,6 +1,6 @@
 use super::{ElementRow, MAX_KBITS, NEVER, Properties, threads};
 use crate::encode::gst::Control;
-use crate::encode::gst::pipeline::NOMINAL_RATE;
+use crate::encode::gst::control::NOMINAL_RATE;
 use crate::encode::{Codec, Pixels};
 
 /// The quantizer where bytes do not count. Text that scrolls has over 45 dB with it, and a film no less than with a
