@@ -127,7 +127,7 @@ impl DamageFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Buffer, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_LINEAR, Size};
+    use crate::frame::{Buffer, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_LINEAR, PixelFormat, Size};
     use std::os::fd::OwnedFd;
 
     const XRGB: u32 = 0x2002_0888;
@@ -156,7 +156,7 @@ mod tests {
             let fd = Self::new().fd;
             let buffer = Arc::new(Buffer::new(fd.try_clone().unwrap()).unwrap());
             let planes = vec![DmabufPlane { buffer, offset: 0, stride: 160 }];
-            let fourcc = u32::from_le_bytes(*b"XR24");
+            let fourcc = PixelFormat::Xrgb8888.fourcc();
             let (backing, crop) = (SIZE, SIZE.rect());
             let dmabuf =
                 Dmabuf { planes, fourcc, modifier: MODIFIER_LINEAR, backing, crop, bottom_up: false };

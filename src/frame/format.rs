@@ -1,3 +1,5 @@
+use drm_fourcc::DrmFourcc;
+
 use super::Size;
 
 /// How the pixels of a scanout lie in memory, named as in `drm_fourcc.h`: the letters go from the most
@@ -50,8 +52,8 @@ struct FormatRow {
     format: PixelFormat,
     /// Pixman's code (`pixman.h`: bits per pixel, channel order, channel widths).
     pixman: Option<u32>,
-    /// DRM's code (`drm_fourcc.h`).
-    fourcc: u32,
+    /// DRM's code.
+    fourcc: DrmFourcc,
     /// GStreamer's name, where the first byte comes first.
     gst: Option<&'static str>,
     /// SPICE's `SPICE_SURFACE_FMT_`.
@@ -61,34 +63,40 @@ struct FormatRow {
 const fn row(
     format: PixelFormat,
     pixman: Option<u32>,
-    fourcc: &[u8; 4],
+    fourcc: DrmFourcc,
     gst: Option<&'static str>,
     spice: Option<&'static str>,
 ) -> FormatRow {
-    FormatRow { format, pixman, fourcc: u32::from_le_bytes(*fourcc), gst, spice }
+    FormatRow { format, pixman, fourcc, gst, spice }
+}
+
+/// Returns the number of a fourcc.
+#[expect(clippy::as_conversions, reason = "the crate has no other way to its numbers")]
+const fn code(fourcc: DrmFourcc) -> u32 {
+    fourcc as u32
 }
 
 /// Every format that can be read. GStreamer has the two `10x2` since 1.24.
-const TABLE: [FormatRow; 19] = [
-    row(PixelFormat::Xrgb8888, Some(0x2002_0888), b"XR24", Some("BGRx"), Some("32_xRGB")),
-    row(PixelFormat::Argb8888, Some(0x2002_8888), b"AR24", Some("BGRA"), Some("32_ARGB")),
-    row(PixelFormat::Xbgr8888, Some(0x2003_0888), b"XB24", Some("RGBx"), None),
-    row(PixelFormat::Abgr8888, Some(0x2003_8888), b"AB24", Some("RGBA"), None),
-    row(PixelFormat::Rgbx8888, Some(0x2009_0888), b"RX24", Some("xBGR"), None),
-    row(PixelFormat::Rgba8888, Some(0x2009_8888), b"RA24", Some("ABGR"), None),
-    row(PixelFormat::Bgrx8888, Some(0x2008_0888), b"BX24", Some("xRGB"), None),
-    row(PixelFormat::Bgra8888, Some(0x2008_8888), b"BA24", Some("ARGB"), None),
-    row(PixelFormat::Rgb888, Some(0x1802_0888), b"RG24", Some("BGR"), None),
-    row(PixelFormat::Bgr888, Some(0x1803_0888), b"BG24", Some("RGB"), None),
-    row(PixelFormat::Rgb565, Some(0x1002_0565), b"RG16", Some("RGB16"), Some("16_565")),
-    row(PixelFormat::Bgr565, Some(0x1003_0565), b"BG16", Some("BGR16"), None),
-    row(PixelFormat::Xrgb1555, Some(0x1002_0555), b"XR15", Some("RGB15"), Some("16_555")),
-    row(PixelFormat::Argb1555, Some(0x1002_1555), b"AR15", None, None),
-    row(PixelFormat::Xrgb2101010, Some(0x2002_0aaa), b"XR30", Some("BGR10x2_LE"), None),
-    row(PixelFormat::Argb2101010, Some(0x2002_2aaa), b"AR30", Some("BGR10A2_LE"), None),
-    row(PixelFormat::Xbgr2101010, Some(0x2003_0aaa), b"XB30", Some("RGB10x2_LE"), None),
-    row(PixelFormat::Abgr2101010, Some(0x2003_2aaa), b"AB30", Some("RGB10A2_LE"), None),
-    row(PixelFormat::Nv12, None, b"NV12", Some("NV12"), None),
+static TABLE: [FormatRow; 19] = [
+    row(PixelFormat::Xrgb8888, Some(0x2002_0888), DrmFourcc::Xrgb8888, Some("BGRx"), Some("32_xRGB")),
+    row(PixelFormat::Argb8888, Some(0x2002_8888), DrmFourcc::Argb8888, Some("BGRA"), Some("32_ARGB")),
+    row(PixelFormat::Xbgr8888, Some(0x2003_0888), DrmFourcc::Xbgr8888, Some("RGBx"), None),
+    row(PixelFormat::Abgr8888, Some(0x2003_8888), DrmFourcc::Abgr8888, Some("RGBA"), None),
+    row(PixelFormat::Rgbx8888, Some(0x2009_0888), DrmFourcc::Rgbx8888, Some("xBGR"), None),
+    row(PixelFormat::Rgba8888, Some(0x2009_8888), DrmFourcc::Rgba8888, Some("ABGR"), None),
+    row(PixelFormat::Bgrx8888, Some(0x2008_0888), DrmFourcc::Bgrx8888, Some("xRGB"), None),
+    row(PixelFormat::Bgra8888, Some(0x2008_8888), DrmFourcc::Bgra8888, Some("ARGB"), None),
+    row(PixelFormat::Rgb888, Some(0x1802_0888), DrmFourcc::Rgb888, Some("BGR"), None),
+    row(PixelFormat::Bgr888, Some(0x1803_0888), DrmFourcc::Bgr888, Some("RGB"), None),
+    row(PixelFormat::Rgb565, Some(0x1002_0565), DrmFourcc::Rgb565, Some("RGB16"), Some("16_565")),
+    row(PixelFormat::Bgr565, Some(0x1003_0565), DrmFourcc::Bgr565, Some("BGR16"), None),
+    row(PixelFormat::Xrgb1555, Some(0x1002_0555), DrmFourcc::Xrgb1555, Some("RGB15"), Some("16_555")),
+    row(PixelFormat::Argb1555, Some(0x1002_1555), DrmFourcc::Argb1555, None, None),
+    row(PixelFormat::Xrgb2101010, Some(0x2002_0aaa), DrmFourcc::Xrgb2101010, Some("BGR10x2_LE"), None),
+    row(PixelFormat::Argb2101010, Some(0x2002_2aaa), DrmFourcc::Argb2101010, Some("BGR10A2_LE"), None),
+    row(PixelFormat::Xbgr2101010, Some(0x2003_0aaa), DrmFourcc::Xbgr2101010, Some("RGB10x2_LE"), None),
+    row(PixelFormat::Abgr2101010, Some(0x2003_2aaa), DrmFourcc::Abgr2101010, Some("RGB10A2_LE"), None),
+    row(PixelFormat::Nv12, None, DrmFourcc::Nv12, Some("NV12"), None),
 ];
 
 impl PixelFormat {
@@ -101,31 +109,36 @@ impl PixelFormat {
     /// Finds the format of a DRM fourcc, as in `org.qemu.Display1.Listener.ScanoutDMABUF`.
     #[must_use]
     pub fn from_fourcc(code: u32) -> Option<Self> {
-        TABLE.iter().find(|row| row.fourcc == code).map(|row| row.format)
+        let fourcc = DrmFourcc::try_from(code).ok()?;
+        TABLE.iter().find(|row| row.fourcc == fourcc).map(|row| row.format)
     }
 
     /// Returns the DRM fourcc.
     #[must_use]
     pub fn fourcc(self) -> u32 {
-        TABLE.iter().find(|row| row.format == self).map_or(0, |row| row.fourcc)
+        self.row().map_or(0, |row| code(row.fourcc))
     }
 
     /// Returns the pixman code, if there is one.
     #[must_use]
     pub fn pixman(self) -> Option<u32> {
-        TABLE.iter().find(|row| row.format == self)?.pixman
+        self.row()?.pixman
     }
 
     /// Returns GStreamer's name, if there is one.
     #[must_use]
     pub fn gst_name(self) -> Option<&'static str> {
-        TABLE.iter().find(|row| row.format == self)?.gst
+        self.row()?.gst
     }
 
     /// Returns the name among SPICE's surface formats (`SPICE_SURFACE_FMT_…`), if there is one.
     #[must_use]
     pub fn spice_name(self) -> Option<&'static str> {
-        TABLE.iter().find(|row| row.format == self)?.spice
+        self.row()?.spice
+    }
+
+    fn row(self) -> Option<&'static FormatRow> {
+        TABLE.iter().find(|row| row.format == self)
     }
 
     /// Returns the number of planes.
@@ -192,7 +205,7 @@ impl PixelFormat {
 /// The four letters of its DRM fourcc, such as `XR24`.
 impl std::fmt::Display for PixelFormat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.fourcc().to_le_bytes().into_iter().try_for_each(|letter| write!(f, "{}", char::from(letter)))
+        self.row().map_or(Ok(()), |row| row.fourcc.fmt(f))
     }
 }
 
@@ -279,10 +292,10 @@ mod tests {
 
     #[test]
     fn codes_are_unambiguous() {
-        for FormatRow { format, pixman, fourcc, .. } in TABLE {
+        for &FormatRow { format, pixman, fourcc, .. } in &TABLE {
+            let fourcc = code(fourcc);
             assert_eq!(PixelFormat::from_fourcc(fourcc), Some(format));
             assert_eq!((format.pixman(), format.fourcc()), (pixman, fourcc));
-            assert_eq!(format.fourcc(), fourcc);
             if let Some(pixman) = pixman {
                 assert_eq!(PixelFormat::from_pixman(pixman), Some(format));
                 assert_eq!(pixman >> 24, format.bytes_per_pixel() * 8, "{format:?}");
@@ -310,7 +323,7 @@ mod tests {
         gstreamer::init().unwrap();
         let size = Size::new(4, 2);
         let mut known = 0;
-        for FormatRow { format, gst, .. } in TABLE {
+        for &FormatRow { format, gst, .. } in &TABLE {
             let Some(name) = gst else { continue };
             let theirs = VideoFormat::from_string(name);
             if theirs == VideoFormat::Unknown {

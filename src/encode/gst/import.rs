@@ -90,7 +90,7 @@ mod tests {
             rustix::fs::ftruncate(&fd, 65_536).unwrap();
             DmabufPlane { buffer: Arc::new(Buffer::new(fd).unwrap()), offset, stride }
         };
-        let fourcc = u32::from_le_bytes(*b"XR24");
+        let fourcc = PixelFormat::Xrgb8888.fourcc();
         let planes = vec![plane(4096, 320)];
         Dmabuf { planes, fourcc, modifier: 0, backing: Size::new(64, 32), crop, bottom_up: false }
     }

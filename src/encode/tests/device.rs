@@ -1,7 +1,7 @@
 //! Encoders that read the guest's buffer themselves, and encoders that break: shown with software in their place.
 
 use super::*;
-use crate::frame::{Buffer, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_LINEAR};
+use crate::frame::{Buffer, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_LINEAR, PixelFormat};
 use crate::hub::ReleaseQueue;
 use futures_util::FutureExt;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -40,7 +40,7 @@ impl Memory {
         let buffer = Arc::new(Buffer::new(self.fd.try_clone().unwrap()).unwrap());
         let dmabuf = Dmabuf {
             planes: vec![DmabufPlane { buffer, offset: OFFSET, stride: STRIDE }],
-            fourcc: u32::from_le_bytes(*b"XR24"),
+            fourcc: PixelFormat::Xrgb8888.fourcc(),
             modifier: MODIFIER_LINEAR,
             backing: SIZE,
             crop: SIZE.rect(),

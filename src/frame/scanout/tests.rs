@@ -22,7 +22,7 @@ fn all(scanout: &Scanout) -> Vec<u8> {
 fn linear(fd: OwnedFd, bottom_up: bool) -> Dmabuf {
     Dmabuf {
         planes: vec![DmabufPlane { buffer: Arc::new(Buffer::new(fd).unwrap()), offset: 0, stride: 8 }],
-        fourcc: u32::from_le_bytes(*b"XR24"),
+        fourcc: PixelFormat::Xrgb8888.fourcc(),
         modifier: MODIFIER_LINEAR,
         backing: Size::new(1, 2),
         crop: Rect::new(0, 0, 1, 2),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::frame::{Buffer, ConsoleId, DmabufPlane, DmabufReads, MODIFIER_LINEAR, Size};
+use crate::frame::{Buffer, ConsoleId, DmabufPlane, DmabufReads, MODIFIER_LINEAR, PixelFormat, Size};
 use crate::hub::{Console, Hub, ReleaseQueue, Subscription};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ fn shared(size: Size) -> Scanout {
 fn dmabuf(backing: Size, crop: Rect, offset: u32) -> Scanout {
     let buffer = Arc::new(Buffer::new(memfd(u64::from(offset) + backing.area() * 4)).unwrap());
     let planes = vec![DmabufPlane { buffer, offset, stride: backing.width * 4 }];
-    let fourcc = u32::from_le_bytes(*b"XR24");
+    let fourcc = PixelFormat::Xrgb8888.fourcc();
     let modifier = MODIFIER_LINEAR;
     let dmabuf = Dmabuf { planes, fourcc, modifier, backing, crop, bottom_up: false };
     Scanout::dmabuf(dmabuf, &DmabufReads::default()).unwrap()
@@ -121,7 +121,7 @@ fn each_kind_of_memory_goes_the_best_way_there_is() {
         let buffer = Arc::new(Buffer::new(memfd(1 << 16)).unwrap());
         let planes =
             [0, 4096].map(|offset| DmabufPlane { buffer: buffer.clone(), offset, stride: 128 }).into();
-        let (fourcc, crop) = (u32::from_le_bytes(*b"XR24"), size.rect());
+        let (fourcc, crop) = (PixelFormat::Xrgb8888.fourcc(), size.rect());
         let dmabuf =
             Dmabuf { planes, fourcc, modifier: 0x0100_0000_0000_0004, backing: size, crop, bottom_up: false };
         Scanout::dmabuf(dmabuf, &DmabufReads::default()).unwrap()

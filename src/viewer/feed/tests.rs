@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::*;
-use crate::frame::{Buffer, ConsoleId, Dmabuf, DmabufPlane, DmabufReads, Scanout, Size};
+use crate::frame::{Buffer, ConsoleId, Dmabuf, DmabufPlane, DmabufReads, PixelFormat, Scanout, Size};
 use crate::hub::{Hub, ReleaseQueue};
 use crate::sys::TcpState;
 use crate::viewer::Roster;
@@ -84,7 +84,7 @@ fn dmabuf() -> Scanout {
     let buffer = Arc::new(Buffer::new(memory.into()).unwrap());
     let dmabuf = Dmabuf {
         planes: vec![DmabufPlane { buffer, offset: 0, stride: 64 * 4 }],
-        fourcc: u32::from_le_bytes(*b"XR24"),
+        fourcc: PixelFormat::Xrgb8888.fourcc(),
         modifier: 0,
         backing: size,
         crop: size.rect(),

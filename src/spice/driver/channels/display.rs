@@ -159,7 +159,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::frame::{Buffer, ConsoleId, Dmabuf, DmabufPlane, DmabufReads, Scanout, Size};
+    use crate::frame::{Buffer, ConsoleId, Dmabuf, DmabufPlane, DmabufReads, PixelFormat, Scanout, Size};
     use crate::hub::{Hub, ReleaseQueue};
     use crate::spice::driver::Settings;
     use crate::transport::{Address, Listener};
@@ -180,7 +180,7 @@ mod tests {
         let buffer = Arc::new(Buffer::new(memory.into()).unwrap());
         Dmabuf {
             planes: vec![DmabufPlane { buffer, offset: 0, stride }],
-            fourcc: u32::from_le_bytes(*b"XR24"),
+            fourcc: PixelFormat::Xrgb8888.fourcc(),
             modifier: 0,
             backing: size,
             crop: size.rect(),
