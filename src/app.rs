@@ -1,7 +1,7 @@
 //! The wiring: which part gets which, in which order they start, and how all of it ends.
 
 use std::io::{IsTerminal, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
-use crate::admin::{self, MessageBus, Presence};
-use crate::cli::{Cli, Command, Document, Passthrough, ReadDmabuf, RelayBus, Serve, VideoCodec};
+use crate::admin::{self, MessageBus, Presence, certificate};
+use crate::cli::{Cli, Command, Document, Passthrough, Plain, ReadDmabuf, RelayBus, Serve, VideoCodec};
 use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::relay::Relay;
 use crate::source::{Attach, Ended, Source};
-use crate::spice::{Password, Server, Settings};
-use crate::transport::{Address, Listener, Stream};
+use crate::spice::{Password, PlainChannels, Server, Settings};
+use crate::transport::{Address, ClientCertificates, Listener, Security, Socket, Tls};
 use crate::viewer::{Policy, Roster};
 
 /// Commands of viewers that may wait for QEMU. A key or a motion is one; past it the viewer's own socket waits.
@@ -60,6 +60,7 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(status(dbus_address, json));
         }
+        Some(Command::Certificate { folder, name, port }) => return certificate(&folder, name, port),
         Some(Command::Generate { what }) => return generate(what),
         None => {}
     }
@@ -68,7 +69,7 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
     }
     crate::sys::give_back_large_buffers();
     crate::sys::raise_file_limit();
-    if cli.serve.password_file.is_some() {
+    if cli.serve.password_file.is_some() || cli.serve.tls_creds.is_some() {
         crate::sys::keep_memory_private();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -80,7 +81,9 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
 async fn serve(options: Serve) -> anyhow::Result<()> {
     // Everything that can be wrong with the arguments comes before anything that others notice.
     let password = options.password_file.as_deref().map(read_password).transpose()?;
+    let (tls, plain) = (tls(&options)?, plain(&options));
     let encoders = encoders(options.video_codec)?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listeners = bind(&options.spice_addr, password.is_some()).await?;
@@ -111,9 +114,10 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let mut source = tokio::spawn(source.run(hub.clone(), asked, end.clone()));
 
     let policy = Policy { encoders, passthrough, max_bitrate: options.max_bitrate };
-    let settings = Settings { policy, password };
+    let uris = uris(&listeners, tls.is_some(), &plain);
+    let security = Arc::new(Security::new(tls));
+    let settings = Settings { policy, password, security: security.clone(), plain };
     let server = Arc::new(Server::new(hub.clone(), roster, settings, commands, end.clone()));
-    let uris: Vec<String> = listeners.iter().map(|listener| listener.uri().to_owned()).collect();
     for listener in listeners {
         tasks.spawn(accept(listener, server.clone(), tasks.clone(), end.clone()));
     }
@@ -131,6 +135,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
                 done?;
                 announced = true;
             }
+            _ = hangup.recv() => reload(&security),
             ended = &mut source => break ended.context("the source of the picture failed")?,
             _ = terminate.recv() => break Ok(Ended::Cancelled),
             _ = interrupt.recv() => break Ok(Ended::Cancelled),
@@ -152,13 +157,13 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
 /// Takes in viewers until the end.
 async fn accept(listener: Listener, server: Arc<Server>, tasks: TaskTracker, end: CancellationToken) {
     loop {
-        let stream = tokio::select! {
+        let socket = tokio::select! {
             () = end.cancelled() => return,
-            stream = listener.accept() => stream,
+            socket = listener.accept() => socket,
         };
-        match stream {
-            Ok(stream) => {
-                tasks.spawn(serve_one(server.clone(), stream));
+        match socket {
+            Ok(socket) => {
+                tasks.spawn(serve_one(server.clone(), socket));
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
@@ -168,8 +173,8 @@ async fn accept(listener: Listener, server: Arc<Server>, tasks: TaskTracker, end
     }
 }
 
-async fn serve_one(server: Arc<Server>, stream: Stream) {
-    server.serve(stream).await;
+async fn serve_one(server: Arc<Server>, socket: Socket) {
+    server.serve(socket).await;
 }
 
 /// Tells people and service managers that viewers can come.
@@ -221,6 +226,44 @@ async fn bind(addresses: &[Address], password: bool) -> anyhow::Result<Vec<Liste
     Ok(listeners)
 }
 
+/// Reads the certificate, if there is to be TLS.
+fn tls(options: &Serve) -> anyhow::Result<Option<Tls>> {
+    let clients = match options.tls_verify_peer {
+        true => ClientCertificates::Required,
+        false => ClientCertificates::Ignored,
+    };
+    let load = |folder: &PathBuf| Tls::load(folder, clients).context("--tls-creds");
+    options.tls_creds.as_ref().map(load).transpose()
+}
+
+/// The channels that need no TLS.
+fn plain(options: &Serve) -> PlainChannels {
+    match &options.plain {
+        Some(Plain::Only(channels)) => PlainChannels::Only(channels.clone()),
+        Some(Plain::All) => PlainChannels::All,
+        None if options.tls_creds.is_some() => PlainChannels::Only(Vec::new()),
+        None => PlainChannels::All,
+    }
+}
+
+/// The URIs that lead to `listeners`.
+fn uris(listeners: &[Listener], tls: bool, plain: &PlainChannels) -> Vec<String> {
+    let secure = tls && *plain != PlainChannels::All;
+    let uri = |listener: &Listener| if secure { listener.tls_uri() } else { listener.uri().to_owned() };
+    listeners.iter().map(uri).collect()
+}
+
+/// Reads the certificate again.
+fn reload(security: &Security) {
+    match security.tls().map(Tls::reload) {
+        None => info!("told to read the certificate again, and there is none"),
+        Some(Ok(())) => info!("the certificate was read again, for viewers that come from now on"),
+        Some(Err(error)) => {
+            warn!(%error, "the certificate cannot be read again: the one before stays in use")
+        }
+    }
+}
+
 fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
     match codec {
         VideoCodec::None => Ok(None),
@@ -256,6 +299,9 @@ fn capabilities() -> serde_json::Value {
         "spice-addr-unix",
         "spice-addr-fd",
         "password-file",
+        "tls-creds",
+        "tls-verify-peer",
+        "plain",
         "video-codec",
         "passthrough",
         "relay-bus",
@@ -307,6 +353,29 @@ async fn status(address: Option<String>, json: bool) -> anyhow::Result<()> {
         bail!("no qemu-spice on {bus}: where QEMU is not on a bus itself, it needs --relay-bus");
     }
     say(admin::status::to_text(&servers).trim_end())
+}
+
+/// Makes a certificate. The connection file goes to standard output, all else to people.
+fn certificate(folder: &Path, mut names: Vec<String>, port: u16) -> anyhow::Result<()> {
+    if names.is_empty() {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        names = [host.as_str(), "localhost", "127.0.0.1", "::1"].map(String::from).to_vec();
+    }
+    let authority = certificate::make(folder, &names)?;
+    let (made, known) = match authority.is_new {
+        true => ("an authority and a certificate", "Viewers have to know ca-cert.pem"),
+        false => ("a new certificate", "Viewers that know ca-cert.pem trust it"),
+    };
+    let host = names.first().map_or("localhost", String::as_str);
+    let folder = folder.display();
+    let names = names.join(", ");
+    writeln!(
+        std::io::stderr(),
+        "Made {made} for {names} in {folder}: start qemu-spice with --tls-creds {folder}\n\
+         {known}: open the connection file that is printed on standard output, or\n  \
+         remote-viewer --spice-ca-file={folder}/ca-cert.pem 'spice://{host}?tls-port={port}'"
+    )?;
+    say(certificate::connection_file(host, port, &authority.pem).trim_end())
 }
 
 fn generate(what: Document) -> anyhow::Result<()> {

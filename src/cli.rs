@@ -6,6 +6,8 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use spice_proto::wire::ChannelType;
+
 use crate::encode::Codec;
 use crate::transport::Address;
 
@@ -64,6 +66,25 @@ pub(crate) enum Command {
         /// Print one JSON document instead of tables
         #[arg(long)]
         json: bool,
+    },
+    /// Make a private authority and a certificate of its for this server, for --tls-creds
+    ///
+    /// Prints the connection file with which remote-viewer finds the server and trusts it:
+    /// `qemu-spice certificate ~/.qemu-spice --name vm.example > vm.vv`. Called again, it makes a new certificate of
+    /// the same authority, which viewers trust as before.
+    Certificate {
+        /// The folder for ca-cert.pem, ca-key.pem, server-cert.pem and server-key.pem
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+
+        /// A DNS name or IP address that viewers use; may be given several times [default: this host's name, localhost,
+        /// 127.0.0.1 and ::1]
+        #[arg(long, value_name = "NAME")]
+        name: Vec<String>,
+
+        /// The port that viewers use, for the connection file
+        #[arg(long, value_name = "PORT", default_value_t = 5900)]
+        port: u16,
     },
     /// Print the man page (roff) or a shell's completions
     #[command(hide = true)]
@@ -134,6 +155,24 @@ pub(crate) struct Serve {
     /// Without it, whoever reaches an address sees and controls the machine.
     #[arg(long, value_name = "FILE", help_heading = "Viewers")]
     pub password_file: Option<PathBuf>,
+
+    /// Encrypt with the certificate in this folder (server-cert.pem and server-key.pem, as QEMU has them)
+    ///
+    /// Viewers find TLS at the same addresses. `qemu-spice certificate DIR` makes the files. SIGHUP has them read
+    /// again; viewers that are connected stay.
+    #[arg(long, value_name = "DIR", help_heading = "Viewers")]
+    pub tls_creds: Option<PathBuf>,
+
+    /// Ask viewers for a certificate that DIR/ca-cert.pem signed, and DIR/ca-crl.pem does not revoke
+    #[arg(long, requires = "tls_creds", help_heading = "Viewers")]
+    pub tls_verify_peer: bool,
+
+    /// Let these channels in over a network without TLS: `all`, `none` or a list of main, display, inputs, cursor
+    /// [default: all without --tls-creds, none with it]
+    ///
+    /// Unix sockets need no TLS.
+    #[arg(long, value_name = "CHANNELS", help_heading = "Viewers")]
+    pub plain: Option<Plain>,
 
     /// The video codec to encode with; `none` sends every viewer exact images
     #[arg(long, value_name = "CODEC", value_parser = video_codec(), default_value = AUTO, help_heading = "Picture")]
@@ -239,6 +278,34 @@ impl FromStr for RelayBus {
     }
 }
 
+/// The channels that may be opened without TLS.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Plain {
+    /// All.
+    All,
+    /// These.
+    Only(Vec<ChannelType>),
+}
+
+impl FromStr for Plain {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let channel = |name: &str| match name {
+            "main" => Ok(ChannelType::Main),
+            "display" => Ok(ChannelType::Display),
+            "inputs" => Ok(ChannelType::Inputs),
+            "cursor" => Ok(ChannelType::Cursor),
+            _ => Err(format!("`{name}` is not main, display, inputs or cursor")),
+        };
+        match text {
+            "all" => Ok(Self::All),
+            "none" => Ok(Self::Only(Vec::new())),
+            names => names.split(',').map(channel).collect::<Result<_, _>>().map(Self::Only),
+        }
+    }
+}
+
 /// When to pass the guest's buffers through.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Passthrough {
@@ -314,6 +381,15 @@ mod tests {
         for text in ["", "M", "fast", "100k", "-4M", "nan", "inf", "1e300M"] {
             assert!(bitrate(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn channels_without_tls_are_named() {
+        let plain = |text: &str| text.parse::<Plain>();
+        assert_eq!(plain("all"), Ok(Plain::All));
+        assert_eq!(plain("none"), Ok(Plain::Only(vec![])));
+        assert_eq!(plain("display,cursor"), Ok(Plain::Only(vec![ChannelType::Display, ChannelType::Cursor])));
+        assert!(plain("display,sound").unwrap_err().contains("`sound`"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("spice", &["frame", "hub", "viewer", "encode", "transport", "spice_proto"]),
     ("relay", &["display1", "frame", "hub", "viewer"]),
     ("admin", &["frame", "hub", "viewer", "relay"]),
-    ("cli", &["transport", "encode"]),
+    ("cli", &["transport", "encode", "spice_proto"]),
     (
         "app",
         &["admin", "cli", "encode", "frame", "hub", "relay", "source", "spice", "sys", "transport", "viewer"],

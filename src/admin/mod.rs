@@ -1,10 +1,11 @@
 //! Our own place on a bus: the name `org.qemu.spice`, under which the [`Relay`] offers the VM's display and
-//! `/org/qemu/Spice1` tells how we are doing; and [`status`], which asks for that.
+//! `/org/qemu/Spice1` tells how we are doing; [`status`], which asks for that; and [`certificate`], which makes one.
 //!
 //! Uses `frame`, `hub`, `viewer` and `relay`.
 //!
 //! [`Relay`]: crate::relay::Relay
 
+pub(crate) mod certificate;
 mod presence;
 mod server;
 pub mod status;

@@ -7,5 +7,5 @@ mod lobby;
 mod places_by_owner;
 mod session;
 
-pub(crate) use driver::{Server, Settings};
+pub(crate) use driver::{PlainChannels, Server, Settings};
 pub(crate) use spice_proto::auth::Password;

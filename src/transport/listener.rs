@@ -1,11 +1,12 @@
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, UnixListener};
 
-use super::{Address, Stream};
+use super::{Address, Socket};
 
 /// Maximum number of connections that wait for `accept`. Beyond it the system drops a SYN and the client
 /// retries after one second. Linux allows as many by default (`net.core.somaxconn`).
@@ -82,6 +83,24 @@ impl Listener {
         &self.uri
     }
 
+    /// Returns the URI for a SPICE client that uses TLS. On a unix socket nobody does.
+    #[must_use]
+    pub(crate) fn tls_uri(&self) -> String {
+        match &self.socket {
+            Listening::Tcp(socket) => socket.local_addr().map_or_else(
+                |_| self.uri.clone(),
+                |address| {
+                    let host = match address.ip() {
+                        IpAddr::V4(ip) => ip.to_string(),
+                        IpAddr::V6(ip) => format!("[{ip}]"),
+                    };
+                    format!("spice://{host}?tls-port={}", address.port())
+                },
+            ),
+            Listening::Unix(_) => self.uri.clone(),
+        }
+    }
+
     /// Returns whether only processes on this machine can connect.
     #[must_use]
     pub(crate) fn is_local(&self) -> bool {
@@ -95,13 +114,13 @@ impl Listener {
     ///
     /// # Errors
     /// If the system refuses, such as for want of file descriptors; a later call may succeed.
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+    pub(crate) async fn accept(&self) -> io::Result<Socket> {
         match &self.socket {
             Listening::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                Stream::tcp(socket, peer)
+                Socket::tcp(socket, peer)
             }
-            Listening::Unix(listener) => Stream::unix(listener.accept().await?.0),
+            Listening::Unix(listener) => Socket::unix(listener.accept().await?.0),
         }
     }
 

@@ -57,7 +57,7 @@ BUTTONS = {1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 6: 32, 7: 64}  # SPICE's mask of each 
 class Client:
     """One session: what came in on its channels, and what can be done with them."""
 
-    def __init__(self, uri, password=None, limit=20.0, tolerance=40, dmabufs=False):
+    def __init__(self, uri, password=None, limit=20.0, tolerance=40, dmabufs=False, authority=None):
         self.limit = limit
         self.tolerance = tolerance
         self.started = time.monotonic()
@@ -79,6 +79,8 @@ class Client:
         self.draws = 0  # of dmabufs
         if password is not None:
             self.session.props.password = password
+        if authority is not None:
+            self.session.props.ca_file = authority
         # The library's own `connect` hides GObject's.
         GObject.Object.connect(self.session, "channel-new", self._new_channel)
         Spice.Session.connect(self.session)
@@ -370,6 +372,7 @@ def main():
     parser.add_argument("uri")
     parser.add_argument("commands", nargs="*", metavar="COMMAND")
     parser.add_argument("--password")
+    parser.add_argument("--authority", help="trust the certificates that this file's authority signed")
     parser.add_argument("--limit", type=float, default=20, help="seconds a command may wait")
     parser.add_argument("--tolerance", type=int, default=40, help="how far wait-colour may be off, per colour")
     parser.add_argument("--images-only", action="store_true", help="be a client that can decode no video")
@@ -382,7 +385,8 @@ def main():
     Gst.init(None)
     if arguments.images_only:
         without_video_decoders()
-    client = Client(arguments.uri, arguments.password, arguments.limit, arguments.tolerance, arguments.dmabufs)
+    client = Client(arguments.uri, arguments.password, arguments.limit, arguments.tolerance, arguments.dmabufs,
+                    arguments.authority)
     failed = False
 
     def answer(line):

@@ -90,11 +90,14 @@ class Rig:
         self.own.append(server)
         return server
 
-    def client(self, server, images_only=False, password=None, uri=None, inside=None):
-        """A scripted spice-gtk client, connecting; `inside` a network namespace, where one is named."""
+    def client(self, server, images_only=False, password=None, uri=None, inside=None, authority=None):
+        """A scripted spice-gtk client, connecting; `inside` a network namespace, where one is named. It trusts the
+        certificates of an `authority`, a file."""
         options = ["--images-only"] if images_only else []
         if password is not None:
             options += ["--password", password]
+        if authority is not None:
+            options += ["--authority", str(authority)]
         client = Client(uri or server.uri, options, self.fresh("client", ".log"), inside=inside)
         self.own.append(client)
         return client

@@ -16,8 +16,22 @@ def remote_viewer(rig):
     """remote-viewer's window shows the guest, keys typed into it arrive"""
     vm = rig.vm()
     server = rig.serve(vm)
+    display = shows_in_remote_viewer(rig, vm, server.uri)
+
+    vm.stage("events on")
+    window = subprocess.run(["xdotool", "search", "--onlyvisible", "--class", "remote-viewer"], env={**os.environ, **display},
+                            capture_output=True, text=True).stdout.split()
+    assert window, "no window of remote-viewer"
+    # Without a window manager the focus follows what the pointer clicks.
+    subprocess.run(["xdotool", "mousemove", "640", "400", "click", "1", "windowfocus", window[-1], "key", "a"],
+                   env={**os.environ, **display}, check=True)
+    vm.events(lambda events: {30, 272} <= {code for _, kind, code, value in events if kind == 1 and value == 0})
+
+
+# Has remote-viewer open a URI or connection file, and waits until its window shows the guest. Returns its display.
+def shows_in_remote_viewer(rig, vm, what):
     display = _display(rig)
-    rig.background(["remote-viewer", "--spice-debug", server.uri], env={**os.environ, **display, "NO_AT_BRIDGE": "1"})
+    rig.background(["remote-viewer", "--spice-debug", what], env={**os.environ, **display, "NO_AT_BRIDGE": "1"})
     wanted = compare.load(vm.screendump(rig.fresh("screendump", ".png")))
     shot = rig.fresh("remote-viewer", ".png")
     best = 0
@@ -30,15 +44,7 @@ def remote_viewer(rig):
     eventually(shown, f"the guest's picture in the window; the best likeness was {best:.1f} dB, see {shot}", limit=40)
     keep = rig.settings.artifacts / "remote-viewer.png"
     Image.open(shot).save(keep)
-
-    vm.stage("events on")
-    window = subprocess.run(["xdotool", "search", "--onlyvisible", "--class", "remote-viewer"], env={**os.environ, **display},
-                            capture_output=True, text=True).stdout.split()
-    assert window, "no window of remote-viewer"
-    # Without a window manager the focus follows what the pointer clicks.
-    subprocess.run(["xdotool", "mousemove", "640", "400", "click", "1", "windowfocus", window[-1], "key", "a"],
-                   env={**os.environ, **display}, check=True)
-    vm.events(lambda events: {30, 272} <= {code for _, kind, code, value in events if kind == 1 and value == 0})
+    return display
 
 
 def _display(rig):

@@ -2,6 +2,7 @@ use spice_proto::channels::ChannelError;
 use spice_proto::link::{LinkError, LinkFailure};
 use spice_proto::wire::WireError;
 
+use crate::transport::OpenError;
 use crate::viewer::Refused;
 
 /// Why a channel ended.
@@ -9,6 +10,8 @@ use crate::viewer::Refused;
 pub(super) enum ChannelEnd {
     #[error("the connection was closed")]
     Closed,
+    #[error(transparent)]
+    Open(#[from] OpenError),
     #[error("not linked: {0}")]
     Link(#[from] LinkFailure),
     #[error(transparent)]
@@ -30,7 +33,9 @@ impl ChannelEnd {
     pub(super) fn refused(&self) -> Option<Refused> {
         Some(match self {
             Self::Displaced => Refused::Displaced,
-            Self::Link(LinkFailure::Deadline(_)) => Refused::Late,
+            Self::Link(LinkFailure::Deadline(_)) | Self::Open(OpenError::Late(..)) => Refused::Late,
+            Self::Open(OpenError::NoTls) => Refused::NotOffered,
+            Self::Open(OpenError::Handshake(_)) => Refused::Malformed,
             Self::Link(LinkFailure::WrongPassword) => Refused::WrongPassword,
             Self::Link(LinkFailure::TurnedAway(LinkError::PermissionDenied)) => Refused::Full,
             Self::Link(LinkFailure::TurnedAway(_)) => Refused::NotOffered,

@@ -32,6 +32,9 @@ pub(super) struct Connection<M> {
     write: WriteHalf<Stream>,
     queue: SendQueue,
     passes_fds: bool,
+    transport: &'static str,
+    /// Whether written bytes may still wait in the stream, for the system to have room.
+    unflushed: bool,
     input: Vec<u8>,
     writing: VecDeque<Frame>,
     written: usize,
@@ -52,7 +55,7 @@ pub(super) enum Progress<E> {
 impl<M: Machine> Connection<M> {
     /// Makes a connection after its link stage; `surplus` are the bytes that came with its end.
     pub(super) fn new(stream: Stream, machine: M, surplus: Vec<u8>) -> io::Result<Self> {
-        let (queue, passes_fds) = (stream.send_queue()?, stream.passes_fds());
+        let (queue, passes_fds, transport) = (stream.send_queue()?, stream.passes_fds(), stream.transport());
         let (read, write) = tokio::io::split(stream);
         Ok(Self {
             machine,
@@ -60,6 +63,8 @@ impl<M: Machine> Connection<M> {
             write,
             queue,
             passes_fds,
+            transport,
+            unflushed: false,
             input: surplus,
             writing: VecDeque::new(),
             written: 0,
@@ -71,6 +76,11 @@ impl<M: Machine> Connection<M> {
     /// Returns whether file descriptors can be sent to the client.
     pub(super) fn passes_fds(&self) -> bool {
         self.passes_fds
+    }
+
+    /// Names what the connection is made of, in a word.
+    pub(super) fn transport(&self) -> &'static str {
+        self.transport
     }
 
     /// Returns the kernel's state of the TCP connection; `None` on a unix socket.
@@ -89,10 +99,11 @@ impl<M: Machine> Connection<M> {
                 return Ok(Progress::Event(event));
             }
             self.refill();
-            let idle = self.fds.is_empty() && self.writing.is_empty();
+            let idle = self.fds.is_empty() && self.writing.is_empty() && !self.unflushed;
             let stalled = if idle { None } else { self.moved.checked_add(WRITE_TIMEOUT) };
             let deadline = self.machine.deadline().into_iter().chain(stalled).min();
             let ready = idle && has_room(&self.machine);
+            let flushes = self.fds.is_empty() && self.unflushed;
             let slices =
                 if !self.fds.is_empty() { Vec::new() } else { unwritten(&self.writing, self.written) };
             tokio::select! {
@@ -103,9 +114,12 @@ impl<M: Machine> Connection<M> {
                     self.fds.clear();
                     self.moved = Instant::now();
                 }
-                written = self.write.write_vectored(&slices), if !slices.is_empty() => {
+                written = write_or_flush(&mut self.write, &slices), if !slices.is_empty() || flushes => {
                     drop(slices);
-                    self.count(written?)?;
+                    match written? {
+                        Some(written) => self.count(written)?,
+                        None => self.unflushed = false,
+                    }
                 }
                 read = self.read.read_buf(&mut self.input), if self.writing.len() < BATCH => {
                     if read? == 0 {
@@ -158,7 +172,7 @@ impl<M: Machine> Connection<M> {
 
     fn refill(&mut self) {
         let now = Instant::now();
-        if self.fds.is_empty() && self.writing.is_empty() {
+        if self.fds.is_empty() && self.writing.is_empty() && !self.unflushed {
             self.moved = now;
         }
         while self.writing.len() < BATCH {
@@ -175,12 +189,21 @@ impl<M: Machine> Connection<M> {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.written = self.written.saturating_add(written);
+        self.unflushed = true;
         self.moved = Instant::now();
         while let Some(len) = self.writing.front().map(Frame::len).filter(|&len| len <= self.written) {
             self.written -= len;
             self.fds = self.writing.pop_front().map(|frame| frame.fds).unwrap_or_default();
         }
         Ok(())
+    }
+}
+
+/// Writes some of `slices` and returns how many bytes; without slices, flushes what was written before.
+async fn write_or_flush(write: &mut WriteHalf<Stream>, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+    match slices {
+        [] => write.flush().await.map(|()| None),
+        slices => write.write_vectored(slices).await.map(Some),
     }
 }
 
@@ -244,7 +267,7 @@ mod tests {
         let listener = Listener::bind(&Address::Unix(path.clone())).await.unwrap().unwrap();
         let client = UnixStream::connect(path).await.unwrap();
         let stream = listener.accept().await.unwrap();
-        (Connection::new(stream, Echo::default(), Vec::new()).unwrap(), client)
+        (Connection::new(Stream::Plain(stream), Echo::default(), Vec::new()).unwrap(), client)
     }
 
     /// Turns `connection` until nothing happens for 100 ms.

@@ -59,6 +59,10 @@ pub(super) async fn run(
         };
         match event {
             Some(LinkEvent::Hello(request)) => match channels::find(request.channel.kind) {
+                Some(_) if !stream.is_secure() && !server.plain.has(request.channel.kind) => {
+                    let failure = machine.reject(LinkError::NeedSecured);
+                    return fail(stream, machine, failure).await;
+                }
                 Some(channel) => {
                     place.links();
                     // A peer that left with its link message is seen to have left only after the next look at
@@ -81,6 +85,7 @@ pub(super) async fn run(
                     };
                     machine.greet(admission, (channel.caps)());
                     stream.write_all(&machine.take_output()).await?;
+                    stream.flush().await?;
                     continue;
                 }
                 None => {
@@ -139,6 +144,7 @@ impl Linked {
         let Self { request, linking: Linking { mut machine, mut stream, input } } = self;
         machine.accept();
         stream.write_all(&machine.take_output()).await?;
+        stream.flush().await?;
         Ok(Connection::new(stream, start(&request, Instant::now()), input)?)
     }
 

@@ -28,7 +28,7 @@ use super::lobby::Lobby;
 use super::session::Sessions;
 use crate::frame::GuestCommand;
 use crate::hub::Hub;
-use crate::transport::Stream;
+use crate::transport::{Security, Socket};
 use crate::viewer::{LogLimit, Policy, Roster};
 
 /// A SPICE server for one VM.
@@ -38,6 +38,8 @@ pub(crate) struct Server {
     policy: Policy,
     commands: mpsc::Sender<GuestCommand>,
     login: Login,
+    security: Arc<Security>,
+    plain: PlainChannels,
     lobby: Arc<Lobby>,
     sessions: Arc<Sessions>,
     /// For what clients can cause to be logged.
@@ -52,6 +54,28 @@ pub(crate) struct Settings {
     pub policy: Policy,
     /// Without a password everyone is let in.
     pub password: Option<Password>,
+    /// Whether clients can have TLS.
+    pub security: Arc<Security>,
+    /// The channels that they may open without it.
+    pub plain: PlainChannels,
+}
+
+/// The channels that clients may open over a network without TLS.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum PlainChannels {
+    /// All.
+    All,
+    /// These; for the others clients are told to use TLS.
+    Only(Vec<ChannelType>),
+}
+
+impl PlainChannels {
+    fn has(&self, channel: ChannelType) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(channels) => channels.contains(&channel),
+        }
+    }
 }
 
 impl Server {
@@ -65,13 +89,15 @@ impl Server {
         commands: mpsc::Sender<GuestCommand>,
         end: CancellationToken,
     ) -> Self {
-        let Settings { policy, password } = settings;
+        let Settings { policy, password, security, plain } = settings;
         Self {
             hub,
             roster,
             policy,
             commands,
             login: Login::new(password),
+            security,
+            plain,
             lobby: Arc::default(),
             sessions: Arc::default(),
             log: LogLimit::default(),
@@ -80,12 +106,12 @@ impl Server {
         }
     }
 
-    /// Serves one connection until it ends: its link stage, and then its channel. What happens on it concerns
-    /// no other.
-    pub(crate) async fn serve(&self, stream: Stream) {
-        let span = info_span!("viewer", peer = %stream.peer());
+    /// Serves one connection until it ends: TLS if the client wants it, the link stage, and then its channel. What
+    /// happens on it concerns no other.
+    pub(crate) async fn serve(&self, socket: Socket) {
+        let span = info_span!("viewer", peer = %socket.peer());
         async {
-            let served = match self.link(stream).await {
+            let served = match self.link(socket).await {
                 Ok(linked) => self.serve_channel(linked).await,
                 Err(error) => Err(error),
             };
@@ -98,10 +124,15 @@ impl Server {
         .await;
     }
 
-    /// Takes a connection through its link stage, for which it has a place in the lobby.
-    async fn link(&self, stream: Stream) -> Result<Linked, ChannelEnd> {
-        let mut place = self.lobby.enter(stream.peer().origin());
+    /// Takes a connection through TLS and its link stage, for which it has a place in the lobby.
+    async fn link(&self, socket: Socket) -> Result<Linked, ChannelEnd> {
+        let mut place = self.lobby.enter(socket.peer().origin());
         let given_away = place.given_away();
+        let stream = tokio::select! {
+            stream = self.security.open(socket, || place.links()) => stream?,
+            () = given_away.cancelled() => return Err(ChannelEnd::Displaced),
+            () = self.end.cancelled() => return Err(ChannelEnd::Session),
+        };
         let mut linking = Linking::new(stream);
         let request = tokio::select! {
             request = link::run(self, &mut linking, &mut place) => request,

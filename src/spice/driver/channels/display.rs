@@ -34,7 +34,7 @@ async fn serve(server: &Server, linked: Linked) -> Result<(), ChannelEnd> {
     };
     let peer = linked.peer();
     let connection = linked.accept(start).await?;
-    let listing = server.roster.enter(console.id(), &peer.to_string(), peer.transport());
+    let listing = server.roster.enter(console.id(), &peer.to_string(), connection.transport());
     run(server, console, listing, connection).await
 }
 
@@ -161,8 +161,8 @@ mod tests {
     use super::*;
     use crate::frame::{Buffer, ConsoleId, Dmabuf, DmabufPlane, DmabufReads, PixelFormat, Scanout, Size};
     use crate::hub::{Hub, ReleaseQueue};
-    use crate::spice::driver::Settings;
-    use crate::transport::{Address, Listener};
+    use crate::spice::driver::{PlainChannels, Settings};
+    use crate::transport::{Address, Listener, Stream};
     use crate::viewer::{Policy, Roster};
 
     /// Far longer than anything here takes.
@@ -256,7 +256,8 @@ mod tests {
         let console = hub.console(ConsoleId(0)).unwrap();
         let listing = roster.enter(console.id(), "", "unix");
         let policy = Policy { encoders: None, passthrough: true, max_bitrate: None };
-        let settings = Settings { policy, password: None };
+        let settings =
+            Settings { policy, password: None, security: Arc::default(), plain: PlainChannels::All };
         let server = Server::new(hub, roster, settings, mpsc::channel(1).0, CancellationToken::new());
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
@@ -265,7 +266,7 @@ mod tests {
         let client = Client { stream: UnixStream::connect(path).await.unwrap(), scanout: 0, heard: 0, drawn };
         let stream = listener.accept().await.unwrap();
         let machine = DisplayChannel::new(HeaderForm::Mini, Caps::of(&[caps::GL_SCANOUT]), Instant::now());
-        let connection = Connection::new(stream, machine, Vec::new()).unwrap();
+        let connection = Connection::new(Stream::Plain(stream), machine, Vec::new()).unwrap();
 
         let buffers = [1, 2, 3].map(buffer);
         let (reads, releases) = (DmabufReads::default(), ReleaseQueue::default());
