@@ -25,7 +25,7 @@ use crate::hub::Hub;
 use crate::relay::Relay;
 use crate::source::{Attach, Ended, Source};
 use crate::spice::{Password, PlainChannels, Server, Settings};
-use crate::transport::{Address, ClientCertificates, Listener, Security, Socket, Tls};
+use crate::transport::{Address, ClientCertificates, Listener, Origins, Security, Socket, Tls};
 use crate::viewer::{Policy, Roster};
 
 /// Commands of viewers that may wait for QEMU. A key or a motion is one; past it the viewer's own socket waits.
@@ -115,7 +115,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
 
     let policy = Policy { encoders, passthrough, max_bitrate: options.max_bitrate };
     let uris = uris(&listeners, tls.is_some(), &plain);
-    let security = Arc::new(Security::new(tls));
+    let security = Arc::new(Security::new(tls, Origins::new(options.web_origin)));
     let settings = Settings { policy, password, security: security.clone(), plain };
     let server = Arc::new(Server::new(hub.clone(), roster, settings, commands, end.clone()));
     for listener in listeners {
@@ -302,6 +302,8 @@ fn capabilities() -> serde_json::Value {
         "tls-creds",
         "tls-verify-peer",
         "plain",
+        "websocket",
+        "web-origin",
         "video-codec",
         "passthrough",
         "relay-bus",

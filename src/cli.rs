@@ -174,6 +174,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "CHANNELS", help_heading = "Viewers")]
     pub plain: Option<Plain>,
 
+    /// Let web pages of this origin connect, such as `https://vm.example`; may be given several times
+    ///
+    /// Browsers find a WebSocket at the same addresses. Pages that come from the address itself may connect anyway, if
+    /// it is an IP address or localhost, or with TLS.
+    #[arg(long, value_name = "ORIGIN", help_heading = "Viewers")]
+    pub web_origin: Vec<String>,
+
     /// The video codec to encode with; `none` sends every viewer exact images
     #[arg(long, value_name = "CODEC", value_parser = video_codec(), default_value = AUTO, help_heading = "Picture")]
     pub video_codec: VideoCodec,

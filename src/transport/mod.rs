@@ -1,16 +1,21 @@
-//! Where viewers come from: TCP and unix sockets, in the clear or inside TLS, all as one [`Stream`]. Knows bytes, not
-//! SPICE.
+//! Where viewers come from: TCP and unix sockets, in the clear or inside TLS, WebSockets or not, all as one [`Stream`].
+//! Knows bytes, not SPICE.
 
 mod address;
+mod carrier;
+mod http;
 mod listener;
+mod peeked;
 mod peer;
 mod security;
 mod socket;
 mod stream;
 mod tls;
+mod web_socket;
 
 pub(crate) use crate::sys::TcpState;
 pub(crate) use address::Address;
+pub(crate) use http::{HttpError, Origins};
 pub(crate) use listener::Listener;
 pub(crate) use peer::{Origin, Peer};
 pub(crate) use security::{OpenError, Security};

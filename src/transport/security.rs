@@ -1,12 +1,15 @@
 use std::io;
 use std::time::Duration;
 
+use super::carrier::Carrier;
+use super::http::{self, HttpError, Origins};
+use super::peeked::Peeked;
 use super::{Socket, Stream, Tls};
 
-/// How long a client may send nothing. SPICE and TLS clients begin at once.
+/// How long a client may send nothing. SPICE, TLS and HTTP clients begin at once.
 const SILENT: Duration = Duration::from_secs(3);
 
-/// How long a client has for its TLS handshake: two round trips.
+/// How long a client has for its TLS handshake, two round trips, or for its HTTP request.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The first byte of a TLS record with a handshake in it.
@@ -16,6 +19,7 @@ const TLS_HANDSHAKE: u8 = 22;
 #[derive(Debug, Default)]
 pub(crate) struct Security {
     tls: Option<Tls>,
+    origins: Origins,
 }
 
 /// Why a connection was not opened.
@@ -33,16 +37,19 @@ pub(crate) enum OpenError {
     /// The handshake failed.
     #[error("TLS: {0}")]
     Handshake(io::Error),
+    /// The request was refused.
+    #[error("HTTP: {0}")]
+    Http(#[from] HttpError),
     /// The connection broke.
     #[error("connection: {0}")]
     Socket(#[from] io::Error),
 }
 
 impl Security {
-    /// Offers `tls`, if there is one.
+    /// Offers `tls`, if there is one, and WebSockets to the pages of `origins`.
     #[must_use]
-    pub(crate) fn new(tls: Option<Tls>) -> Self {
-        Self { tls }
+    pub(crate) fn new(tls: Option<Tls>, origins: Origins) -> Self {
+        Self { tls, origins }
     }
 
     /// Returns the certificates in use, if TLS is offered.
@@ -51,23 +58,38 @@ impl Security {
         self.tls.as_ref()
     }
 
-    /// Finds out by the first byte whether a client wants TLS, and takes it through its handshake then. `greeted` is
-    /// called when it has sent a whole TLS greeting.
+    /// Finds out by its first byte what a client speaks, and takes it through TLS and to a WebSocket if it wants them.
+    /// `greeted` is called when it has sent a whole TLS greeting.
     ///
     /// # Errors
     /// If the client leaves, is too slow, or cannot have what it wants.
-    pub(crate) async fn open(&self, mut socket: Socket, greeted: impl FnOnce()) -> Result<Stream, OpenError> {
-        let first = tokio::time::timeout(SILENT, socket.first_byte()).await;
-        match first.map_err(|_| OpenError::Late("say anything", SILENT))?? {
-            None => Err(OpenError::Closed),
-            Some(TLS_HANDSHAKE) => {
+    pub(crate) async fn open(&self, socket: Socket, greeted: impl FnOnce()) -> Result<Stream, OpenError> {
+        let mut socket = Peeked::new(socket);
+        let mut carrier = match first(socket.first_byte()).await? {
+            TLS_HANDSHAKE => {
                 let tls = self.tls.as_ref().ok_or(OpenError::NoTls)?;
-                let accepting = tokio::time::timeout(HANDSHAKE, tls.accept(socket, |_| greeted()));
-                let accepted =
-                    accepting.await.map_err(|_| OpenError::Late("finish its TLS handshake", HANDSHAKE))?;
-                accepted.map(|stream| Stream::Tls(Box::new(stream))).map_err(OpenError::Handshake)
+                let accepted = within("finish its TLS handshake", tls.accept(socket, |_| greeted())).await?;
+                let stream = accepted.map_err(OpenError::Handshake)?;
+                Carrier::Tls(Box::new(Peeked::new(stream)))
             }
-            Some(_) => Ok(Stream::Plain(socket)),
+            _ => Carrier::Plain(socket),
+        };
+        // SPICE begins with "REDQ". Methods of HTTP begin with other capitals.
+        match first(carrier.first_byte()).await? {
+            b'R' => Ok(carrier.into()),
+            byte if byte.is_ascii_uppercase() => {
+                Ok(within("send its HTTP request", http::upgrade(carrier, &self.origins)).await??.into())
+            }
+            _ => Ok(carrier.into()),
         }
     }
+}
+
+async fn first(byte: impl Future<Output = io::Result<Option<u8>>>) -> Result<u8, OpenError> {
+    let byte = tokio::time::timeout(SILENT, byte).await;
+    byte.map_err(|_| OpenError::Late("say anything", SILENT))??.ok_or(OpenError::Closed)
+}
+
+async fn within<T>(what: &'static str, done: impl Future<Output = T>) -> Result<T, OpenError> {
+    tokio::time::timeout(HANDSHAKE, done).await.map_err(|_| OpenError::Late(what, HANDSHAKE))
 }

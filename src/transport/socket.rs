@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Peer;
@@ -23,9 +23,6 @@ const UNSENT_LIMIT: u32 = 64 * 1024;
 /// After this long without a word, the system asks whether the peer's host is still there (as libspice-server does).
 const KEEPALIVE: Duration = Duration::from_secs(600);
 
-/// The most bytes that are read to look at the first one: a client's whole link message.
-const FIRST_READ: usize = 512;
-
 /// A connection as the system gives it.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -33,8 +30,6 @@ pub(crate) struct Socket {
     /// What waits for room in a unix socket, while there is none.
     room: Option<WriteWait>,
     peer: Peer,
-    /// Bytes that were looked at and are still to be read.
-    unread: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -49,13 +44,13 @@ impl Socket {
         let options = SockRef::from(&socket);
         options.set_tcp_notsent_lowat(UNSENT_LIMIT)?;
         options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-        Ok(Self { socket: Connected::Tcp(socket), room: None, peer: Peer::Network(peer), unread: Vec::new() })
+        Ok(Self { socket: Connected::Tcp(socket), room: None, peer: Peer::Network(peer) })
     }
 
     pub(super) fn unix(socket: UnixStream) -> io::Result<Self> {
         let peer = Peer::local(&socket.peer_cred()?);
         let socket = QuietSocket::new(socket.into_std()?)?;
-        Ok(Self { socket: Connected::Unix(socket), room: None, peer, unread: Vec::new() })
+        Ok(Self { socket: Connected::Unix(socket), room: None, peer })
     }
 
     /// Returns the other end of the connection.
@@ -68,19 +63,6 @@ impl Socket {
     #[must_use]
     pub(crate) fn passes_fds(&self) -> bool {
         matches!(self.socket, Connected::Unix(..))
-    }
-
-    /// Waits for the first byte, which stays to be read. `None` if there is none because the peer has left.
-    ///
-    /// # Errors
-    /// If the connection broke.
-    pub(super) async fn first_byte(&mut self) -> io::Result<Option<u8>> {
-        let mut bytes = Vec::with_capacity(FIRST_READ);
-        if self.unread.is_empty() {
-            self.read_buf(&mut bytes).await?;
-            self.unread = bytes;
-        }
-        Ok(self.unread.first().copied())
     }
 
     /// Makes a watch on the number of bytes the kernel still has to send.
@@ -170,14 +152,7 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { socket, unread, .. } = self.get_mut();
-        if !unread.is_empty() {
-            let rest = unread.split_off(unread.len().min(buffer.remaining()));
-            buffer.put_slice(unread);
-            *unread = rest;
-            return Poll::Ready(Ok(()));
-        }
-        match socket {
+        match &mut self.get_mut().socket {
             Connected::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
             Connected::Unix(socket) => {
                 let read = ready!(
@@ -232,7 +207,7 @@ impl AsyncWrite for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
     async fn a_full_socket_is_drained_when_its_peer_has_read() {

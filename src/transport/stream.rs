@@ -1,52 +1,60 @@
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
 
+use super::carrier::Carrier;
+use super::peeked::Peeked;
+use super::web_socket::WebSocket;
 use super::{Peer, SendQueue, Socket};
 
-/// A viewer's connection: a stream of bytes, in the clear or encrypted.
+/// A viewer's connection: a stream of bytes, whatever they travel in. What is written may stay in a buffer until it is
+/// flushed.
 #[derive(Debug)]
-pub(crate) enum Stream {
-    /// In the clear.
-    Plain(Socket),
-    /// Inside TLS. What is written may stay in a buffer until it is flushed.
-    Tls(Box<TlsStream<Socket>>),
+pub(crate) struct Stream(Form);
+
+#[derive(Debug)]
+enum Form {
+    Bytes(Carrier),
+    WebSocket(Box<WebSocket>),
 }
 
 impl Stream {
     /// Returns the other end of the connection.
     #[must_use]
     pub(crate) fn peer(&self) -> Peer {
-        self.socket().peer()
+        self.carrier().socket().peer()
     }
 
     /// Names what the connection is made of, in a word.
     #[must_use]
     pub(crate) fn transport(&self) -> &'static str {
-        match self {
-            Self::Plain(socket) => socket.peer().transport(),
-            Self::Tls(_) => "tls",
+        match &self.0 {
+            Form::Bytes(Carrier::Plain(_)) => self.peer().transport(),
+            Form::Bytes(Carrier::Tls(_)) => "tls",
+            Form::WebSocket(socket) => match socket.carrier() {
+                Carrier::Plain(_) => "ws",
+                Carrier::Tls(_) => "wss",
+            },
         }
     }
 
     /// Returns whether nobody on the way can read or change the bytes.
     #[must_use]
     pub(crate) fn is_secure(&self) -> bool {
-        match self {
-            Self::Plain(socket) => matches!(socket.peer(), Peer::Local { .. }),
-            Self::Tls(_) => true,
+        match self.carrier() {
+            Carrier::Plain(socket) => matches!(socket.get_ref().peer(), Peer::Local { .. }),
+            Carrier::Tls(_) => true,
         }
     }
 
     /// Returns whether the connection can carry file descriptors.
     #[must_use]
     pub(crate) fn passes_fds(&self) -> bool {
-        match self {
-            Self::Plain(socket) => socket.passes_fds(),
-            Self::Tls(_) => false,
+        match &self.0 {
+            Form::Bytes(Carrier::Plain(socket)) => socket.get_ref().passes_fds(),
+            _ => false,
         }
     }
 
@@ -55,14 +63,45 @@ impl Stream {
     /// # Errors
     /// If the system has no more file descriptors.
     pub(crate) fn send_queue(&self) -> io::Result<SendQueue> {
-        self.socket().send_queue()
+        self.carrier().socket().send_queue()
     }
 
-    fn socket(&self) -> &Socket {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().0,
+    fn carrier(&self) -> &Carrier {
+        match &self.0 {
+            Form::Bytes(carrier) => carrier,
+            Form::WebSocket(socket) => socket.carrier(),
         }
+    }
+
+    fn parts(self: Pin<&mut Self>) -> Pin<&mut dyn Bytes> {
+        match &mut self.get_mut().0 {
+            Form::Bytes(carrier) => Pin::new(carrier),
+            Form::WebSocket(socket) => Pin::new(&mut **socket),
+        }
+    }
+}
+
+/// What a stream of bytes can do.
+trait Bytes: AsyncRead + AsyncWrite + Unpin {}
+
+impl Bytes for Carrier {}
+impl Bytes for WebSocket {}
+
+impl From<Carrier> for Stream {
+    fn from(carrier: Carrier) -> Self {
+        Self(Form::Bytes(carrier))
+    }
+}
+
+impl From<WebSocket> for Stream {
+    fn from(socket: WebSocket) -> Self {
+        Self(Form::WebSocket(Box::new(socket)))
+    }
+}
+
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        Carrier::Plain(Peeked::new(socket)).into()
     }
 }
 
@@ -72,23 +111,13 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
-            // Clients close their sockets without the end of TLS; each SPICE message has a length.
-            Self::Tls(stream) => match ready!(Pin::new(stream).poll_read(context, buffer)) {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-                read => Poll::Ready(read),
-            },
-        }
+        self.parts().poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        self.parts().poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -96,15 +125,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(context, slices),
-            // Each slice in TLS records of its own: spice-gtk 0.42 waits for its socket before each message, even if
-            // the message came in the record of the one before (`spice_channel_iterate_read`).
-            Self::Tls(stream) => {
-                let first = slices.iter().find(|slice| !slice.is_empty());
-                Pin::new(stream).poll_write(context, first.map_or(&[], |slice| slice))
-            }
-        }
+        self.parts().poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -112,16 +133,10 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
+        self.parts().poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+        self.parts().poll_shutdown(context)
     }
 }

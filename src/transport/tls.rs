@@ -13,6 +13,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Socket;
+use super::peeked::Peeked;
 
 const CERTIFICATE: &str = "server-cert.pem";
 const KEY: &str = "server-key.pem";
@@ -107,9 +108,9 @@ impl Tls {
     /// If the connection breaks, or what the client sends or shows will not do.
     pub(super) async fn accept(
         &self,
-        socket: Socket,
+        socket: Peeked<Socket>,
         greeted: impl FnOnce(ClientHello<'_>),
-    ) -> io::Result<TlsStream<Socket>> {
+    ) -> io::Result<TlsStream<Peeked<Socket>>> {
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await?;
         greeted(start.client_hello());
         let config = Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner));

@@ -13,7 +13,7 @@ from viewer import shows_in_remote_viewer
 
 def own_authority(rig):
     """a viewer that trusts the authority made by `qemu-spice certificate` gets the picture, on the same address"""
-    vm, folder = rig.vm(), _folder(rig)
+    vm, folder = rig.vm(), certificates(rig)
     server = rig.serve(vm, "--tls-creds", folder)
     assert re.fullmatch(r"spice://127\.0\.0\.1\?tls-port=\d+", server.uri), server.uri
     rig.same_picture(vm, rig.client(server, authority=folder / "ca-cert.pem"))
@@ -30,7 +30,7 @@ def connection_file(rig):
 
 def in_the_clear(rig):
     """without TLS a viewer is told to use it; over a unix socket it needs none; `--plain all` lets everybody in"""
-    vm, folder, path = rig.vm(), _folder(rig), rig.fresh("socket", "")
+    vm, folder, path = rig.vm(), certificates(rig), rig.fresh("socket", "")
     server = rig.serve(vm, "--tls-creds", folder, "--spice-addr", f"unix:{path}")
     assert _link_error(server) == 5, "need secured"
     rig.same_picture(vm, rig.client(server, uri=f"spice+unix://{path}"))
@@ -41,7 +41,7 @@ def in_the_clear(rig):
 
 def some_channels(rig):
     """with `--plain display` the picture comes in the clear, and the rest is encrypted"""
-    vm, folder, bus = rig.vm(), _folder(rig), rig.bus()
+    vm, folder, bus = rig.vm(), certificates(rig), rig.bus()
     server = rig.serve(vm, "--tls-creds", folder, "--plain", "display", "--relay-bus", bus.address)
     rig.same_picture(vm, rig.client(server, uri=_both(server), authority=folder / "ca-cert.pem"))
     eventually(lambda: {viewer["transport"] for viewer in rig.status(bus)["Viewers"]} == {"tcp"}, "the picture in the clear")
@@ -50,8 +50,8 @@ def some_channels(rig):
 
 def distrusted(rig):
     """a viewer leaves if the certificate is of another authority, of another name, or expired"""
-    vm, folder, other = rig.vm(), _folder(rig), _folder(rig)
-    elsewhere, expired = _folder(rig, "--name", "elsewhere.example"), _folder(rig)
+    vm, folder, other = rig.vm(), certificates(rig), certificates(rig)
+    elsewhere, expired = certificates(rig, "--name", "elsewhere.example"), certificates(rig)
     _expire(expired)
     for creds, authority in ((folder, other), (elsewhere, elsewhere), (expired, expired)):
         server = rig.serve(vm, "--tls-creds", creds)
@@ -62,7 +62,7 @@ def distrusted(rig):
 
 def reloaded(rig):
     """SIGHUP has a new certificate read; a viewer that is on stays, and a file that is wrong changes nothing"""
-    vm, folder = rig.vm(), _folder(rig)
+    vm, folder = rig.vm(), certificates(rig)
     server = rig.serve(vm, "--tls-creds", folder)
     inside = rig.client(server, authority=folder / "ca-cert.pem")
     rig.same_picture(vm, inside)
@@ -83,10 +83,10 @@ def reloaded(rig):
 
 def client_certificates(rig):
     """with `--tls-verify-peer` only who shows a certificate of the authority gets to say a word"""
-    folder = _folder(rig)
+    folder = certificates(rig)
     server = rig.serve(rig.vm(), "--tls-creds", folder, "--tls-verify-peer")
     _sign(folder, "client", "clientAuth")
-    other = _folder(rig)
+    other = certificates(rig)
     _sign(other, "client", "clientAuth")
     assert _link_error(server, _context(folder, folder)) == 0
     for shown in (None, other):
@@ -99,7 +99,7 @@ def client_certificates(rig):
 
 def garbage(rig):
     """what only begins like TLS is turned away, and the viewers stay"""
-    vm, folder = rig.vm(), _folder(rig)
+    vm, folder = rig.vm(), certificates(rig)
     server = rig.serve(vm, "--tls-creds", folder)
     inside = rig.client(server, authority=folder / "ca-cert.pem")
     rig.same_picture(vm, inside)
@@ -134,7 +134,7 @@ def no_tls(rig):
 
 def wrong_files(rig):
     """certificates that are missing or do not fit are told before anything starts"""
-    folder, other = _folder(rig), _folder(rig)
+    folder, other = certificates(rig), certificates(rig)
     (folder / "server-key.pem").write_text((other / "server-key.pem").read_text())
     empty = rig.fresh("empty", "")
     empty.mkdir()
@@ -144,8 +144,8 @@ def wrong_files(rig):
         assert word in server.errors() and len(server.errors().splitlines()) == 1, server.errors()
 
 
-def _folder(rig, *options):
-    """A folder with an authority and a certificate for this host."""
+# A folder with an authority and a certificate for this host.
+def certificates(rig, *options):
     return _made(rig, rig.fresh("certificates", ""), *options)
 
 

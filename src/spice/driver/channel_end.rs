@@ -2,7 +2,7 @@ use spice_proto::channels::ChannelError;
 use spice_proto::link::{LinkError, LinkFailure};
 use spice_proto::wire::WireError;
 
-use crate::transport::OpenError;
+use crate::transport::{HttpError, OpenError};
 use crate::viewer::Refused;
 
 /// Why a channel ended.
@@ -34,8 +34,8 @@ impl ChannelEnd {
         Some(match self {
             Self::Displaced => Refused::Displaced,
             Self::Link(LinkFailure::Deadline(_)) | Self::Open(OpenError::Late(..)) => Refused::Late,
-            Self::Open(OpenError::NoTls) => Refused::NotOffered,
-            Self::Open(OpenError::Handshake(_)) => Refused::Malformed,
+            Self::Open(OpenError::NoTls | OpenError::Http(HttpError::Origin(_))) => Refused::NotOffered,
+            Self::Open(OpenError::Handshake(_) | OpenError::Http(_)) => Refused::Malformed,
             Self::Link(LinkFailure::WrongPassword) => Refused::WrongPassword,
             Self::Link(LinkFailure::TurnedAway(LinkError::PermissionDenied)) => Refused::Full,
             Self::Link(LinkFailure::TurnedAway(_)) => Refused::NotOffered,

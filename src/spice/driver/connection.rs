@@ -267,7 +267,7 @@ mod tests {
         let listener = Listener::bind(&Address::Unix(path.clone())).await.unwrap().unwrap();
         let client = UnixStream::connect(path).await.unwrap();
         let stream = listener.accept().await.unwrap();
-        (Connection::new(Stream::Plain(stream), Echo::default(), Vec::new()).unwrap(), client)
+        (Connection::new(stream.into(), Echo::default(), Vec::new()).unwrap(), client)
     }
 
     /// Turns `connection` until nothing happens for 100 ms.

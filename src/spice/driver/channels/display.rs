@@ -162,7 +162,7 @@ mod tests {
     use crate::frame::{Buffer, ConsoleId, Dmabuf, DmabufPlane, DmabufReads, PixelFormat, Scanout, Size};
     use crate::hub::{Hub, ReleaseQueue};
     use crate::spice::driver::{PlainChannels, Settings};
-    use crate::transport::{Address, Listener, Stream};
+    use crate::transport::{Address, Listener};
     use crate::viewer::{Policy, Roster};
 
     /// Far longer than anything here takes.
@@ -266,7 +266,7 @@ mod tests {
         let client = Client { stream: UnixStream::connect(path).await.unwrap(), scanout: 0, heard: 0, drawn };
         let stream = listener.accept().await.unwrap();
         let machine = DisplayChannel::new(HeaderForm::Mini, Caps::of(&[caps::GL_SCANOUT]), Instant::now());
-        let connection = Connection::new(Stream::Plain(stream), machine, Vec::new()).unwrap();
+        let connection = Connection::new(stream.into(), machine, Vec::new()).unwrap();
 
         let buffers = [1, 2, 3].map(buffer);
         let (reads, releases) = (DmabufReads::default(), ReleaseQueue::default());

@@ -1,0 +1,64 @@
+"""Chromium without a window, driven by Debian's chromedriver over the WebDriver protocol."""
+
+import base64
+import json
+import re
+import subprocess
+import urllib.request
+
+
+class Browser:
+    """One page. `script` runs a function's body in it, `keys` types, `close` ends it."""
+
+    def __init__(self, log):
+        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                                       text=True)
+        port = None
+        while port is None:
+            line = self.driver.stdout.readline()
+            assert line, "chromedriver did not start"
+            port = re.search(r"successfully on port (\d+)", line)
+        self.base = f"http://127.0.0.1:{port[1]}/session"
+        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--ignore-certificate-errors",
+                     "--window-size=1400,1000"]
+        capabilities = {"browserName": "chrome", "goog:chromeOptions": {"args": arguments, "binary": "/usr/bin/chromium"},
+                        "goog:loggingPrefs": {"browser": "ALL"}, "unhandledPromptBehavior": "dismiss"}
+        session = self._post("", {"capabilities": {"alwaysMatch": capabilities}})
+        self.base += f"/{session['sessionId']}"
+
+    def open(self, url):
+        self._post("/url", {"url": url})
+
+    def script(self, body):
+        return self._post("/execute/sync", {"script": body, "args": []})
+
+    def key(self, text):
+        """Presses and releases one key where the pointer is."""
+        press = [{"type": "keyDown", "value": text}, {"type": "keyUp", "value": text}]
+        self._post("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": press}]})
+
+    def point(self, x, y):
+        """Moves the pointer to a place of the page."""
+        move = [{"type": "pointerMove", "x": x, "y": y, "duration": 0}]
+        self._post("/actions", {"actions": [{"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": move}]})
+
+    def canvas(self, selector):
+        """The pixels of a canvas as the bytes of a PNG; None while there is none."""
+        url = self.script(f"const c = document.querySelector({json.dumps(selector)}); return c && c.toDataURL('image/png')")
+        return url and base64.b64decode(url.partition(",")[2])
+
+    def stop(self):
+        try:
+            urllib.request.urlopen(urllib.request.Request(self.base, method="DELETE"), timeout=20).read()
+        finally:
+            self.driver.terminate()
+            self.driver.wait(20)
+            self.driver.stdout.close()
+
+    def _post(self, path, body):
+        request = urllib.request.Request(self.base + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"chromedriver: {json.load(error)['value']['message'][:300]}") from None
