@@ -1,17 +1,20 @@
-//! Where pictures come from: a QEMU that runs with `-display dbus`.
+//! Where pictures come from: a QEMU that runs with `-display dbus`, or the guest itself, whose graphics card we are.
 //!
-//! Attaches, writes what QEMU shows into the [`Hub`], brings [`GuestCommand`]s back, and sees QEMU leave.
+//! Attaches, writes what is shown into the [`Hub`], brings [`GuestCommand`]s back, and sees QEMU leave.
 //! Uses `frame` and `hub`.
 
 mod dbus;
 mod error;
 mod obstacle;
 mod qmp;
+mod vhost_user;
 
 pub use dbus::listen;
 pub use error::SourceError;
 pub(crate) use obstacle::Obstacle;
 pub use qmp::{QmpError, open_display};
+pub(crate) use vhost_user::VhostUserGpu;
+pub use vhost_user::{QUEUE_ADDRESSES, QUEUE_ENTRIES, QueuesInMemory};
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -25,6 +28,46 @@ use crate::frame::{DmabufReads, GuestCommand};
 use crate::hub::Hub;
 use dbus::{Bus, Qemu};
 use obstacle::Known;
+
+/// Whatever gives pictures of one VM: one of these at least.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// QEMU's display.
+    pub(crate) display: Option<Source>,
+    /// The guest's graphics card.
+    pub(crate) gpu: Option<VhostUserGpu>,
+}
+
+impl Sources {
+    /// Keeps the hub up to date until QEMU leaves or `cancel` is cancelled; then the hub is detached. With `wait`, the next
+    /// VM may come.
+    ///
+    /// # Errors
+    /// Those of each source.
+    pub(crate) async fn run(
+        self,
+        hub: Hub,
+        mut commands: mpsc::Receiver<GuestCommand>,
+        wait: bool,
+        cancel: CancellationToken,
+    ) -> Result<Ended, SourceError> {
+        match (self.display, self.gpu) {
+            (Some(display), None) => display.run(hub, commands, cancel).await,
+            (None, Some(gpu)) => tokio::select! {
+                ended = gpu.run(hub, wait, cancel) => ended,
+                never = discard(&mut commands) => match never {},
+            },
+            (Some(display), Some(gpu)) => tokio::select! {
+                ended = display.run(hub.clone(), commands, cancel.clone()) => ended,
+                ended = gpu.run(hub, wait, cancel) => ended,
+            },
+            (None, None) => {
+                cancel.cancelled().await;
+                Ok(Ended::Cancelled)
+            }
+        }
+    }
+}
 
 /// How long until a socket that is not there, or not yet served, is tried again. Only sockets: a bus tells by itself.
 const RETRY: Duration = Duration::from_millis(500);

@@ -20,4 +20,4 @@ pub(crate) use inherited::inherited_fd;
 pub(crate) use malloc::give_back_large_buffers;
 pub(crate) use process::{keep_memory_private, raise_file_limit, thread_time};
 pub(crate) use tcp::{TcpState, tcp_state};
-pub(crate) use wait::{QuietSocket, WriteWait};
+pub(crate) use wait::{QuietSocket, WriteWait, connection_waits};
