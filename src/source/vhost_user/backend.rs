@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{info, warn};
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use vhost::vhost_user::{GpuBackend, VhostUserVirtioFeatures};
 use vhost_user_backend::VhostUserBackend;
@@ -50,6 +50,8 @@ pub(super) struct Backend {
     pictures: Pictures,
     turns: [Turn; QUEUES],
     is_broken: AtomicBool,
+    /// A VMM asked what the device can do.
+    is_used: AtomicBool,
     /// The connection has ended.
     is_over: AtomicBool,
 }
@@ -65,8 +67,14 @@ impl Backend {
             pictures,
             turns: Default::default(),
             is_broken: AtomicBool::new(false),
+            is_used: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         }
+    }
+
+    /// Returns whether a VMM was at the other end of the connection, not somebody who looked whether anyone listens.
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::SeqCst)
     }
 
     /// Ends all work of the device. Nothing is written to the hub afterwards.
@@ -151,6 +159,9 @@ impl VhostUserBackend for Backend {
     }
 
     fn features(&self) -> u64 {
+        if !self.is_used.swap(true, Ordering::SeqCst) {
+            info!("a VMM uses the graphics card");
+        }
         // QEMU offers RING_RESET to the guest whatever we say, and asks us for what the guest took.
         let bits = [
             VIRTIO_F_VERSION_1,

@@ -61,8 +61,8 @@ impl VhostUserGpu {
         cancel: CancellationToken,
     ) -> Result<Ended, SourceError> {
         let refused = |error| SourceError::Listen { path: self.path.clone(), error };
+        info!(socket = %self.path.display(), "waiting for a VMM to use the graphics card");
         loop {
-            info!(socket = %self.path.display(), "waiting for a VMM to use the graphics card");
             let connected = tokio::select! {
                 () = cancel.cancelled() => return Ok(Ended::Cancelled),
                 connected = self.connected() => connected.map_err(refused)?,
@@ -81,7 +81,8 @@ impl VhostUserGpu {
             };
             hub.detach();
             match ended {
-                Ok(Ok(())) => info!("the VMM left its graphics card"),
+                Ok(Ok(false)) => continue,
+                Ok(Ok(true)) => info!("the VMM left its graphics card"),
                 Ok(Err(error)) => {
                     warn!(%error, "the VMM's connection broke: its guest has no screen until it is restarted")
                 }
@@ -109,13 +110,12 @@ impl Drop for VhostUserGpu {
     }
 }
 
-/// Serves one VMM until it leaves or the handle in `started` is used.
-fn serve(listener: UnixListener, hub: Hub, started: oneshot::Sender<ShutdownHandle>) -> Result<(), Error> {
+/// Serves one VMM until it leaves or the handle in `started` is used. Returns whether it was one.
+fn serve(listener: UnixListener, hub: Hub, started: oneshot::Sender<ShutdownHandle>) -> Result<bool, Error> {
     let memory = GuestMemory::new(vm_memory::GuestMemoryMmap::new());
     let backend = Arc::new(Backend::new(memory.clone(), Pictures::new(hub)));
     let mut daemon = VhostUserDaemon::new("vhost-user".into(), backend.clone(), memory)?;
     let done = daemon.start(&mut Listener::from(listener)).and_then(|()| {
-        info!("a VMM uses the graphics card");
         if let Some(shutdown) = daemon.shutdown_handle() {
             let _ = started.send(shutdown);
         }
@@ -126,8 +126,10 @@ fn serve(listener: UnixListener, hub: Hub, started: oneshot::Sender<ShutdownHand
     }
     backend.end();
     match done {
-        Err(Error::HandleRequest(Fault::Disconnected | Fault::PartialMessage)) => Ok(()),
-        done => done,
+        Ok(()) | Err(Error::HandleRequest(Fault::Disconnected | Fault::PartialMessage)) => {
+            Ok(backend.is_used())
+        }
+        Err(error) => Err(error),
     }
 }
 

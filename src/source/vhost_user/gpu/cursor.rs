@@ -67,17 +67,13 @@ fn shape<H: Host>(
     shape.map_err(|_| Refusal::Parameter)
 }
 
-/// Reorders the bytes of a pixel to B, G, R, A. A format without alpha is opaque.
+/// Reorders the bytes of a pixel to B, G, R, A. A format without alpha has it as well: Linux makes every buffer that is
+/// drawn by the processor of such a format, also that of a cursor.
 fn bgra(format: PixelFormat, [a, b, c, d]: [u8; 4]) -> [u8; 4] {
     match format {
-        PixelFormat::Argb8888 => [a, b, c, d],
-        PixelFormat::Bgra8888 => [d, c, b, a],
-        PixelFormat::Abgr8888 => [c, b, a, d],
-        PixelFormat::Rgba8888 => [b, c, d, a],
-        other => {
-            let mut out = [0; 4];
-            other.to_bgrx(false, &[a, b, c, d], &[], &mut out);
-            out
-        }
+        PixelFormat::Bgra8888 | PixelFormat::Bgrx8888 => [d, c, b, a],
+        PixelFormat::Abgr8888 | PixelFormat::Xbgr8888 => [c, b, a, d],
+        PixelFormat::Rgba8888 | PixelFormat::Rgbx8888 => [b, c, d, a],
+        _ => [a, b, c, d],
     }
 }

@@ -275,7 +275,7 @@ fn a_guest_finds_the_displays_that_there_are() {
 #[test]
 fn the_cursor_is_shown_where_the_guest_wants_it() {
     let mut vm = Vm::new();
-    assert_eq!(vm.says(0x101, &[1, 1, 64, 64]), OK);
+    assert_eq!(vm.says(0x101, &[1, 2, 64, 64]), OK);
     assert_eq!(vm.says(0x106, &[1, 1, 0, 0, 64 * 64 * 4, 0]), OK);
     assert_eq!(vm.says(0x105, &[0, 0, 64, 64, 0, 0, 1, 0]), OK);
     let change = vm.points(0x300, &[0, 10, u32::MAX, 0, 1, 3, 4, 0]).unwrap();

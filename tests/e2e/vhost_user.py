@@ -1,0 +1,215 @@
+"""The program as the guest's graphics card, under a QEMU that shows nothing itself.
+
+QEMU has no picture to compare with then. A second machine, with QEMU's own virtio-gpu, acts out the same.
+"""
+
+import math
+import signal
+
+from rig import eventually, free_port
+
+SHARED_MEMORY = ["-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-machine", "memory-backend=mem"]
+
+
+def picture(rig):
+    """video and exact images show what the guest draws, with `-display none`"""
+    vm, server = _start(rig)
+    video, images = rig.client(server), rig.client(server, images_only=True)
+    _same(rig, video, images)
+    assert video.streams() > 0 and images.streams() == 0
+
+
+def the_text_console(rig):
+    """the text console scrolls in the viewer as in the guest, to the last pixel"""
+    vm, server = _start(rig)
+    client = rig.client(server, images_only=True)
+    client("wait-picture")
+    reference = rig.vm()
+    for machine in (vm, reference):
+        machine.stage("console")
+        machine.stage(r"sh printf '\033c\033[?25l' >/dev/tty1; seq 1 200 >/dev/tty1")
+    rig.same_picture(reference, client, at_least=math.inf)
+    reference.stage(r"sh printf '\033[?25h\033c' >/dev/tty1")
+
+
+def page_flips(rig):
+    """frames arrive while the guest flips, and what it ends on is exact"""
+    vm, server = _start(rig)
+    client = rig.client(server)
+    client("wait-picture")
+    before = client("stats")["changes"]
+    vm.stage("animate 60 25")
+    client("sleep 2500")
+    frames = client("stats")["changes"] - before
+    assert frames > 20, f"{frames} changes of 60 frames"
+    vm.stage("stop")
+    vm.stage("picture")
+    _same(rig, client)
+    rig.tell(f"{frames} changes of 60 frames")
+
+
+def flips_without_pause(rig):
+    """a guest that flips as fast as it can is slowed down no further than its viewers need, and one that hangs holds it not"""
+    vm, server = _start(rig)
+    client = rig.client(server)
+    client("wait-picture")
+    vm.stage("flips 200", limit=30)
+    client.process.send_signal(signal.SIGSTOP)
+    vm.stage("flips 200", limit=30)
+    client.process.send_signal(signal.SIGCONT)
+    _same(rig, client)
+
+
+def mode_changes(rig):
+    """another resolution reaches the viewer without a disconnect, odd ones too"""
+    vm, server = _start(rig)
+    client = rig.client(server, images_only=True)
+    client("wait-picture")
+    reference = rig.vm()
+    for width, height in ((1024, 768), (853, 481), (1920, 1080), (1280, 720)):
+        for machine in (vm, reference):
+            machine.stage(f"mode {width} {height}")
+        client(f"wait-size {width} {height}")
+        rig.same_picture(reference, client, at_least=math.inf)
+    assert client("stats")["events"]["main"] == ["opened"]
+
+
+def cursor(rig):
+    """the guest's cursor reaches the viewer with its hot spot, is hidden, and comes back"""
+    vm, server = _start(rig)
+    client = rig.client(server)
+    client("wait-picture")
+    vm.stage("cursor arrow 200 100")
+    client("wait-cursor shaped")
+    assert client("cursor")["shape"] == {"width": 64, "height": 64, "hot": [0, 0], "opaque": 300}, client("cursor")
+    vm.stage("cursor cross 200 100")
+    eventually(lambda: client("cursor")["shape"] == {"width": 64, "height": 64, "hot": [15, 15], "opaque": 177},
+               "the other cursor")
+    vm.stage("cursor off 0 0")
+    client("wait-cursor hidden")
+    vm.stage("cursor arrow 300 100")
+    client("wait-cursor shaped")
+    _same(rig, client)
+
+
+def guest_reboots(rig):
+    """a guest that reboots is shown all along"""
+    vm, server = _start(rig)
+    client = rig.client(server)
+    client("wait-picture")
+    for _ in range(2):
+        vm.stage_text = b""
+        vm.qmp("system_reset")
+        vm.until(rb"stage: ready", 120)
+        _same(rig, client)
+    assert client("stats")["events"]["main"] == ["opened"]
+
+
+def driver_reloads(rig):
+    """the guest's driver goes and comes back while somebody looks on"""
+    vm, server = _start(rig)
+    client = rig.client(server)
+    client("wait-picture")
+    # The stage still has the first card open, so the next has another number.
+    vm.begin("sh cd /sys/bus/virtio/drivers/virtio_gpu; set -- virtio*; echo $1 >unbind; sleep 1; echo $1 >bind; "
+             "ln -s card1 /dev/dri/card0; kill $PPID")
+    vm.until(rb"stage: ready", 60)
+    _same(rig, client)
+
+
+def guest_paused(rig):
+    """while the VM is paused viewers can come and see where it stopped, and it goes on afterwards"""
+    vm, server = _start(rig)
+    first = rig.client(server)
+    first("wait-picture")
+    vm.stage("animate 100000 20")
+    vm.qmp("stop")
+    late = rig.client(server)
+    late("wait-picture")
+    vm.qmp("cont")
+    vm.stage("picture")
+    _same(rig, first, late)
+
+
+def qemu_leaves(rig):
+    """when QEMU ends the program ends, says so, and its socket is gone"""
+    vm, server = _start(rig)
+    client = rig.client(server)
+    client("wait-picture")
+    vm.stop()
+    server.wait(5)
+    assert "QEMU" in server.errors().strip().splitlines()[-1]
+    client("wait-end")
+    assert not vm.gpu_socket.exists()
+
+
+def the_next_qemu(rig):
+    """with --wait viewers stay connected, and see the next machine"""
+    vm, server = _start(rig, "--wait")
+    client = rig.client(server)
+    _same(rig, client)
+    before = server.files()
+    for number in range(2):
+        vm.stop()
+        client("sleep 500")
+        assert server.alive(), server.errors()
+        vm = _machine(rig, vm.gpu_socket, folder=f"vm-{number}")
+        vm.stage("fill 307050")
+        client("wait-colour 640 360 307050")
+    # Two for each machine: the crate leaves its workers' exit events open.
+    assert server.files() <= before + 6, f"{server.files()} open files, {before} before"
+    assert client("stats")["events"]["main"] == ["opened"]
+
+
+def terminated(rig):
+    """SIGTERM ends it at once, with a guest that draws, and the machine runs on"""
+    vm, server = _start(rig)
+    client = rig.client(server)
+    client("wait-picture")
+    vm.stage("animate 100000 0")
+    client("sleep 300")
+    server.terminate()
+    assert server.wait(3) == 0
+    assert vm.alive() and not vm.gpu_socket.exists()
+
+
+def the_socket(rig):
+    """a socket left over is no obstacle, one in use is"""
+    rig.needs_program()
+    path = rig.fresh("gpu", ".sock")
+    for how in ("kill", "terminate"):
+        server = _serve(rig, path)
+        other = rig.start("--vhost-user-gpu", path, "--spice-addr", "none")
+        assert other.wait(5) != 0
+        said = other.errors().strip()
+        assert str(path) in said and len(said.splitlines()) == 1, said
+        getattr(server.process, how)()
+        server.wait(5)
+        assert path.exists() == (how == "kill")
+
+
+def _start(rig, *arguments, **options):
+    """The program, and a machine whose graphics card it is."""
+    path = rig.fresh("gpu", ".sock")
+    server = _serve(rig, path, *arguments)
+    return _machine(rig, path, **options), server
+
+
+def _serve(rig, path, *arguments):
+    server = rig.start("--vhost-user-gpu", path, "--spice-addr", f"127.0.0.1:{free_port()}", *arguments)
+    server.ready()
+    return server
+
+
+def _machine(rig, path, gpu="vhost-user-gpu-pci", extra=(), **options):
+    vm = rig.own_vm(gpu=f"{gpu},chardev=gpu", display="none",
+                    extra=[*SHARED_MEMORY, "-chardev", f"socket,id=gpu,path={path}", *extra], **options)
+    vm.gpu_socket = path
+    return vm
+
+
+def _same(rig, *clients):
+    """Each client comes to show the resting picture exactly."""
+    reference = rig.vm()
+    for client in clients:
+        rig.same_picture(reference, client, at_least=math.inf)
