@@ -1,6 +1,6 @@
 //! The wiring: which part gets which, in which order they start, and how all of it ends.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::relay::Relay;
-use crate::source::{Attach, Ended, Source, Sources, VhostUserGpu};
+use crate::source::{Attach, Ended, Source, Sources, VhostUserGpu, VhostUserInput};
 use crate::spice::{Password, Server, Settings};
 use crate::transport::{Address, Listener, Stream};
 use crate::viewer::{Policy, Roster};
@@ -91,7 +91,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let (commands, asked) = mpsc::channel(COMMANDS);
     let passthrough = options.passthrough == Passthrough::Auto;
     let attach = attach(&options)?;
-    let gpu = options.vhost_user_gpu.as_deref().map(graphics_card).transpose()?;
+    let gpu = device(VhostUserGpu::bind, options.vhost_user_gpu.as_deref())?;
+    let input = device(VhostUserInput::bind, options.vhost_user_input.as_deref())?;
     if let Some(bus) = relay_bus(&options, attach.as_ref()) {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
         let presence = Presence { bus, hub: hub.clone(), roster: roster.clone(), relay };
@@ -112,7 +113,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let is_ready = options.wait || gpu.is_some();
     let bus_name = options.bus_name;
     let display = attach.map(|attach| Source { attach, bus_name, wait: options.wait, reads });
-    let sources = Sources { display, gpu };
+    let sources = Sources { display, gpu, input };
     let mut source = tokio::spawn(sources.run(hub.clone(), asked, options.wait, end.clone()));
 
     let policy = Policy { encoders, passthrough, max_bitrate: options.max_bitrate };
@@ -199,9 +200,12 @@ fn attach(options: &Serve) -> anyhow::Result<Option<Attach>> {
     }))
 }
 
-/// Listens where a VMM finds its graphics card.
-fn graphics_card(path: &Path) -> anyhow::Result<VhostUserGpu> {
-    VhostUserGpu::bind(path).with_context(|| format!("cannot listen on --vhost-user-gpu {}", path.display()))
+/// Listens where a VMM finds a device.
+fn device<T>(bind: fn(&Path) -> io::Result<T>, socket: Option<&Path>) -> anyhow::Result<Option<T>> {
+    let listen = |path: &Path| {
+        bind(path).with_context(|| format!("cannot listen on {} for a virtual machine", path.display()))
+    };
+    socket.map(listen).transpose()
 }
 
 /// The bus to offer the display on: as the user says, else the one QEMU is on. What another qemu-spice offers there is
@@ -264,6 +268,7 @@ fn capabilities() -> serde_json::Value {
         "bus-name",
         "qmp",
         "vhost-user-gpu",
+        "vhost-user-input",
         "wait",
         "spice-addr",
         "spice-addr-unix",

@@ -108,9 +108,16 @@ pub(crate) struct Serve {
     /// QEMU needs shared memory and the device: `-object memory-backend-memfd,id=mem,size=2G,share=on -machine
     /// memory-backend=mem -chardev socket,id=gpu,path=SOCKET -device vhost-user-gpu-pci,chardev=gpu`. It may run with
     /// `-display none`, and has to be started after qemu-spice. Other programs than QEMU can connect as well. Unless
-    /// one of the options above is given too, QEMU is not attached to, and no key reaches the guest.
+    /// an option above is given too, qemu-spice does not attach to QEMU: for keys and pointer give --vhost-user-input.
     #[arg(long, value_name = "SOCKET", help_heading = "Virtual machine")]
     pub vhost_user_gpu: Option<PathBuf>,
+
+    /// Be the virtual machine's keyboard and tablet too: QEMU connects to this socket
+    ///
+    /// QEMU needs shared memory, as for --vhost-user-gpu, and the device: `-chardev socket,id=keys,path=SOCKET -device
+    /// vhost-user-input-pci,chardev=keys`.
+    #[arg(long, value_name = "SOCKET", help_heading = "Virtual machine", requires = "vhost_user_gpu")]
+    pub vhost_user_input: Option<PathBuf>,
 
     /// The name QEMU has on the bus
     #[arg(long, value_name = "NAME", default_value = "org.qemu", help_heading = "Virtual machine")]

@@ -13,8 +13,8 @@ pub use dbus::listen;
 pub use error::SourceError;
 pub(crate) use obstacle::Obstacle;
 pub use qmp::{QmpError, open_display};
-pub(crate) use vhost_user::VhostUserGpu;
 pub use vhost_user::{QUEUE_ADDRESSES, QUEUE_ENTRIES, QueuesInMemory};
+pub(crate) use vhost_user::{VhostUserGpu, VhostUserInput};
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -28,14 +28,17 @@ use crate::frame::{DmabufReads, GuestCommand};
 use crate::hub::Hub;
 use dbus::{Bus, Qemu};
 use obstacle::Known;
+use vhost_user::Tablet;
 
-/// Whatever gives pictures of one VM: one of these at least.
+/// Whatever gives pictures of one VM, at least one, and takes its keys.
 #[derive(Debug)]
 pub(crate) struct Sources {
     /// QEMU's display.
     pub(crate) display: Option<Source>,
     /// The guest's graphics card.
     pub(crate) gpu: Option<VhostUserGpu>,
+    /// The guest's keyboard and pointer. Without it commands go to QEMU's display.
+    pub(crate) input: Option<VhostUserInput>,
 }
 
 impl Sources {
@@ -47,24 +50,39 @@ impl Sources {
     pub(crate) async fn run(
         self,
         hub: Hub,
-        mut commands: mpsc::Receiver<GuestCommand>,
+        commands: mpsc::Receiver<GuestCommand>,
         wait: bool,
         cancel: CancellationToken,
     ) -> Result<Ended, SourceError> {
-        match (self.display, self.gpu) {
-            (Some(display), None) => display.run(hub, commands, cancel).await,
-            (None, Some(gpu)) => tokio::select! {
-                ended = gpu.run(hub, wait, cancel) => ended,
-                never = discard(&mut commands) => match never {},
-            },
-            (Some(display), Some(gpu)) => tokio::select! {
-                ended = display.run(hub.clone(), commands, cancel.clone()) => ended,
-                ended = gpu.run(hub, wait, cancel) => ended,
-            },
-            (None, None) => {
-                cancel.cancelled().await;
-                Ok(Ended::Cancelled)
+        let (mut for_display, mut for_input) = (None, None);
+        let receiver = if self.input.is_some() { &mut for_input } else { &mut for_display };
+        *receiver = Some(commands);
+        let tablet = Tablet::default();
+        let gpu = async {
+            match self.gpu {
+                Some(gpu) => gpu.run(hub.clone(), tablet.clone(), wait, cancel.clone()).await,
+                None => std::future::pending().await,
             }
+        };
+        let input = async {
+            match (self.input, for_input) {
+                (Some(input), Some(commands)) => {
+                    input.run(hub.clone(), tablet.clone(), commands, cancel.clone()).await
+                }
+                _ => std::future::pending().await,
+            }
+        };
+        let display = async {
+            let mut commands = for_display.unwrap_or_else(|| mpsc::channel(1).1);
+            match self.display {
+                Some(display) => display.run(hub.clone(), commands, cancel.clone()).await,
+                None => match discard(&mut commands).await {},
+            }
+        };
+        tokio::select! {
+            ended = gpu => ended,
+            ended = input => ended,
+            ended = display => ended,
         }
     }
 }

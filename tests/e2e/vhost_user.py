@@ -6,6 +6,7 @@ QEMU has no picture to compare with then. A second machine, with QEMU's own virt
 import math
 import signal
 
+import inputs
 from rig import eventually, free_port
 
 SHARED_MEMORY = ["-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-machine", "memory-backend=mem"]
@@ -90,6 +91,56 @@ def cursor(rig):
     vm.stage("cursor arrow 300 100")
     client("wait-cursor shaped")
     _same(rig, client)
+
+
+def keys_and_pointer(rig):
+    """keys, places, buttons, wheel and lock lights, all without QEMU's display"""
+    vm, server = _start(rig, input=True)
+    client = rig.client(server)
+    client("wait-mouse-mode client")
+    client("wait-picture")
+    vm.stage("events on")
+    wanted = []
+    for scancode, code in inputs.KEYS.items():
+        client(f"key {scancode}")
+        wanted += [(inputs.KEY, code, 1), (inputs.KEY, code, 0)]
+    for button, code in ((1, 272), (2, 274), (3, 273), (6, 275), (7, 276)):
+        client(f"button {button}")
+        wanted += [(inputs.KEY, code, 1), (inputs.KEY, code, 0)]
+    for button, notch in ((4, 1), (5, -1)):
+        client(f"button {button}")
+        wanted.append((inputs.RELATIVE, 8, notch))
+    vm.events(lambda events: [event[1:] for event in events if event[1] in (inputs.KEY, inputs.RELATIVE)] == wanted)
+    for x, y in ((0, 0), (640, 360), (1279, 719), (13, 700)):
+        for to in ((333, 222), (x, y)):
+            vm.stage("events on")
+            client("position {} {}".format(*to))
+            vm.events(lambda events, to=to: _place(events) == to)
+    vm.stage("console")  # it is the text console that has lights
+    for key, light in (("3a", 4), ("45", 2)):
+        client(f"key {key}")
+        client(f"wait-leds {light}")
+        client(f"key {key}")
+        client("wait-leds 0")
+
+
+def keys_while_the_guest_stands_still(rig):
+    """what is typed while the VM is paused arrives when it goes on, and the pointer is where it was put last"""
+    vm, server = _start(rig, input=True)
+    client = rig.client(server)
+    client("wait-mouse-mode client")
+    vm.stage("events on")
+    vm.qmp("stop")
+    client("key 1e")
+    vm.qmp("cont")
+    client("key 30")
+    typed = [(inputs.KEY, 48, 1), (inputs.KEY, 48, 0)]
+    vm.events(lambda events: [event[1:] for event in events if event[1] == inputs.KEY][-2:] == typed)
+    for x in range(0, 1200, 3):
+        client(f"position {x} 100")
+    client("position 1000 500")
+    client("key 1e")
+    vm.events(lambda events: _place(events) == (1000, 500) and events[-1][1:] == (inputs.KEY, 30, 0))
 
 
 def guest_reboots(rig):
@@ -188,11 +239,16 @@ def the_socket(rig):
         assert path.exists() == (how == "kill")
 
 
-def _start(rig, *arguments, **options):
-    """The program, and a machine whose graphics card it is."""
+def _start(rig, *arguments, input=False, extra=(), **options):
+    """The program, and a machine whose graphics card it is, and with `input` its keyboard and tablet."""
     path = rig.fresh("gpu", ".sock")
+    if input:
+        keys = rig.fresh("keys", ".sock")
+        arguments = [*arguments, "--vhost-user-input", keys]
+        extra = [*extra, "-chardev", f"socket,id=keys,path={keys}", "-device", "vhost-user-input-pci,chardev=keys"]
+        options["tablet"] = False
     server = _serve(rig, path, *arguments)
-    return _machine(rig, path, **options), server
+    return _machine(rig, path, extra=extra, **options), server
 
 
 def _serve(rig, path, *arguments):
@@ -206,6 +262,12 @@ def _machine(rig, path, gpu="vhost-user-gpu-pci", extra=(), **options):
                     extra=[*SHARED_MEMORY, "-chardev", f"socket,id=gpu,path={path}", *extra], **options)
     vm.gpu_socket = path
     return vm
+
+
+def _place(events, size=(1280, 720)):
+    """The pixel that the last two places of the events are."""
+    places = {code: value * size[code] // 32768 for _, kind, code, value in events if kind == inputs.ABSOLUTE}
+    return places.get(0), places.get(1)
 
 
 def _same(rig, *clients):

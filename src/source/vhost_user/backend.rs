@@ -16,11 +16,12 @@ use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier};
 
 use super::front_end::FrontEnd;
-use super::gpu::{Device, Outputs, asks_for_display};
+use super::gpu::{Device as Gpu, Outputs, asks_for_display};
 use super::hold::{Turn, lock};
 use super::pictures::Pictures;
 use super::pixels::{DeviceMemory, GuestMemory, Pixels, Snapshot};
 use super::queue::{self, Broken, Request, Vring};
+use super::socket::Device;
 
 /// `VIRTIO_GPU_F_EDID` and `VIRTIO_GPU_F_RESOURCE_BLOB`, by their bits.
 const GPU_FEATURES: u64 = 1 << 1 | 1 << 3;
@@ -43,7 +44,7 @@ const SIZES_WITHIN: Duration = Duration::from_millis(1500);
 #[derive(Debug)]
 pub(super) struct Backend {
     memory: GuestMemory,
-    device: Mutex<Device<Pixels>>,
+    device: Mutex<Gpu<Pixels>>,
     /// INVARIANT: nobody who holds this lock waits for the VMM, which may wait for our answer to a config request.
     outputs: Mutex<Outputs>,
     front_end: FrontEnd,
@@ -69,20 +70,6 @@ impl Backend {
             is_broken: AtomicBool::new(false),
             is_used: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
-        }
-    }
-
-    /// Returns whether a VMM was at the other end of the connection, not somebody who looked whether anyone listens.
-    pub(super) fn is_used(&self) -> bool {
-        self.is_used.load(Ordering::SeqCst)
-    }
-
-    /// Ends all work of the device. Nothing is written to the hub afterwards.
-    pub(super) fn end(&self) {
-        self.is_over.store(true, Ordering::SeqCst);
-        self.front_end.disconnect();
-        for turn in &self.turns {
-            turn.end();
         }
     }
 
@@ -146,6 +133,36 @@ impl Backend {
     }
 }
 
+impl Device for Backend {
+    const NAME: &'static str = "graphics card";
+
+    fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::SeqCst)
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.front_end.disconnect();
+        for turn in &self.turns {
+            turn.end();
+        }
+    }
+}
+
+/// Returns the features of any device here: those of its queues. QEMU offers RING_RESET to the guest whatever we say, and
+/// asks us for what the guest took.
+pub(super) fn ring_features() -> u64 {
+    let bits = [
+        VIRTIO_F_VERSION_1,
+        VIRTIO_F_NOTIFY_ON_EMPTY,
+        VIRTIO_F_RING_RESET,
+        VIRTIO_RING_F_INDIRECT_DESC,
+        VIRTIO_RING_F_EVENT_IDX,
+    ];
+    let bits: u64 = bits.iter().fold(0, |all, bit| all | 1 << bit);
+    bits | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+}
+
 impl VhostUserBackend for Backend {
     type Bitmap = ();
     type Vring = Vring;
@@ -162,16 +179,7 @@ impl VhostUserBackend for Backend {
         if !self.is_used.swap(true, Ordering::SeqCst) {
             info!("a VMM uses the graphics card");
         }
-        // QEMU offers RING_RESET to the guest whatever we say, and asks us for what the guest took.
-        let bits = [
-            VIRTIO_F_VERSION_1,
-            VIRTIO_F_NOTIFY_ON_EMPTY,
-            VIRTIO_F_RING_RESET,
-            VIRTIO_RING_F_INDIRECT_DESC,
-            VIRTIO_RING_F_EVENT_IDX,
-        ];
-        let bits = bits.iter().fold(0, |all, bit| all | 1 << bit);
-        bits | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() | GPU_FEATURES
+        ring_features() | GPU_FEATURES
     }
 
     fn protocol_features(&self) -> VhostUserProtocolFeatures {

@@ -1,41 +1,62 @@
-//! The guest's graphics card itself: a VMM that speaks vhost-user connects, and this process is its virtio-gpu.
+//! Devices of the guest: a VMM that speaks vhost-user connects, and this process is its virtio-gpu or virtio-input.
 //!
-//! [`gpu`] is the device as a state machine; [`backend`] drives it, one connection of a VMM after the other.
+//! [`gpu`] is the graphics card as a state machine, and [`backend`] drives it; [`input`] is keyboard and pointer.
 
 mod backend;
 mod front_end;
 mod gpu;
 mod hold;
+mod input;
 mod pictures;
 mod pixels;
 mod queue;
 mod queues_in_memory;
+mod socket;
 
 pub use queues_in_memory::{QUEUE_ADDRESSES, QUEUE_ENTRIES, QueuesInMemory};
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
-use vhost::vhost_user::{Error as Fault, Listener};
-use vhost_user_backend::{Error, ShutdownHandle, VhostUserDaemon};
+use tracing::info;
+use vm_memory::GuestMemoryMmap;
 
-use super::{Ended, SourceError};
+use super::{Ended, SourceError, discard};
+use crate::frame::GuestCommand;
 use crate::hub::Hub;
 use backend::Backend;
+use input::InputDevice;
 use pictures::Pictures;
 use pixels::GuestMemory;
+use socket::{Served, Socket};
 
-/// A socket where a VMM finds its graphics card. The file is removed when the value is dropped.
+/// The label of a graphics card's consoles, like QEMU's of such a device.
+const LABEL: &str = "vhost-user-gpu";
+
+/// Where a VMM finds its graphics card.
 #[derive(Debug)]
-pub(crate) struct VhostUserGpu {
-    listener: UnixListener,
-    path: PathBuf,
+pub(crate) struct VhostUserGpu(Socket);
+
+/// Where a VMM finds its keyboard and pointer.
+#[derive(Debug)]
+pub(crate) struct VhostUserInput(Socket);
+
+/// Whether the guest has a tablet of ours. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tablet(Arc<AtomicBool>);
+
+impl Tablet {
+    fn set(&self, is_there: bool) {
+        self.0.store(is_there, Ordering::SeqCst);
+    }
+
+    fn is_there(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 impl VhostUserGpu {
@@ -44,9 +65,7 @@ impl VhostUserGpu {
     /// # Errors
     /// If somebody else does, or the system refuses.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
-        remove_stale(path)?;
-        let listener = UnixListener::bind(path)?;
-        Ok(Self { listener, path: path.into() })
+        Socket::bind(path).map(Self)
     }
 
     /// Is the graphics card of each VMM that connects, one after the other, until `cancel` is cancelled; without `wait`,
@@ -57,87 +76,68 @@ impl VhostUserGpu {
     pub(crate) async fn run(
         self,
         hub: Hub,
+        tablet: Tablet,
         wait: bool,
         cancel: CancellationToken,
     ) -> Result<Ended, SourceError> {
-        let refused = |error| SourceError::Listen { path: self.path.clone(), error };
-        info!(socket = %self.path.display(), "waiting for a VMM to use the graphics card");
+        let refused = |error| SourceError::Listen { path: self.0.path().into(), error };
+        info!(socket = %self.0.path().display(), "waiting for a VMM to use the graphics card");
         loop {
-            let connected = tokio::select! {
+            tokio::select! {
                 () = cancel.cancelled() => return Ok(Ended::Cancelled),
-                connected = self.connected() => connected.map_err(refused)?,
-            };
-            let (started, shutdown) = oneshot::channel();
-            let served = hub.clone();
-            let serving = tokio::task::spawn_blocking(move || serve(connected, served, started));
-            let shutdown = shutdown.await.ok();
-            tokio::pin!(serving);
-            let ended = tokio::select! {
-                ended = &mut serving => ended,
-                () = cancel.cancelled() => {
-                    shutdown.inspect(ShutdownHandle::shutdown);
-                    serving.await
-                }
-            };
-            hub.detach();
-            match ended {
-                Ok(Ok(false)) => continue,
-                Ok(Ok(true)) => info!("the VMM left its graphics card"),
-                Ok(Err(error)) => {
-                    warn!(%error, "the VMM's connection broke: its guest has no screen until it is restarted")
-                }
-                Err(_) => warn!("the graphics card failed: its guest has no screen until it is restarted"),
+                connected = self.0.connected() => connected.map_err(refused)?,
             }
-            if cancel.is_cancelled() {
+            let memory = GuestMemory::new(GuestMemoryMmap::new());
+            let device = Backend::new(memory.clone(), Pictures::new(hub.clone(), tablet.clone()));
+            let served = self.0.serve(Arc::new(device), memory, &cancel).await;
+            hub.detach();
+            match served.map_err(refused)? {
+                Served::Cancelled => return Ok(Ended::Cancelled),
+                Served::Left if !wait => return Ok(Ended::QemuLeft),
+                Served::Left | Served::Nobody => {}
+            }
+        }
+    }
+}
+
+impl VhostUserInput {
+    /// Listens on a socket at `path`.
+    ///
+    /// # Errors
+    /// If somebody else does, or the system refuses.
+    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
+        Socket::bind(path).map(Self)
+    }
+
+    /// Is keyboard and pointer of each VMM that connects, one after the other, and brings `commands` to its guest, until
+    /// `cancel` is cancelled. Commands that come while there is no VMM are dropped.
+    ///
+    /// # Errors
+    /// If the system refuses a thread or a file.
+    pub(crate) async fn run(
+        self,
+        hub: Hub,
+        tablet: Tablet,
+        mut commands: mpsc::Receiver<GuestCommand>,
+        cancel: CancellationToken,
+    ) -> Result<Ended, SourceError> {
+        let refused = |error| SourceError::Listen { path: self.0.path().into(), error };
+        info!(socket = %self.0.path().display(), "waiting for a VMM to use keyboard and pointer");
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(Ended::Cancelled),
+                connected = self.0.connected() => connected.map_err(refused)?,
+                never = discard(&mut commands) => match never {},
+            }
+            let memory = GuestMemory::new(GuestMemoryMmap::new());
+            let device = Arc::new(InputDevice::new(memory.clone(), hub.clone(), tablet.clone()));
+            let served = tokio::select! {
+                served = self.0.serve(device.clone(), memory, &cancel) => served,
+                never = input::forward(&device, &hub, &mut commands) => match never {},
+            };
+            if served.map_err(refused)? == Served::Cancelled {
                 return Ok(Ended::Cancelled);
             }
-            if !wait {
-                return Ok(Ended::QemuLeft);
-            }
         }
     }
-
-    /// Waits until a VMM connects. Returns the listener, from which to take the connection.
-    async fn connected(&self) -> io::Result<UnixListener> {
-        crate::sys::connection_waits(&self.listener).await?;
-        self.listener.try_clone()
-    }
-}
-
-impl Drop for VhostUserGpu {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Serves one VMM until it leaves or the handle in `started` is used. Returns whether it was one.
-fn serve(listener: UnixListener, hub: Hub, started: oneshot::Sender<ShutdownHandle>) -> Result<bool, Error> {
-    let memory = GuestMemory::new(vm_memory::GuestMemoryMmap::new());
-    let backend = Arc::new(Backend::new(memory.clone(), Pictures::new(hub)));
-    let mut daemon = VhostUserDaemon::new("vhost-user".into(), backend.clone(), memory)?;
-    let done = daemon.start(&mut Listener::from(listener)).and_then(|()| {
-        if let Some(shutdown) = daemon.shutdown_handle() {
-            let _ = started.send(shutdown);
-        }
-        daemon.wait()
-    });
-    for worker in daemon.get_epoll_handlers() {
-        worker.send_exit_event();
-    }
-    backend.end();
-    match done {
-        Ok(()) | Err(Error::HandleRequest(Fault::Disconnected | Fault::PartialMessage)) => {
-            Ok(backend.is_used())
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes a socket that a process which is gone left behind. One that answers is in use.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path)?;
-    }
-    Ok(())
 }

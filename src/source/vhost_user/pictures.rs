@@ -8,19 +8,18 @@ use tracing::{debug, warn};
 use super::gpu::{CursorChange, Effect, Picture};
 use super::hold::{Turn, lock};
 use super::pixels::Pixels;
+use super::{LABEL, Tablet};
 use crate::frame::{ConsoleId, Scanout, ScanoutError};
 use crate::hub::{ConsoleInfo, Hub, Ledger, ReleaseQueue};
 
 /// The latest that a frame is released to the guest, whatever its readers do: one interval of a 60 Hz display.
 const RELEASE_DEADLINE: Duration = Duration::from_millis(16);
 
-/// The label of our consoles, as QEMU's of such a device.
-const LABEL: &str = "vhost-user-gpu";
-
 /// Writes what one device shows into a hub.
 #[derive(Debug)]
 pub(super) struct Pictures {
     hub: Hub,
+    tablet: Tablet,
     frames: Mutex<Frames>,
 }
 
@@ -33,9 +32,9 @@ struct Frames {
 
 impl Pictures {
     /// Makes the consoles of a device whose first display is there from the start.
-    pub(super) fn new(hub: Hub) -> Self {
+    pub(super) fn new(hub: Hub, tablet: Tablet) -> Self {
         let frames = Frames { unanswered: Ledger::new(RELEASE_DEADLINE), releases: ReleaseQueue::default() };
-        let pictures = Self { hub, frames: Mutex::new(frames) };
+        let pictures = Self { hub, tablet, frames: Mutex::new(frames) };
         pictures.announce(ConsoleId(0));
         pictures
     }
@@ -94,7 +93,7 @@ impl Pictures {
     }
 
     fn announce(&self, console: ConsoleId) {
-        let info = ConsoleInfo { label: LABEL.into(), absolute: false };
+        let info = ConsoleInfo { label: LABEL.into(), absolute: self.tablet.is_there() };
         self.hub.change_guest(|guest| {
             guest.consoles.entry(console).or_insert(info);
         });

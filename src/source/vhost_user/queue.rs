@@ -1,9 +1,11 @@
 //! One virtqueue: requests as bytes, and their answers.
 
 use std::io::{Read, Write};
+use std::ops::Deref;
+use std::sync::atomic::Ordering;
 
 use vhost_user_backend::{VringMutex, VringT};
-use virtio_queue::{DescriptorChain, QueueOwnedT};
+use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
 use vm_memory::GuestAddressSpace;
 
 use super::gpu::MAX_REQUEST;
@@ -26,7 +28,7 @@ pub(super) struct Broken;
 /// Returns whether requests may be taken from `vring`: it is started and enabled.
 pub(super) fn is_running(vring: &Vring) -> bool {
     let state = vring.get_ref();
-    virtio_queue::QueueT::ready(state.get_queue()) && state.is_enabled()
+    state.get_queue().ready() && state.is_enabled()
 }
 
 /// Takes the next request.
@@ -68,6 +70,37 @@ impl Request {
         }
         Ok(())
     }
+}
+
+/// Gives a group of events to the guest, one in each buffer that it has put into the queue. Returns false, and gives none,
+/// while there are too few buffers. A queue that is not started takes events and drops them.
+///
+/// INVARIANT: the queue is locked all the time, so a queue that was stopped gets nothing.
+///
+/// # Errors
+/// If the queue is broken.
+pub(super) fn push(vring: &Vring, memory: &Snapshot, group: &[[u8; 8]]) -> Result<bool, Broken> {
+    let mut state = vring.get_mut();
+    if group.is_empty() || !state.get_queue().ready() || !state.is_enabled() {
+        return Ok(true);
+    }
+    // Asked for before looking, so that no room is missed.
+    state.enable_notification().map_err(|_| Broken)?;
+    let last = state.get_queue().avail_idx(memory.deref(), Ordering::Acquire).map_err(|_| Broken)?;
+    let room = last.0.wrapping_sub(state.get_queue().next_avail());
+    if usize::from(room) < group.len() {
+        return Ok(false);
+    }
+    for event in group {
+        let chain = state.get_queue_mut().iter(memory.clone()).map_err(|_| Broken)?.next().ok_or(Broken)?;
+        let head = chain.head_index();
+        let written = chain.writer(memory).ok().and_then(|mut to| to.write_all(event).ok());
+        state.add_used(head, if written.is_some() { 8 } else { 0 }).map_err(|_| Broken)?;
+    }
+    if state.needs_notification().map_err(|_| Broken)? {
+        let _ = state.signal_used_queue();
+    }
+    Ok(true)
 }
 
 /// Has the guest notify again. Returns whether requests came meanwhile.

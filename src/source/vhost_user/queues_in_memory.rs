@@ -3,6 +3,7 @@
 use vhost_user_backend::VringT;
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryMmap};
 
+use super::Tablet;
 use super::backend::Backend;
 use super::pictures::Pictures;
 use super::pixels::GuestMemory;
@@ -39,7 +40,11 @@ impl QueuesInMemory {
         };
         let [control, cursor] = QUEUE_ADDRESSES.map(vring);
         let vrings = [control?, cursor?];
-        Some(Self { backend: Backend::new(memory.clone(), Pictures::new(hub)), vrings, memory })
+        Some(Self {
+            backend: Backend::new(memory.clone(), Pictures::new(hub, Tablet::default())),
+            vrings,
+            memory,
+        })
     }
 
     /// Carries out what waits in both queues.
