@@ -73,7 +73,8 @@ impl Request {
 }
 
 /// Gives a group of events to the guest, one in each buffer that it has put into the queue. Returns false, and gives none,
-/// while there are too few buffers. A queue that is not started takes events and drops them.
+/// while there are too few buffers. Events for a queue that is not started, or too
+/// small for them, are dropped.
 ///
 /// INVARIANT: the queue is locked all the time, so a queue that was stopped gets nothing.
 ///
@@ -81,7 +82,8 @@ impl Request {
 /// If the queue is broken.
 pub(super) fn push(vring: &Vring, memory: &Snapshot, group: &[[u8; 8]]) -> Result<bool, Broken> {
     let mut state = vring.get_mut();
-    if group.is_empty() || !state.get_queue().ready() || !state.is_enabled() {
+    let fits = group.len() <= usize::from(state.get_queue().size());
+    if group.is_empty() || !fits || !state.get_queue().ready() || !state.is_enabled() {
         return Ok(true);
     }
     // Asked for before looking, so that no room is missed.

@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use vhost_user_backend::VhostUserBackend;
+use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier};
 
@@ -23,7 +24,7 @@ use crate::source::vhost_user::{LABEL, Tablet};
 const EVENTS: u16 = 0;
 const QUEUES: usize = 2;
 
-/// The largest queue. QEMU's have 64 entries.
+/// The largest queue. QEMU's have 4 entries.
 const QUEUE_SIZE: usize = 1024;
 
 /// A keyboard and tablet with one connection to a VMM.
@@ -152,7 +153,8 @@ impl VhostUserBackend for InputDevice {
             info!("a VMM uses keyboard and pointer");
             self.tell_absolute(true);
         }
-        ring_features()
+        // With event indices the guest would tell of the first new buffer alone, when a group needs more than one.
+        ring_features() & !(1 << VIRTIO_RING_F_EVENT_IDX)
     }
 
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
