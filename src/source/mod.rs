@@ -7,6 +7,7 @@ mod dbus;
 mod error;
 mod obstacle;
 mod qmp;
+mod together;
 mod vhost_user;
 
 pub use dbus::listen;
@@ -28,7 +29,7 @@ use crate::frame::{DmabufReads, GuestCommand};
 use crate::hub::Hub;
 use dbus::{Bus, Qemu};
 use obstacle::Known;
-use vhost_user::Tablet;
+use together::Together;
 
 /// Whatever gives pictures of one VM, at least one, and takes its keys.
 #[derive(Debug)]
@@ -57,17 +58,17 @@ impl Sources {
         let (mut for_display, mut for_input) = (None, None);
         let receiver = if self.input.is_some() { &mut for_input } else { &mut for_display };
         *receiver = Some(commands);
-        let tablet = Tablet::default();
+        let together = Together::new(self.gpu.is_some());
         let gpu = async {
             match self.gpu {
-                Some(gpu) => gpu.run(hub.clone(), tablet.clone(), wait, cancel.clone()).await,
+                Some(gpu) => gpu.run(hub.clone(), together.clone(), wait, cancel.clone()).await,
                 None => std::future::pending().await,
             }
         };
         let input = async {
             match (self.input, for_input) {
                 (Some(input), Some(commands)) => {
-                    input.run(hub.clone(), tablet.clone(), commands, cancel.clone()).await
+                    input.run(hub.clone(), together.clone(), commands, cancel.clone()).await
                 }
                 _ => std::future::pending().await,
             }
@@ -75,7 +76,7 @@ impl Sources {
         let display = async {
             let mut commands = for_display.unwrap_or_else(|| mpsc::channel(1).1);
             match self.display {
-                Some(display) => display.run(hub.clone(), commands, cancel.clone()).await,
+                Some(display) => display.run_beside(&together, hub.clone(), commands, cancel.clone()).await,
                 None => match discard(&mut commands).await {},
             }
         };
@@ -135,13 +136,24 @@ impl Source {
     pub async fn run(
         self,
         hub: Hub,
+        commands: mpsc::Receiver<GuestCommand>,
+        cancel: CancellationToken,
+    ) -> Result<Ended, SourceError> {
+        self.run_beside(&Together::default(), hub, commands, cancel).await
+    }
+
+    /// The same, beside other sources of the same VM.
+    async fn run_beside(
+        self,
+        together: &Together,
+        hub: Hub,
         mut commands: mpsc::Receiver<GuestCommand>,
         cancel: CancellationToken,
     ) -> Result<Ended, SourceError> {
         let ended = tokio::select! {
             biased;
             () = cancel.cancelled() => Ok(Ended::Cancelled),
-            ended = self.follow(&hub, &mut commands) => ended,
+            ended = self.follow(together, &hub, &mut commands) => ended,
         };
         hub.detach();
         ended
@@ -150,6 +162,7 @@ impl Source {
     /// One QEMU after the other.
     async fn follow(
         self,
+        together: &Together,
         hub: &Hub,
         commands: &mut mpsc::Receiver<GuestCommand>,
     ) -> Result<Ended, SourceError> {
@@ -173,11 +186,12 @@ impl Source {
             let served = match qemu {
                 Ok(qemu) => {
                     waiting = false;
-                    dbus::serve(qemu, hub, &reads, commands).await
+                    let served = dbus::serve(qemu, together, hub, &reads, commands).await;
+                    hub.detach();
+                    served
                 }
                 Err(error) => Err(error),
             };
-            hub.detach();
             match served {
                 Ok(()) if wait && way.is_some() => {
                     info!("QEMU left; waiting for the next one");

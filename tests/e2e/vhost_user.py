@@ -7,7 +7,7 @@ import math
 import signal
 
 import inputs
-from rig import eventually, free_port
+from rig import compare, eventually, free_port
 
 SHARED_MEMORY = ["-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-machine", "memory-backend=mem"]
 
@@ -143,6 +143,45 @@ def keys_while_the_guest_stands_still(rig):
     vm.events(lambda events: _place(events) == (1000, 500) and events[-1][1:] == (inputs.KEY, 30, 0))
 
 
+def two_scanouts(rig):
+    """a second display of the card is a second console"""
+    bus = rig.bus()
+    vm, server = _start(rig, "--relay-bus", bus.address, gpu="vhost-user-gpu-pci,max_outputs=2",
+                        stage="console video=Virtual-2:1024x768e")
+    consoles = rig.status(bus)["Consoles"]
+    assert [(console["width"], console["height"]) for console in consoles] == [(1280, 720), (1024, 768)], consoles
+    vm.stage(r"sh printf '\033c\033[?25l' >/dev/tty1; seq 1 20 >/dev/tty1")
+    pictures = []
+    for number in ("0", "1"):
+        viewer = rig.dbus_viewer(bus, "--console", number)
+        viewer("wait-picture")
+        viewer("wait-rest 400")
+        shown = rig.fresh(f"console-{number}", ".png")
+        viewer(f"picture {shown}")
+        pictures.append(compare.load(shown))
+    # Linux shows the same text console on both.
+    assert compare.psnr(pictures[0][:700, :1000], pictures[1][:700, :1000]) == math.inf
+
+
+def beside_qemus_display(rig):
+    """QEMU's display brings keys to the guest and shows another card, the guest's own card shows its picture"""
+    path = rig.fresh("gpu", ".sock")
+    qmp = rig.artifacts / "vm" / "qmp.sock"
+    bus = rig.bus()
+    server = _serve(rig, path, "--qmp", qmp, "--wait", "--relay-bus", bus.address)
+    vm = _machine(rig, path, display="dbus,p2p=yes", extra=["-device", "secondary-vga"])
+    client = rig.client(server)
+    _same(rig, client)
+    client("wait-mouse-mode client")
+    vm.stage("events on")
+    client("key 1e")
+    vm.events(lambda events: [event[1:] for event in events if event[1] == inputs.KEY] == [(inputs.KEY, 30, 1), (inputs.KEY, 30, 0)])
+    client("position 640 360")
+    vm.events(lambda events: _place(events) == (640, 360))
+    consoles = rig.status(bus)["Consoles"]
+    assert [console["label"] for console in consoles] == ["vhost-user-gpu-pci", "secondary-vga"], consoles
+
+
 def guest_reboots(rig):
     """a guest that reboots is shown all along"""
     vm, server = _start(rig)
@@ -257,8 +296,8 @@ def _serve(rig, path, *arguments):
     return server
 
 
-def _machine(rig, path, gpu="vhost-user-gpu-pci", extra=(), **options):
-    vm = rig.own_vm(gpu=f"{gpu},chardev=gpu", display="none",
+def _machine(rig, path, gpu="vhost-user-gpu-pci", display="none", extra=(), **options):
+    vm = rig.own_vm(gpu=f"{gpu},chardev=gpu", display=display,
                     extra=[*SHARED_MEMORY, "-chardev", f"socket,id=gpu,path={path}", *extra], **options)
     vm.gpu_socket = path
     return vm

@@ -32,6 +32,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::SourceError;
+use super::together::Together;
 use crate::frame::{ConsoleId, DmabufReads, GuestCommand};
 use crate::hub::{Hub, MAX_CONSOLES};
 
@@ -50,12 +51,13 @@ type Listeners = JoinSet<(ConsoleId, zbus::Result<()>)>;
 /// Attaches to this QEMU and serves it until it leaves.
 pub(super) async fn serve(
     qemu: Qemu,
+    together: &Together,
     hub: &Hub,
     reads: &DmabufReads,
     commands: &mut mpsc::Receiver<GuestCommand>,
 ) -> Result<(), SourceError> {
     let mut listeners = Listeners::new();
-    let served = attach_and_serve(&qemu, hub, reads, commands, &mut listeners).await;
+    let served = attach_and_serve(&qemu, together, hub, reads, commands, &mut listeners).await;
     // None of them may write into the hub when its next user has it.
     listeners.shutdown().await;
     served
@@ -63,6 +65,7 @@ pub(super) async fn serve(
 
 async fn attach_and_serve(
     qemu: &Qemu,
+    together: &Together,
     hub: &Hub,
     reads: &DmabufReads,
     commands: &mut mpsc::Receiver<GuestCommand>,
@@ -72,8 +75,17 @@ async fn attach_and_serve(
     let mut changes = consoles::changes(qemu).await?;
     let mut guest = consoles::discover(qemu).await?;
     let (replays, mut asked) = mpsc::channel(REPLAYS);
-    let (mut shown, mut hidden) = (Vec::new(), Vec::new());
-    for (&id, info) in &guest.consoles {
+    let (mut shown, mut hidden, mut ours) = (Vec::new(), Vec::new(), Vec::new());
+    for (&id, info) in &mut guest.consoles {
+        if together.has_gpu() && qemu.known.is_vhost_user(&info.label) {
+            // Its picture comes from the guest itself.
+            if ours.is_empty() {
+                together.set_first_console(id);
+            }
+            info.absolute |= together.has_tablet();
+            ours.push(id);
+            continue;
+        }
         if let Some(obstacle) = qemu.known.obstacle(&info.label) {
             hidden.push(SourceError::Obstacle { console: id, label: info.label.clone(), obstacle });
             continue;
@@ -86,12 +98,12 @@ async fn attach_and_serve(
         shown.push(id);
     }
     for error in hidden {
-        if shown.is_empty() {
+        if shown.is_empty() && ours.is_empty() {
             return Err(error);
         }
         warn!("{error}");
     }
-    guest.consoles.retain(|id, _| shown.contains(id));
+    guest.consoles.retain(|id, _| shown.contains(id) || ours.contains(id));
     info!(name = guest.name, consoles = shown.len(), "attached to QEMU");
     hub.change_guest(|known| *known = guest);
 

@@ -16,7 +16,7 @@ use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier};
 
 use super::front_end::FrontEnd;
-use super::gpu::{Device as Gpu, Outputs, asks_for_display};
+use super::gpu::{Device as Gpu, Effect, Outputs, asks_for_display};
 use super::hold::{Turn, lock};
 use super::pictures::Pictures;
 use super::pixels::{DeviceMemory, GuestMemory, Pixels, Snapshot};
@@ -120,8 +120,18 @@ impl Backend {
         }
         let outputs = *lock(&self.outputs);
         let outcome = lock(&self.device).control(&request.bytes, &outputs, &host);
+        self.tell_sizes(&outcome.effects);
         self.pictures.apply(outcome.effects, turn);
         outcome.reply
+    }
+
+    /// Tells the VMM the sizes of pictures that changed.
+    fn tell_sizes(&self, effects: &[Effect<Pixels>]) {
+        for effect in effects {
+            if let Effect::Show { scanout, picture } = effect {
+                self.front_end.tell(*scanout, picture.as_ref().map(|picture| picture.size));
+            }
+        }
     }
 
     /// Asks the VMM which displays there should be now. If it does not say, they are as before.
@@ -191,6 +201,7 @@ impl VhostUserBackend for Backend {
     /// Forgets what the guest made. A pause does not come here.
     fn reset_device(&self) {
         let effects = lock(&self.device).reset();
+        self.tell_sizes(&effects);
         let [turn, ..] = &self.turns;
         self.pictures.apply(effects, turn);
     }

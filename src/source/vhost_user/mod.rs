@@ -18,13 +18,13 @@ pub use queues_in_memory::{QUEUE_ADDRESSES, QUEUE_ENTRIES, QueuesInMemory};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use vm_memory::GuestMemoryMmap;
 
+use super::together::Together;
 use super::{Ended, SourceError, discard};
 use crate::frame::GuestCommand;
 use crate::hub::Hub;
@@ -45,20 +45,6 @@ pub(crate) struct VhostUserGpu(Socket);
 #[derive(Debug)]
 pub(crate) struct VhostUserInput(Socket);
 
-/// Whether the guest has a tablet of ours. Clones are the same.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tablet(Arc<AtomicBool>);
-
-impl Tablet {
-    fn set(&self, is_there: bool) {
-        self.0.store(is_there, Ordering::SeqCst);
-    }
-
-    fn is_there(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
 impl VhostUserGpu {
     /// Listens on a socket at `path`.
     ///
@@ -73,10 +59,10 @@ impl VhostUserGpu {
     ///
     /// # Errors
     /// If the system refuses a thread or a file.
-    pub(crate) async fn run(
+    pub(in crate::source) async fn run(
         self,
         hub: Hub,
-        tablet: Tablet,
+        together: Together,
         wait: bool,
         cancel: CancellationToken,
     ) -> Result<Ended, SourceError> {
@@ -88,9 +74,11 @@ impl VhostUserGpu {
                 connected = self.0.connected() => connected.map_err(refused)?,
             }
             let memory = GuestMemory::new(GuestMemoryMmap::new());
-            let device = Backend::new(memory.clone(), Pictures::new(hub.clone(), tablet.clone()));
+            let device = Backend::new(memory.clone(), Pictures::new(hub.clone(), together.clone()));
             let served = self.0.serve(Arc::new(device), memory, &cancel).await;
-            hub.detach();
+            if !matches!(served, Ok(Served::Nobody)) {
+                hub.detach();
+            }
             match served.map_err(refused)? {
                 Served::Cancelled => return Ok(Ended::Cancelled),
                 Served::Left if !wait => return Ok(Ended::QemuLeft),
@@ -114,10 +102,10 @@ impl VhostUserInput {
     ///
     /// # Errors
     /// If the system refuses a thread or a file.
-    pub(crate) async fn run(
+    pub(in crate::source) async fn run(
         self,
         hub: Hub,
-        tablet: Tablet,
+        together: Together,
         mut commands: mpsc::Receiver<GuestCommand>,
         cancel: CancellationToken,
     ) -> Result<Ended, SourceError> {
@@ -130,7 +118,7 @@ impl VhostUserInput {
                 never = discard(&mut commands) => match never {},
             }
             let memory = GuestMemory::new(GuestMemoryMmap::new());
-            let device = Arc::new(InputDevice::new(memory.clone(), hub.clone(), tablet.clone()));
+            let device = Arc::new(InputDevice::new(memory.clone(), hub.clone(), together.clone()));
             let served = tokio::select! {
                 served = self.0.serve(device.clone(), memory, &cancel) => served,
                 never = input::forward(&device, &hub, &mut commands) => match never {},

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
+use super::LABEL;
 use super::gpu::{CursorChange, Effect, Picture};
 use super::hold::{Turn, lock};
 use super::pixels::Pixels;
-use super::{LABEL, Tablet};
 use crate::frame::{ConsoleId, Scanout, ScanoutError};
 use crate::hub::{ConsoleInfo, Hub, Ledger, ReleaseQueue};
+use crate::source::together::Together;
 
 /// The latest that a frame is released to the guest, whatever its readers do: one interval of a 60 Hz display.
 const RELEASE_DEADLINE: Duration = Duration::from_millis(16);
@@ -19,7 +20,7 @@ const RELEASE_DEADLINE: Duration = Duration::from_millis(16);
 #[derive(Debug)]
 pub(super) struct Pictures {
     hub: Hub,
-    tablet: Tablet,
+    together: Together,
     frames: Mutex<Frames>,
 }
 
@@ -32,10 +33,10 @@ struct Frames {
 
 impl Pictures {
     /// Makes the consoles of a device whose first display is there from the start.
-    pub(super) fn new(hub: Hub, tablet: Tablet) -> Self {
+    pub(super) fn new(hub: Hub, together: Together) -> Self {
         let frames = Frames { unanswered: Ledger::new(RELEASE_DEADLINE), releases: ReleaseQueue::default() };
-        let pictures = Self { hub, tablet, frames: Mutex::new(frames) };
-        pictures.announce(ConsoleId(0));
+        let pictures = Self { hub, together, frames: Mutex::new(frames) };
+        pictures.announce(pictures.together.console(0));
         pictures
     }
 
@@ -45,8 +46,8 @@ impl Pictures {
         let mut damage = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Show { scanout, picture } => self.show(ConsoleId(scanout), picture),
-                Effect::Damage { scanout, part } => damage.push((ConsoleId(scanout), part)),
+                Effect::Show { scanout, picture } => self.show(self.together.console(scanout), picture),
+                Effect::Damage { scanout, part } => damage.push((self.together.console(scanout), part)),
                 Effect::Cursor(change) => self.change_cursor(change),
             }
         }
@@ -84,7 +85,7 @@ impl Pictures {
 
     fn change_cursor(&self, change: CursorChange) {
         let CursorChange { scanout, shape, pointer } = change;
-        self.hub.add_console(ConsoleId(scanout)).change_cursor(|cursor| {
+        self.hub.add_console(self.together.console(scanout)).change_cursor(|cursor| {
             cursor.pointer = pointer;
             if let Some(shape) = shape {
                 cursor.shape = Some(shape);
@@ -93,7 +94,7 @@ impl Pictures {
     }
 
     fn announce(&self, console: ConsoleId) {
-        let info = ConsoleInfo { label: LABEL.into(), absolute: self.tablet.is_there() };
+        let info = ConsoleInfo { label: LABEL.into(), absolute: self.together.has_tablet() };
         self.hub.change_guest(|guest| {
             guest.consoles.entry(console).or_insert(info);
         });

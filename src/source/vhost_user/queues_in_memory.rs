@@ -3,12 +3,12 @@
 use vhost_user_backend::VringT;
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryMmap};
 
-use super::Tablet;
 use super::backend::Backend;
 use super::pictures::Pictures;
 use super::pixels::GuestMemory;
 use super::queue::Vring;
 use crate::hub::Hub;
+use crate::source::together::Together;
 
 /// Entries of each queue.
 pub const QUEUE_ENTRIES: u16 = 64;
@@ -41,7 +41,7 @@ impl QueuesInMemory {
         let [control, cursor] = QUEUE_ADDRESSES.map(vring);
         let vrings = [control?, cursor?];
         Some(Self {
-            backend: Backend::new(memory.clone(), Pictures::new(hub, Tablet::default())),
+            backend: Backend::new(memory.clone(), Pictures::new(hub, Together::default())),
             vrings,
             memory,
         })

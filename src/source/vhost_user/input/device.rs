@@ -13,12 +13,13 @@ use vmm_sys_util::event::{EventConsumer, EventFlag, EventNotifier, new_event_con
 use super::config::Config;
 use super::events::{EV_LED, Event};
 use crate::hub::{Hub, Leds};
+use crate::source::together::Together;
+use crate::source::vhost_user::LABEL;
 use crate::source::vhost_user::backend::ring_features;
 use crate::source::vhost_user::hold::lock;
 use crate::source::vhost_user::pixels::GuestMemory;
 use crate::source::vhost_user::queue::{self, Broken, Vring};
 use crate::source::vhost_user::socket::Device;
-use crate::source::vhost_user::{LABEL, Tablet};
 
 /// The queues: events for the guest, and LEDs from it.
 const EVENTS: u16 = 0;
@@ -31,7 +32,7 @@ const QUEUE_SIZE: usize = 1024;
 pub(in crate::source::vhost_user) struct InputDevice {
     memory: GuestMemory,
     hub: Hub,
-    tablet: Tablet,
+    together: Together,
     config: Mutex<Config>,
     /// Where events go, once the guest's driver is there.
     events: Mutex<Option<Vring>>,
@@ -44,11 +45,11 @@ pub(in crate::source::vhost_user) struct InputDevice {
 
 impl InputDevice {
     /// Makes a device for a guest whose memory `memory` will be. Its LEDs, and that there is a tablet, are told.
-    pub(in crate::source::vhost_user) fn new(memory: GuestMemory, hub: Hub, tablet: Tablet) -> Self {
+    pub(in crate::source::vhost_user) fn new(memory: GuestMemory, hub: Hub, together: Together) -> Self {
         Self {
             memory,
             hub,
-            tablet,
+            together,
             config: Mutex::default(),
             events: Mutex::default(),
             room: Notify::new(),
@@ -102,9 +103,9 @@ impl InputDevice {
 
     /// Says whether the guest has a pointer that takes places.
     fn tell_absolute(&self, absolute: bool) {
-        self.tablet.set(absolute);
+        self.together.set_tablet(absolute);
         self.hub.change_guest(|guest| {
-            for console in guest.consoles.values_mut().filter(|console| console.label == LABEL) {
+            for console in guest.consoles.values_mut().filter(|console| console.label.starts_with(LABEL)) {
                 console.absolute = absolute;
             }
         });
