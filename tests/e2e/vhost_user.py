@@ -143,6 +143,46 @@ def keys_while_the_guest_stands_still(rig):
     vm.events(lambda events: _place(events) == (1000, 500) and events[-1][1:] == (inputs.KEY, 30, 0))
 
 
+def blobs(rig):
+    """a guest whose buffers are its own memory (QEMU 11's test device): picture, flips, cursor, another mode"""
+    device = "vhost-user-test-device-pci,virtio-id=16,num_vqs=2,vq_size=256,config_size=24"
+    vm, server = _start(rig, name="qemu11", gpu=device, size=None)
+    assert "+resource_blob" in "".join(vm.stage("sh dmesg | grep -m 1 resource_blob"))
+    client = rig.client(server, images_only=True)
+    reference = rig.vm()
+    for width, height in ((1280, 720), (1024, 768), (1280, 720)):
+        for machine in (vm, reference):
+            machine.stage(f"mode {width} {height}")
+        client(f"wait-size {width} {height}")
+        rig.same_picture(reference, client, at_least=math.inf)
+    vm.stage("flips 200", limit=30)
+    vm.stage("cursor arrow 200 100")
+    client("wait-cursor shaped")
+    assert client("cursor")["shape"] == {"width": 64, "height": 64, "hot": [0, 0], "opaque": 300}, client("cursor")
+    _same(rig, client)
+
+
+def with_qemu_11(rig):
+    """QEMU 11's own device: picture, pause, reboot"""
+    vm, server = _start(rig, name="qemu11")
+    client = rig.client(server)
+    _same(rig, client)
+    vm.qmp("stop")
+    vm.qmp("cont")
+    vm.stage("fill 307050")
+    client("wait-colour 640 360 307050")
+    vm.stage_text = b""
+    vm.qmp("system_reset")
+    vm.until(rb"stage: ready", 120)
+    _same(rig, client)
+
+
+def with_vga(rig):
+    """the same card with VGA: the guest's driver takes over from it"""
+    vm, server = _start(rig, gpu="vhost-user-vga")
+    _same(rig, rig.client(server))
+
+
 def two_scanouts(rig):
     """a second display of the card is a second console"""
     bus = rig.bus()
@@ -305,7 +345,7 @@ def _machine(rig, path, gpu="vhost-user-gpu-pci", display="none", extra=(), **op
 
 def _place(events, size=(1280, 720)):
     """The pixel that the last two places of the events are."""
-    places = {code: value * size[code] // 32768 for _, kind, code, value in events if kind == inputs.ABSOLUTE}
+    places = {code: round(value * size[code] / 32768) for _, kind, code, value in events if kind == inputs.ABSOLUTE}
     return places.get(0), places.get(1)
 
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use async_channel::{Receiver, Sender};
 use tracing::{debug, warn};
 use vhost::vhost_user::GpuBackend;
-use vhost::vhost_user::gpu_message::{VhostUserGpuScanout, VirtioGpuRespDisplayInfo};
+use vhost::vhost_user::gpu_message::{VhostUserGpuScanout, VhostUserGpuUpdate, VirtioGpuRespDisplayInfo};
 
 use super::gpu::Outputs;
 use super::hold::lock;
@@ -103,6 +103,11 @@ fn tell(
         if told.insert(scanout_id, size) != Some(size) {
             let Size { width, height } = size;
             socket.set_scanout(&VhostUserGpuScanout { scanout_id, width, height })?;
+            if size.area() > 0 {
+                // QEMU takes up a size with the first pixels of it. No other may follow when the scanout is off.
+                let first = VhostUserGpuUpdate { scanout_id, x: 0, y: 0, width: 1, height: 1 };
+                socket.update_scanout(&first, &[0; 4])?;
+            }
         }
     }
     Ok(())
