@@ -112,8 +112,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     // QEMU connects to a graphics card only once it knows that there is one.
     let is_ready = options.wait || gpu.is_some();
     let bus_name = options.bus_name;
-    let display = attach.map(|attach| Source { attach, bus_name, wait: options.wait, reads });
-    let sources = Sources { display, gpu, input };
+    let display = attach.map(|attach| Source { attach, bus_name, wait: options.wait, reads: reads.clone() });
+    let sources = Sources { display, gpu, input, reads };
     let mut source = tokio::spawn(sources.run(hub.clone(), asked, options.wait, end.clone()));
 
     let policy = Policy { encoders, passthrough, max_bitrate: options.max_bitrate };

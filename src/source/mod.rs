@@ -40,6 +40,8 @@ pub(crate) struct Sources {
     pub(crate) gpu: Option<VhostUserGpu>,
     /// The guest's keyboard and pointer. Without it commands go to QEMU's display.
     pub(crate) input: Option<VhostUserInput>,
+    /// How the pixels of the guest's buffers are read.
+    pub(crate) reads: DmabufReads,
 }
 
 impl Sources {
@@ -61,7 +63,7 @@ impl Sources {
         let together = Together::new(self.gpu.is_some());
         let gpu = async {
             match self.gpu {
-                Some(gpu) => gpu.run(hub.clone(), together.clone(), wait, cancel.clone()).await,
+                Some(gpu) => gpu.run(hub.clone(), together.clone(), self.reads, wait, cancel.clone()).await,
                 None => std::future::pending().await,
             }
         };

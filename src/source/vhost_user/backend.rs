@@ -22,6 +22,7 @@ use super::pictures::Pictures;
 use super::pixels::{DeviceMemory, GuestMemory, Pixels, Snapshot};
 use super::queue::{self, Broken, Request, Vring};
 use super::socket::Device;
+use crate::frame::Size;
 
 /// `VIRTIO_GPU_F_EDID` and `VIRTIO_GPU_F_RESOURCE_BLOB`, by their bits.
 const GPU_FEATURES: u64 = 1 << 1 | 1 << 3;
@@ -129,7 +130,10 @@ impl Backend {
     fn tell_sizes(&self, effects: &[Effect<Pixels>]) {
         for effect in effects {
             if let Effect::Show { scanout, picture } = effect {
-                self.front_end.tell(*scanout, picture.as_ref().map(|picture| picture.size));
+                self.front_end.tell(
+                    *scanout,
+                    picture.as_ref().map(|picture| Size::new(picture.part.width, picture.part.height)),
+                );
             }
         }
     }

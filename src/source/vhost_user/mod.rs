@@ -26,7 +26,7 @@ use vm_memory::GuestMemoryMmap;
 
 use super::together::Together;
 use super::{Ended, SourceError, discard};
-use crate::frame::GuestCommand;
+use crate::frame::{DmabufReads, GuestCommand};
 use crate::hub::Hub;
 use backend::Backend;
 use input::InputDevice;
@@ -63,6 +63,7 @@ impl VhostUserGpu {
         self,
         hub: Hub,
         together: Together,
+        reads: DmabufReads,
         wait: bool,
         cancel: CancellationToken,
     ) -> Result<Ended, SourceError> {
@@ -74,7 +75,8 @@ impl VhostUserGpu {
                 connected = self.0.connected() => connected.map_err(refused)?,
             }
             let memory = GuestMemory::new(GuestMemoryMmap::new());
-            let device = Backend::new(memory.clone(), Pictures::new(hub.clone(), together.clone()));
+            let device =
+                Backend::new(memory.clone(), Pictures::new(hub.clone(), together.clone(), reads.clone()));
             let served = self.0.serve(Arc::new(device), memory, &cancel).await;
             if !matches!(served, Ok(Served::Nobody)) {
                 hub.detach();

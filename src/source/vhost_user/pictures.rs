@@ -9,7 +9,7 @@ use super::LABEL;
 use super::gpu::{CursorChange, Effect, Picture};
 use super::hold::{Turn, lock};
 use super::pixels::Pixels;
-use crate::frame::{ConsoleId, Scanout, ScanoutError};
+use crate::frame::{ConsoleId, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_LINEAR, Scanout, ScanoutError};
 use crate::hub::{ConsoleInfo, Hub, Ledger, ReleaseQueue};
 use crate::source::together::Together;
 
@@ -21,6 +21,7 @@ const RELEASE_DEADLINE: Duration = Duration::from_millis(16);
 pub(super) struct Pictures {
     hub: Hub,
     together: Together,
+    reads: DmabufReads,
     frames: Mutex<Frames>,
 }
 
@@ -32,10 +33,10 @@ struct Frames {
 }
 
 impl Pictures {
-    /// Makes the consoles of a device whose first display is there from the start.
-    pub(super) fn new(hub: Hub, together: Together) -> Self {
+    /// Makes the consoles of a device whose first display is there from the start. `reads` reads buffers that are not copied.
+    pub(super) fn new(hub: Hub, together: Together, reads: DmabufReads) -> Self {
         let frames = Frames { unanswered: Ledger::new(RELEASE_DEADLINE), releases: ReleaseQueue::default() };
-        let pictures = Self { hub, together, frames: Mutex::new(frames) };
+        let pictures = Self { hub, together, reads, frames: Mutex::new(frames) };
         pictures.announce(pictures.together.console(0));
         pictures
     }
@@ -69,7 +70,7 @@ impl Pictures {
     }
 
     fn show(&self, console: ConsoleId, picture: Option<Picture<Pixels>>) {
-        let shown = match picture.map(scanout).transpose() {
+        let shown = match picture.map(|picture| scanout(picture, &self.reads)).transpose() {
             Ok(shown) => shown,
             Err(error) => {
                 warn!(%console, %error, "the guest's picture cannot be shown");
@@ -115,9 +116,27 @@ impl Frames {
     }
 }
 
-fn scanout(picture: Picture<Pixels>) -> Result<Scanout, ScanoutError> {
-    let Picture { pixels, offset, stride, size, format } = picture;
-    let pixman = format.pixman().ok_or(ScanoutError::Format(format.fourcc()))?;
-    let offset = u32::try_from(offset).map_err(|_| ScanoutError::Crop)?;
-    Scanout::shared(pixels.file()?, offset, size.width, size.height, stride, pixman)
+/// Makes a scanout of a picture. Its numbers were checked against its memory when it was made.
+fn scanout(picture: Picture<Pixels>, reads: &DmabufReads) -> Result<Scanout, ScanoutError> {
+    let Picture { pixels, offset, stride, whole, part, format } = picture;
+    match pixels {
+        Pixels::Copied(memory) => {
+            let first = u64::from(offset) + u64::from(part.y) * u64::from(stride);
+            let first = first + u64::from(part.x) * u64::from(format.bytes_per_pixel());
+            let first = u32::try_from(first).map_err(|_| ScanoutError::Crop)?;
+            let pixman = format.pixman().ok_or(ScanoutError::Format(format.fourcc()))?;
+            Scanout::shared(memory.file()?, first, part.width, part.height, stride, pixman)
+        }
+        Pixels::InPlace(buffer) => {
+            let dmabuf = Dmabuf {
+                planes: vec![DmabufPlane { buffer, offset, stride }],
+                fourcc: format.fourcc(),
+                modifier: MODIFIER_LINEAR,
+                backing: whole,
+                crop: part,
+                bottom_up: false,
+            };
+            Scanout::dmabuf(dmabuf, reads)
+        }
+    }
 }

@@ -2,16 +2,19 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use tracing::{debug, warn};
 use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryLoadGuard,
-    GuestMemoryMmap, MmapRegion, VolatileMemory,
+    GuestMemoryMmap, GuestMemoryRegion, MmapRegion, VolatileMemory,
 };
 
 use super::gpu::{Host, Range};
+use crate::frame::Buffer;
+use crate::sys::{FilePages, udmabuf};
 
 /// The guest's memory, as the VMM last told where it is.
 pub(super) type GuestMemory = GuestMemoryAtomic<GuestMemoryMmap>;
@@ -19,11 +22,20 @@ pub(super) type GuestMemory = GuestMemoryAtomic<GuestMemoryMmap>;
 /// The guest's memory as it is now.
 pub(super) type Snapshot = GuestMemoryLoadGuard<GuestMemoryMmap>;
 
-/// Pixels in shared memory. It keeps its size, so readers may map it.
+/// The pixels of a resource. Clones are the same memory.
 #[derive(Clone, Debug)]
-pub(super) struct Pixels(Arc<MmapRegion>);
+pub(super) enum Pixels {
+    /// Copied here.
+    Copied(Memory),
+    /// The guest's own memory, as a GPU buffer.
+    InPlace(Arc<Buffer>),
+}
 
-impl Pixels {
+/// Shared memory of our own. It keeps its size, so readers may map it.
+#[derive(Clone, Debug)]
+pub(super) struct Memory(Arc<MmapRegion>);
+
+impl Memory {
     fn new(bytes: u64) -> io::Result<Self> {
         let file = memfd_create("pixels", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&file, bytes)?;
@@ -43,25 +55,49 @@ impl Pixels {
     }
 }
 
+impl Pixels {
+    fn copied(&self) -> Option<&MmapRegion> {
+        match self {
+            Self::Copied(memory) => Some(&memory.0),
+            Self::InPlace(_) => None,
+        }
+    }
+}
+
 /// The device's memory during one command.
 #[derive(Debug)]
 pub(super) struct DeviceMemory(pub(super) Snapshot);
+
+impl DeviceMemory {
+    /// Finds a range of guest memory in the file that the VMM shares it by. `None` if it is not all in one.
+    fn pages(&self, Range { address, len, .. }: Range) -> Option<FilePages<'_>> {
+        let (region, at) = self.0.to_region_addr(GuestAddress(address))?;
+        let file = region.file_offset()?;
+        let is_inside = at.0.checked_add(len).is_some_and(|end| end <= region.len());
+        let offset = file.start().checked_add(at.0)?;
+        is_inside.then(|| FilePages { fd: file.file().as_fd(), offset, len })
+    }
+}
 
 impl Host for DeviceMemory {
     type Pixels = Pixels;
 
     fn allocate(&self, bytes: u64) -> Option<Pixels> {
-        let made = Pixels::new(bytes);
-        made.inspect_err(|error| tracing::warn!(%error, bytes, "no memory for a picture of the guest")).ok()
+        let made = Memory::new(bytes);
+        let made = made.inspect_err(|error| warn!(%error, bytes, "no memory for a picture of the guest"));
+        made.ok().map(Pixels::Copied)
     }
 
-    fn share(&self, _ranges: &[Range]) -> Option<Pixels> {
-        None
+    fn share(&self, ranges: &[Range]) -> Option<Pixels> {
+        let pages: Option<Vec<_>> = ranges.iter().map(|range| self.pages(*range)).collect();
+        let buffer = udmabuf(&pages?).and_then(Buffer::new);
+        let buffer = buffer.inspect_err(|error| debug!(%error, "a blob of the guest is copied, not shared"));
+        buffer.ok().map(|buffer| Pixels::InPlace(Arc::new(buffer)))
     }
 
     fn copy(&self, address: u64, len: u64, pixels: &Pixels, at: u64) -> Option<()> {
         let (len, at) = (usize::try_from(len).ok()?, usize::try_from(at).ok()?);
-        let to = pixels.0.get_slice(at, len).ok()?;
+        let to = pixels.copied()?.get_slice(at, len).ok()?;
         let mut done = 0;
         for from in self.0.get_slices(GuestAddress(address), len) {
             let from = from.ok()?;
@@ -72,7 +108,7 @@ impl Host for DeviceMemory {
     }
 
     fn read(&self, pixels: &Pixels, out: &mut [u8]) -> Option<()> {
-        pixels.0.get_slice(0, out.len()).ok()?.read_slice(out, 0).ok()
+        pixels.copied()?.get_slice(0, out.len()).ok()?.read_slice(out, 0).ok()
     }
 
     fn read_guest(&self, address: u64, out: &mut [u8]) -> Option<()> {
@@ -101,6 +137,6 @@ mod tests {
         {
             assert_eq!(memory.copy(address, len, &pixels, at), None, "{address} {len} {at}");
         }
-        assert_eq!(crate::sys::file_size(pixels.file().unwrap()).unwrap(), 100);
+        assert_eq!(pixels.copied().unwrap().size(), 100);
     }
 }

@@ -7,6 +7,7 @@ use super::backend::Backend;
 use super::pictures::Pictures;
 use super::pixels::GuestMemory;
 use super::queue::Vring;
+use crate::frame::DmabufReads;
 use crate::hub::Hub;
 use crate::source::together::Together;
 
@@ -41,7 +42,10 @@ impl QueuesInMemory {
         let [control, cursor] = QUEUE_ADDRESSES.map(vring);
         let vrings = [control?, cursor?];
         Some(Self {
-            backend: Backend::new(memory.clone(), Pictures::new(hub, Together::default())),
+            backend: Backend::new(
+                memory.clone(),
+                Pictures::new(hub, Together::default(), DmabufReads::default()),
+            ),
             vrings,
             memory,
         })

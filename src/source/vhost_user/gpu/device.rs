@@ -122,7 +122,7 @@ impl<P: Clone> Device<P> {
                 self.resources.create(resource, size, format, host)
             }
             Command::CreateBlob { resource, memory: 1, size, ranges } => {
-                self.resources.create_blob(resource, size, ranges, host)
+                self.resources.create_blob(resource, size, ranges)
             }
             Command::DropResource { resource } => {
                 self.resources.remove(resource)?;

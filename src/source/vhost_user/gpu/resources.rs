@@ -97,22 +97,15 @@ impl<P: Clone> Resources<P> {
     }
 
     /// Makes a resource that is guest memory.
-    pub(super) fn create_blob(
-        &mut self,
-        id: u32,
-        bytes: u64,
-        ranges: Ranges<'_>,
-        host: &impl Host<Pixels = P>,
-    ) -> Result<(), Refusal> {
+    pub(super) fn create_blob(&mut self, id: u32, bytes: u64, ranges: Ranges<'_>) -> Result<(), Refusal> {
         self.check_new(id)?;
         let backing = self.backing(ranges)?;
         if bytes == 0 || bytes > backing.len {
             return Err(Refusal::Parameter);
         }
-        let pixels = host.share(&backing.ranges);
-        let kind = Kind::Blob { bytes, shared: pixels.is_some() };
+        let kind = Kind::Blob { bytes, shared: false };
         self.ranges += backing.ranges.len();
-        self.all.insert(id, Resource { kind, pixels, charge: 0, backing: Some(backing) });
+        self.all.insert(id, Resource { kind, pixels: None, charge: 0, backing: Some(backing) });
         Ok(())
     }
 
@@ -172,9 +165,7 @@ impl<P: Clone> Resources<P> {
         };
         check_inside(part, size)?;
         let stride = size.width * PIXEL;
-        let offset = u64::from(part.y) * u64::from(stride) + u64::from(part.x * PIXEL);
-        let size = Size::new(part.width, part.height);
-        Ok(Picture { pixels: pixels.clone(), offset, stride, size, format })
+        Ok(Picture { pixels: pixels.clone(), offset: 0, stride, whole: size, part, format })
     }
 
     /// Returns the picture that `part` of a blob is. Makes the copy that it is read from, if it cannot be shared.
@@ -199,17 +190,26 @@ impl<P: Clone> Resources<P> {
         }
         let pixels = match &self.find(id)?.pixels {
             Some(pixels) => pixels.clone(),
-            None => {
-                let (pixels, charge) = self.allocate(bytes, host)?;
-                let resource = self.find_mut(id)?;
-                (resource.pixels, resource.charge) = (Some(pixels.clone()), charge);
-                pixels
-            }
+            None => self.show_blob(id, bytes, host)?,
         };
         self.refresh(id, part, layout, host)?;
-        let offset = blob_offset(part, layout);
-        let size = Size::new(part.width, part.height);
-        Ok(Picture { pixels, offset, stride: layout.stride, size, format })
+        let BlobLayout { size: whole, stride, offset, .. } = layout;
+        Ok(Picture { pixels, offset, stride, whole, part, format })
+    }
+
+    /// Makes a blob readable that is shown for the first time: as it is, or else by a copy.
+    fn show_blob(&mut self, id: u32, bytes: u64, host: &impl Host<Pixels = P>) -> Result<P, Refusal> {
+        let backing = self.find(id)?.backing.as_ref();
+        let in_place = backing.and_then(|backing| host.share(&backing.ranges));
+        let shared = in_place.is_some();
+        let (pixels, charge) = match in_place {
+            Some(pixels) => (pixels, 0),
+            None => self.allocate(bytes, host)?,
+        };
+        let resource = self.find_mut(id)?;
+        resource.kind = Kind::Blob { bytes, shared };
+        (resource.pixels, resource.charge) = (Some(pixels.clone()), charge);
+        Ok(pixels)
     }
 
     /// Copies `part` of a blob to where it is read, if it is not read in place.

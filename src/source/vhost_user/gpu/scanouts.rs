@@ -9,12 +9,14 @@ use crate::frame::{PixelFormat, Rect, Size};
 pub(in super::super) struct Picture<P> {
     /// The memory.
     pub pixels: P,
-    /// Bytes from its start to the first row.
-    pub offset: u64,
+    /// Bytes from its start to the first row of the resource.
+    pub offset: u32,
     /// Bytes from one row to the next.
     pub stride: u32,
-    /// The picture's size.
-    pub size: Size,
+    /// The resource's size.
+    pub whole: Size,
+    /// The part of it that is the picture.
+    pub part: Rect,
     /// How a pixel lies in its four bytes.
     pub format: PixelFormat,
 }

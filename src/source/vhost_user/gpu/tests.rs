@@ -117,11 +117,12 @@ impl Vm {
     fn screen(&self, scanout: u32) -> Option<(Size, Vec<u8>)> {
         let picture = self.screens.get(&scanout)?;
         let memory = picture.pixels.borrow();
+        let part = picture.part;
         let row = |y: u32| {
-            let at = picture.offset as usize + (y * picture.stride) as usize;
-            memory[at..at + picture.size.width as usize * 4].to_vec()
+            let at = (picture.offset + y * picture.stride + part.x * 4) as usize;
+            memory[at..at + part.width as usize * 4].to_vec()
         };
-        Some((picture.size, (0..picture.size.height).flat_map(row).collect()))
+        Some((Size::new(part.width, part.height), (part.y..part.bottom()).flat_map(row).collect()))
     }
 
     /// A resource of XR24 with guest memory from `address` on.
