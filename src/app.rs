@@ -1,6 +1,6 @@
 //! The wiring: which part gets which, in which order they start, and how all of it ends.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::relay::Relay;
-use crate::source::{Attach, Ended, Source};
+use crate::source::{Attach, Ended, Source, Sources, VhostUserGpu, VhostUserInput};
 use crate::spice::{Password, PlainChannels, Server, Settings};
 use crate::transport::{Address, ClientCertificates, Listener, Origins, Security, Socket, Tls};
 use crate::viewer::{Policy, Roster};
@@ -94,7 +94,9 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let (commands, asked) = mpsc::channel(COMMANDS);
     let passthrough = options.passthrough == Passthrough::Auto;
     let attach = attach(&options)?;
-    if let Some(bus) = relay_bus(&options, &attach) {
+    let gpu = device(VhostUserGpu::bind, options.vhost_user_gpu.as_deref())?;
+    let input = device(VhostUserInput::bind, options.vhost_user_input.as_deref())?;
+    if let Some(bus) = relay_bus(&options, attach.as_ref()) {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
         let presence = Presence { bus, hub: hub.clone(), roster: roster.clone(), relay };
         // A bus that the user asked for has to be there.
@@ -110,8 +112,12 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         ReadDmabuf::Gpu => ReadPath::Gpu,
     };
     let reads = DmabufReads::new(path, None);
-    let source = Source { attach, bus_name: options.bus_name, wait: options.wait, reads };
-    let mut source = tokio::spawn(source.run(hub.clone(), asked, end.clone()));
+    // QEMU connects to a graphics card only once it knows that there is one.
+    let is_ready = options.wait || gpu.is_some();
+    let bus_name = options.bus_name;
+    let display = attach.map(|attach| Source { attach, bus_name, wait: options.wait, reads: reads.clone() });
+    let sources = Sources { display, gpu, input, reads };
+    let mut source = tokio::spawn(sources.run(hub.clone(), asked, options.wait, end.clone()));
 
     let policy = Policy { encoders, passthrough, max_bitrate: options.max_bitrate };
     let uris = uris(&listeners, tls.is_some(), &plain);
@@ -122,7 +128,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         tasks.spawn(accept(listener, server.clone(), tasks.clone(), end.clone()));
     }
     let ready = async {
-        if !options.wait {
+        if !is_ready {
             let _ = hub.guest().wait_for(|guest| !guest.consoles.is_empty()).await;
         }
         announce(&uris)
@@ -186,25 +192,35 @@ fn announce(uris: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn attach(options: &Serve) -> anyhow::Result<Attach> {
-    Ok(match (&options.qmp, options.dbus_p2p_fd, &options.dbus_address) {
+/// The way to QEMU's display. Whoever is the guest's graphics card needs none.
+fn attach(options: &Serve) -> anyhow::Result<Option<Attach>> {
+    Ok(Some(match (&options.qmp, options.dbus_p2p_fd, &options.dbus_address) {
         (Some(path), _, _) => Attach::Qmp(path.clone()),
         (_, Some(number), _) => Attach::Peer(crate::sys::inherited_fd(number).with_context(|| {
             format!("--dbus-p2p-fd: fd {number} was not left open by the parent process")
         })?),
         (_, _, Some(address)) => Attach::Bus(address.clone()),
+        _ if options.vhost_user_gpu.is_some() => return Ok(None),
         _ => Attach::SessionBus,
-    })
+    }))
+}
+
+/// Listens where a VMM finds a device.
+fn device<T>(bind: fn(&Path) -> io::Result<T>, socket: Option<&Path>) -> anyhow::Result<Option<T>> {
+    let listen = |path: &Path| {
+        bind(path).with_context(|| format!("cannot listen on {} for a virtual machine", path.display()))
+    };
+    socket.map(listen).transpose()
 }
 
 /// The bus to offer the display on: as the user says, else the one QEMU is on. What another qemu-spice offers there is
 /// not offered a third time: it would be ours in the end.
-fn relay_bus(options: &Serve, attach: &Attach) -> Option<MessageBus> {
+fn relay_bus(options: &Serve, attach: Option<&Attach>) -> Option<MessageBus> {
     match (&options.relay_bus, attach) {
-        (Some(RelayBus::None), _) | (None, Attach::Peer(_) | Attach::Qmp(_)) => None,
+        (Some(RelayBus::None), _) | (None, None | Some(Attach::Peer(_) | Attach::Qmp(_))) => None,
         (None, _) if options.bus_name == admin::NAME => None,
-        (Some(RelayBus::Session), _) | (None, Attach::SessionBus) => Some(MessageBus::Session),
-        (Some(RelayBus::Address(address)), _) | (None, Attach::Bus(address)) => {
+        (Some(RelayBus::Session), _) | (None, Some(Attach::SessionBus)) => Some(MessageBus::Session),
+        (Some(RelayBus::Address(address)), _) | (None, Some(Attach::Bus(address))) => {
             Some(MessageBus::Address(address.clone()))
         }
     }
@@ -294,6 +310,8 @@ fn capabilities() -> serde_json::Value {
         "dbus-p2p-fd",
         "bus-name",
         "qmp",
+        "vhost-user-gpu",
+        "vhost-user-input",
         "wait",
         "spice-addr",
         "spice-addr-unix",

@@ -124,6 +124,22 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SOCKET", group = "attach", help_heading = "Virtual machine")]
     pub qmp: Option<PathBuf>,
 
+    /// Be the virtual machine's graphics card: QEMU connects to this socket and its guest draws here
+    ///
+    /// QEMU needs shared memory and the device: `-object memory-backend-memfd,id=mem,size=2G,share=on -machine
+    /// memory-backend=mem -chardev socket,id=gpu,path=SOCKET -device vhost-user-gpu-pci,chardev=gpu`. It may run with
+    /// `-display none`, and has to be started after qemu-spice. Other programs than QEMU can connect as well. Unless
+    /// an option above is given too, qemu-spice does not attach to QEMU: for keys and pointer give --vhost-user-input.
+    #[arg(long, value_name = "SOCKET", help_heading = "Virtual machine")]
+    pub vhost_user_gpu: Option<PathBuf>,
+
+    /// Be the virtual machine's keyboard and tablet too: QEMU connects to this socket
+    ///
+    /// QEMU needs shared memory, as for --vhost-user-gpu, and the device: `-chardev socket,id=keys,path=SOCKET -device
+    /// vhost-user-input-pci,chardev=keys`.
+    #[arg(long, value_name = "SOCKET", help_heading = "Virtual machine", requires = "vhost_user_gpu")]
+    pub vhost_user_input: Option<PathBuf>,
+
     /// The name QEMU has on the bus
     #[arg(long, value_name = "NAME", default_value = "org.qemu", help_heading = "Virtual machine")]
     pub bus_name: String,

@@ -9,6 +9,9 @@ pub use crate::frame::{
 };
 pub use crate::hub::{Change, Console, ConsoleInfo, Guest, Hub, Leds, ReleaseQueue, Subscription};
 pub use crate::relay::Relay;
-pub use crate::source::{Attach, Ended, QmpError, Source, SourceError, listen, open_display};
+pub use crate::source::{
+    Attach, Ended, QUEUE_ADDRESSES, QUEUE_ENTRIES, QmpError, QueuesInMemory, Source, SourceError, listen,
+    open_display,
+};
 pub use crate::sys::{FileId, GpuError};
 pub use crate::viewer::Roster;

@@ -67,6 +67,7 @@ const PURE: &[&str] = &[
     "src/encode/picture.rs",
     "src/encode/schedule.rs",
     "src/encode/console_picture.rs",
+    "src/source/vhost_user/gpu",
     "src/source/dbus/disable.rs",
     "src/source/dbus/known_buffers.rs",
     "src/source/dbus/lost_flips/guesses.rs",

@@ -93,6 +93,14 @@ pub enum SourceError {
         /// Its reason.
         error: zbus::Error,
     },
+    /// The socket for a VMM cannot be made.
+    #[error("cannot listen on {path} for a VMM: {error}", path = path.display())]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        error: std::io::Error,
+    },
     /// No picture comes any more, from a QEMU that still runs.
     #[error("QEMU closed all its display connections but still runs: start this program again")]
     NoListener,

@@ -1,17 +1,21 @@
-//! Where pictures come from: a QEMU that runs with `-display dbus`.
+//! Where pictures come from: a QEMU that runs with `-display dbus`, or the guest itself, whose graphics card we are.
 //!
-//! Attaches, writes what QEMU shows into the [`Hub`], brings [`GuestCommand`]s back, and sees QEMU leave.
+//! Attaches, writes what is shown into the [`Hub`], brings [`GuestCommand`]s back, and sees QEMU leave.
 //! Uses `frame` and `hub`.
 
 mod dbus;
 mod error;
 mod obstacle;
 mod qmp;
+mod together;
+mod vhost_user;
 
 pub use dbus::listen;
 pub use error::SourceError;
 pub(crate) use obstacle::Obstacle;
 pub use qmp::{QmpError, open_display};
+pub use vhost_user::{QUEUE_ADDRESSES, QUEUE_ENTRIES, QueuesInMemory};
+pub(crate) use vhost_user::{VhostUserGpu, VhostUserInput};
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -25,6 +29,66 @@ use crate::frame::{DmabufReads, GuestCommand};
 use crate::hub::Hub;
 use dbus::{Bus, Qemu};
 use obstacle::DisplayOptions;
+use together::Together;
+
+/// Whatever gives pictures of one VM, at least one, and takes its keys.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// QEMU's display.
+    pub(crate) display: Option<Source>,
+    /// The guest's graphics card.
+    pub(crate) gpu: Option<VhostUserGpu>,
+    /// The guest's keyboard and pointer. Without it commands go to QEMU's display.
+    pub(crate) input: Option<VhostUserInput>,
+    /// How the pixels of the guest's buffers are read.
+    pub(crate) reads: DmabufReads,
+}
+
+impl Sources {
+    /// Keeps the hub up to date until QEMU leaves or `cancel` is cancelled; then the hub is detached. With `wait`, the
+    /// next VM may come.
+    ///
+    /// # Errors
+    /// Those of each source.
+    pub(crate) async fn run(
+        self,
+        hub: Hub,
+        commands: mpsc::Receiver<GuestCommand>,
+        wait: bool,
+        cancel: CancellationToken,
+    ) -> Result<Ended, SourceError> {
+        let (mut for_display, mut for_input) = (None, None);
+        let receiver = if self.input.is_some() { &mut for_input } else { &mut for_display };
+        *receiver = Some(commands);
+        let together = Together::new(self.gpu.is_some());
+        let gpu = async {
+            match self.gpu {
+                Some(gpu) => gpu.run(hub.clone(), together.clone(), self.reads, wait, cancel.clone()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let input = async {
+            match (self.input, for_input) {
+                (Some(input), Some(commands)) => {
+                    input.run(hub.clone(), together.clone(), commands, cancel.clone()).await
+                }
+                _ => std::future::pending().await,
+            }
+        };
+        let display = async {
+            let mut commands = for_display.unwrap_or_else(|| mpsc::channel(1).1);
+            match self.display {
+                Some(display) => display.run_beside(&together, hub.clone(), commands, cancel.clone()).await,
+                None => match discard(&mut commands).await {},
+            }
+        };
+        tokio::select! {
+            ended = gpu => ended,
+            ended = input => ended,
+            ended = display => ended,
+        }
+    }
+}
 
 /// How long until a socket that is not there, or not yet served, is tried again. Only sockets: a bus tells by itself.
 const RETRY: Duration = Duration::from_millis(500);
@@ -74,13 +138,24 @@ impl Source {
     pub async fn run(
         self,
         hub: Hub,
+        commands: mpsc::Receiver<GuestCommand>,
+        cancel: CancellationToken,
+    ) -> Result<Ended, SourceError> {
+        self.run_beside(&Together::default(), hub, commands, cancel).await
+    }
+
+    /// The same, beside other sources of the same VM.
+    async fn run_beside(
+        self,
+        together: &Together,
+        hub: Hub,
         mut commands: mpsc::Receiver<GuestCommand>,
         cancel: CancellationToken,
     ) -> Result<Ended, SourceError> {
         let ended = tokio::select! {
             biased;
             () = cancel.cancelled() => Ok(Ended::Cancelled),
-            ended = self.follow(&hub, &mut commands) => ended,
+            ended = self.follow(together, &hub, &mut commands) => ended,
         };
         hub.detach();
         ended
@@ -89,6 +164,7 @@ impl Source {
     /// Serves one QEMU after the other.
     async fn follow(
         self,
+        together: &Together,
         hub: &Hub,
         commands: &mut mpsc::Receiver<GuestCommand>,
     ) -> Result<Ended, SourceError> {
@@ -112,11 +188,12 @@ impl Source {
             let served = match qemu {
                 Ok(qemu) => {
                     waiting = false;
-                    dbus::serve(qemu, hub, &reads, commands).await
+                    let served = dbus::serve(qemu, together, hub, &reads, commands).await;
+                    hub.detach();
+                    served
                 }
                 Err(error) => Err(error),
             };
-            hub.detach();
             match served {
                 Ok(()) if wait && way.is_some() => {
                     info!("QEMU left; waiting for the next one");

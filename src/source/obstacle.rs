@@ -87,15 +87,18 @@ impl DisplayOptions {
         known
     }
 
+    /// Returns whether a graphic console with this label is that of a vhost-user GPU, as far as is known.
+    pub(super) fn is_vhost_user(&self, label: &str) -> bool {
+        is_gpu(label) || has(&self.gpus, label) || has(&self.pixel_gpus, label)
+    }
+
     /// Returns what is in the way of asking for a graphic console with this label. A label is its device's `id`, else
     /// its type, and the number of the head if there are several.
     pub(super) fn obstacle(&self, label: &str) -> Option<Obstacle> {
         if self.spice_gl {
             return Some(Obstacle::TakenBySpice);
         }
-        let device = label.rsplit_once('.').map_or(label, |(device, _)| device);
-        let is_of = |names: &[String]| names.iter().any(|name| name == label || name == device);
-        let gpu = !is_of(&self.pixel_gpus) && (is_gpu(label) || is_of(&self.gpus));
+        let gpu = self.is_vhost_user(label) && !has(&self.pixel_gpus, label);
         match self.gl {
             _ if !gpu => None,
             Some(true) => None,
@@ -103,6 +106,12 @@ impl DisplayOptions {
             None => Some(Obstacle::Unknown),
         }
     }
+}
+
+/// Whether a console's label is of one of the devices named.
+fn has(names: &[String], label: &str) -> bool {
+    let device = label.rsplit_once('.').map_or(label, |(device, _)| device);
+    names.iter().any(|name| name == label || name == device)
 }
 
 /// Whether a type of devices is that of a vhost-user GPU.

@@ -8,6 +8,7 @@ mod inherited;
 mod malloc;
 mod process;
 mod tcp;
+mod udmabuf;
 mod wait;
 
 pub(crate) use dmabuf::{DmabufMap, ReadSpan, is_dmabuf, is_sealed};
@@ -20,4 +21,5 @@ pub(crate) use inherited::inherited_fd;
 pub(crate) use malloc::give_back_large_buffers;
 pub(crate) use process::{keep_memory_private, raise_file_limit, thread_time};
 pub(crate) use tcp::{TcpState, tcp_state};
-pub(crate) use wait::{QuietSocket, WriteWait};
+pub(crate) use udmabuf::{FilePages, udmabuf};
+pub(crate) use wait::{QuietSocket, WriteWait, connection_waits};

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rig import Rig, Skip, compare  # noqa: E402
 
 THEMES = ["picture", "firmware", "inputs", "resolution", "cursor", "clients", "auth", "tls", "web", "strangers", "attach", "relay", "network", "lifecycle", "command_line",
-          "qemu_versions", "viewer", "smallest_server"]
+          "qemu_versions", "viewer", "smallest_server", "vhost_user"]
 TEST_LIMIT = 150  # seconds for one test
 
 
@@ -48,7 +48,8 @@ def main():
         for theme in THEMES:
             for test in tests_of(theme):
                 line = f"{theme.replace('_', ' ')}: {title(test)}"
-                if settings.names and not any(name in line or name in f"{theme}.{test.__name__}" for name in settings.names):
+                names = f"{line} {theme}.{test.__name__} {theme.replace('_', '-')}"
+                if settings.names and not any(name in names for name in settings.names):
                     continue
                 counts[run(rig, theme, test, line)] += 1
     finally:

@@ -46,8 +46,8 @@ class Qmp:
 class Vm:
     """A running QEMU with the guest in it.
 
-    `display` is QEMU's `-display` argument, `gpu` the device it shows, `machine` what runs it; `extra` are
-    more arguments. Its processors run on `processor` of this machine alone, if one is named. `folder` holds the
+    `display` is QEMU's `-display` argument, `gpu` the device it shows, of `size` if it has such a property, `machine` what
+    runs it; `extra` are more arguments. Its processors run on `processor` of this machine alone, if one is named. `folder` holds the
     sockets and logs: `qmp.sock` is left free for the program under test, the rig has its own.
     """
 
@@ -60,8 +60,7 @@ class Vm:
         self.size = size
         self.tablet = tablet
         self.stage_text = b""
-        width, height = size
-        devices = ["-device", f"{gpu},xres={width},yres={height}"]
+        devices = ["-device", f"{gpu},xres={size[0]},yres={size[1]}" if size else gpu]
         if tablet:
             devices += ["-device", "virtio-tablet-pci"]
         command = [

@@ -29,8 +29,9 @@ use tracing::{info, warn};
 use zbus::MessageStream;
 
 use super::SourceError;
-use crate::frame::{DmabufReads, GuestCommand};
-use crate::hub::Hub;
+use super::together::Together;
+use crate::frame::{ConsoleId, DmabufReads, GuestCommand};
+use crate::hub::{Guest, Hub};
 use pictures::Pictures;
 
 /// How long after the first connection of a QEMU that ends the others may take to end as well.
@@ -39,12 +40,13 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Attaches to this QEMU and serves it until it leaves.
 pub(super) async fn serve(
     qemu: Qemu,
+    together: &Together,
     hub: &Hub,
     reads: &DmabufReads,
     commands: &mut mpsc::Receiver<GuestCommand>,
 ) -> Result<(), SourceError> {
     let mut pictures = Pictures::new(reads.clone());
-    let served = attach_and_serve(&qemu, hub, &mut pictures, commands).await;
+    let served = attach_and_serve(&qemu, together, hub, &mut pictures, commands).await;
     // None of them may write into the hub when its next user has it.
     pictures.stop().await;
     served
@@ -52,6 +54,7 @@ pub(super) async fn serve(
 
 async fn attach_and_serve(
     qemu: &Qemu,
+    together: &Together,
     hub: &Hub,
     pictures: &mut Pictures,
     commands: &mut mpsc::Receiver<GuestCommand>,
@@ -59,7 +62,8 @@ async fn attach_and_serve(
     // Watched before asked, so that no change falls between.
     let changes = consoles::changes(qemu).await?;
     let mut guest = consoles::discover(qemu).await?;
-    pictures.attach(qemu, hub, &mut guest).await?;
+    let ours = consoles_of_our_card(qemu, together, &mut guest);
+    pictures.attach(qemu, hub, &mut guest, &ours).await?;
     info!(name = guest.name, consoles = guest.consoles.len(), "attached to QEMU");
     hub.change_guest(|known| *known = guest);
 
@@ -75,6 +79,25 @@ async fn attach_and_serve(
     }
     outlive(pictures, commands).await;
     Ok(())
+}
+
+/// Returns the consoles of `guest` that belong to our own graphics card, so that their pictures come from the guest
+/// itself.
+fn consoles_of_our_card(qemu: &Qemu, together: &Together, guest: &mut Guest) -> Vec<ConsoleId> {
+    if !together.has_gpu() {
+        return Vec::new();
+    }
+    let ours = guest.consoles.iter_mut().filter(|(_, info)| qemu.known.is_vhost_user(&info.label));
+    let ours: Vec<_> = ours
+        .map(|(id, info)| {
+            info.absolute |= together.has_tablet();
+            *id
+        })
+        .collect();
+    if let Some(&first) = ours.first() {
+        together.set_first_console(first);
+    }
+    ours
 }
 
 /// Brings the changes of the guest into the hub.

@@ -36,7 +36,8 @@ impl Pictures {
         Self { listeners: JoinSet::new(), reads, replays, asked }
     }
 
-    /// Registers a listener for each console of `guest`, and removes from `guest` those that cannot be shown.
+    /// Registers a listener for each console of `guest` but those `elsewhere`, whose pictures come from another source.
+    /// Removes from `guest` those that cannot be shown.
     ///
     /// # Errors
     /// If no console can be shown, or QEMU refuses a listener.
@@ -45,9 +46,10 @@ impl Pictures {
         qemu: &Qemu,
         hub: &Hub,
         guest: &mut Guest,
+        elsewhere: &[ConsoleId],
     ) -> Result<(), SourceError> {
         let (mut shown, mut hidden) = (Vec::new(), Vec::new());
-        for (&id, info) in &guest.consoles {
+        for (&id, info) in guest.consoles.iter().filter(|(id, _)| !elsewhere.contains(id)) {
             if let Some(obstacle) = qemu.known.obstacle(&info.label) {
                 hidden.push(SourceError::Obstacle { console: id, label: info.label.clone(), obstacle });
                 continue;
@@ -60,17 +62,20 @@ impl Pictures {
             shown.push(id);
         }
         for error in hidden {
-            if shown.is_empty() {
+            if shown.is_empty() && elsewhere.is_empty() {
                 return Err(error);
             }
             warn!("{error}");
         }
-        guest.consoles.retain(|id, _| shown.contains(id));
+        guest.consoles.retain(|id, _| shown.contains(id) || elsewhere.contains(id));
         Ok(())
     }
 
-    /// Serves the listeners until the last has ended.
+    /// Serves the listeners until the last has ended; for ever if there was none.
     pub(super) async fn run(&mut self, qemu: &Qemu) {
+        if self.listeners.is_empty() {
+            std::future::pending().await
+        }
         let again = register_again(qemu, &mut self.asked);
         tokio::pin!(again);
         loop {

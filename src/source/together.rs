@@ -1,0 +1,49 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::frame::ConsoleId;
+
+/// What the sources of one VM know of each other. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Together(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    has_gpu: AtomicBool,
+    has_tablet: AtomicBool,
+    first_console: AtomicU32,
+}
+
+impl Together {
+    /// Makes what is known before any VM is: whether we are its graphics card.
+    pub(super) fn new(has_gpu: bool) -> Self {
+        let together = Self::default();
+        together.0.has_gpu.store(has_gpu, Ordering::SeqCst);
+        together
+    }
+
+    /// Returns whether the guest's graphics card is ours, so that its consoles get their pictures from there.
+    pub(super) fn has_gpu(&self) -> bool {
+        self.0.has_gpu.load(Ordering::SeqCst)
+    }
+
+    /// Stores whether the guest has a tablet of ours.
+    pub(super) fn set_tablet(&self, has_tablet: bool) {
+        self.0.has_tablet.store(has_tablet, Ordering::SeqCst);
+    }
+
+    /// Returns whether the guest has a tablet of ours.
+    pub(super) fn has_tablet(&self) -> bool {
+        self.0.has_tablet.load(Ordering::SeqCst)
+    }
+
+    /// Stores which number QEMU gives to the first console of our graphics card.
+    pub(super) fn set_first_console(&self, console: ConsoleId) {
+        self.0.first_console.store(console.0, Ordering::SeqCst);
+    }
+
+    /// Returns the console that `scanout` of our graphics card is.
+    pub(super) fn console(&self, scanout: u32) -> ConsoleId {
+        ConsoleId(self.0.first_console.load(Ordering::SeqCst).saturating_add(scanout))
+    }
+}

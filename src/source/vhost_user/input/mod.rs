@@ -1,0 +1,50 @@
+//! Keyboard and tablet of the guest, in one virtio-input device.
+
+mod config;
+mod device;
+mod events;
+mod keys;
+
+pub(super) use device::InputDevice;
+
+use std::convert::Infallible;
+
+use tokio::sync::mpsc;
+
+use crate::frame::GuestCommand;
+use crate::hub::Hub;
+
+/// The most commands taken at once.
+const BATCH: usize = 128;
+
+/// Brings commands to the guest, in order. While it has no room they wait in `commands`, which is bounded, and of
+/// places that wait only the last counts.
+pub(super) async fn forward(
+    device: &InputDevice,
+    hub: &Hub,
+    commands: &mut mpsc::Receiver<GuestCommand>,
+) -> Infallible {
+    let mut batch = Vec::with_capacity(BATCH);
+    while commands.recv_many(&mut batch, BATCH).await > 0 {
+        let mut waiting = batch.drain(..).peekable();
+        while let Some(command) = waiting.next() {
+            let is_outdated = |next: &GuestCommand| match (command, next) {
+                (GuestCommand::Position { console, .. }, GuestCommand::Position { console: other, .. }) => {
+                    console == *other
+                }
+                _ => false,
+            };
+            if waiting.peek().is_some_and(is_outdated) {
+                continue;
+            }
+            let size = match command {
+                GuestCommand::Position { console, .. } => {
+                    hub.console(console).and_then(|console| console.size())
+                }
+                _ => None,
+            };
+            device.send(&events::events(command, size)).await;
+        }
+    }
+    std::future::pending().await
+}
