@@ -35,13 +35,16 @@ GUESTS_PROCESSOR = 1
 class GlVm(Vm):
     """A VM whose screens come as dmabufs."""
 
-    def __init__(self, folder, guest, gpu, node, reference, qemu):
+    def __init__(self, folder, guest, gpu, node, reference, qemu, card):
         self.reference = reference
+        options = {"display": f"dbus,gl=on,rendernode={node},p2p=yes"}
+        if card:
+            options = {"display": "none", "size": None, "extra": ["-chardev", f"socket,id=card,path={card}"]}
         machine = ["-accel", "kvm", "-cpu", "host", "-m", MEMORY, "-machine", "memory-backend=memory",
                    # udmabuf takes pages of memfds only.
                    "-object", f"memory-backend-memfd,id=memory,size={MEMORY},share=on"]
-        super().__init__(folder, guest, qemu=qemu, display=f"dbus,gl=on,rendernode={node},p2p=yes",
-                         gpu=scenes.GPUS[gpu], machine=machine, boot_limit=BOOT_LIMIT, processor=GUESTS_PROCESSOR)
+        super().__init__(folder, guest, qemu=qemu, gpu=scenes.GPUS[gpu], machine=machine, boot_limit=BOOT_LIMIT,
+                         processor=GUESTS_PROCESSOR, **options)
 
     def stage(self, command, limit=STAGE_LIMIT):
         return super().stage(command, limit)
@@ -56,14 +59,25 @@ class Stand:
     """A VM, the program attached to it, and its viewers: they outlive a test, as starting them takes long."""
 
     def __init__(self, rig_of_stand, gpu, qemu):
-        # Sockets cannot be on the share.
-        self.vm = GlVm(Path("/run/vm") / f"{qemu}-{gpu}", rig_of_stand.settings.guest, gpu, rig_of_stand.node,
-                       rig_of_stand.settings.artifacts / "reference.png", rig_of_stand.qemu(qemu))
         rig_of_stand.begin(f"{qemu}-{gpu}")
         self.bus = rig_of_stand.bus()
-        self.server = rig_of_stand.start("--qmp", self.vm.qmp_path, "--spice-addr", TCP, "--spice-addr", UNIX,
-                                         "--relay-bus", self.bus.address, env={"RUST_LOG": LOG})
-        self.server.ready(scenes.READY_LIMIT)
+        # Sockets cannot be on the share.
+        folder = Path("/run/vm") / f"{qemu}-{gpu}"
+        card = folder / "card.sock" if gpu == "card" else None
+
+        def start(*attach):
+            self.server = rig_of_stand.start(*attach, "--spice-addr", TCP, "--spice-addr", UNIX,
+                                             "--relay-bus", self.bus.address, env={"RUST_LOG": LOG})
+            self.server.ready(scenes.READY_LIMIT)
+        if card:
+            folder.mkdir(parents=True, exist_ok=True)
+            start("--vhost-user-gpu", card)
+        self.vm = GlVm(folder, rig_of_stand.settings.guest, gpu, rig_of_stand.node,
+                       rig_of_stand.settings.artifacts / "reference.png", rig_of_stand.qemu(qemu), card)
+        if card:
+            self.vm.stage("mode 1280 720")
+        else:
+            start("--qmp", self.vm.qmp_path)
         self.far = rig_of_stand.client(self.server.uris[0])
         self.near = rig_of_stand.client(self.server.uris[1], "--dmabufs")
         self.beside = rig_of_stand.dbus_viewer(self.bus)

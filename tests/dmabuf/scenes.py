@@ -160,12 +160,18 @@ ALL = [over_tcp, over_a_unix_socket, over_dbus, three_at_once, as_images, flips,
        nothing_is_kept, flip_rate, read_by_the_gpu]
 
 
+# Those that are about buffers, for the guest whose card is the program. Its text console has the card's own size, and a screen that
+# is off has no picture at all.
+CARD = [over_tcp, over_a_unix_socket, over_dbus, three_at_once, as_images, resolutions]
+
 # In the lines of those that tell whether it works at all.
 BRIEF = [f"qemu blob: {scene.__doc__}" for scene in (over_tcp, over_a_unix_socket, over_dbus, three_at_once)]
 
 GPUS = {
     "blob": "virtio-gpu-pci,blob=true",  # the guest's own memory, as udmabufs
     "virgl": "virtio-gpu-gl-pci",  # textures of virglrenderer, upside down
+    # The program is the card, and makes the udmabufs: a device of QEMU 11 that offers the guest all that the program does.
+    "card": "vhost-user-test-device-pci,virtio-id=16,num_vqs=2,vq_size=256,config_size=24,chardev=card",
 }
 
 
@@ -174,7 +180,10 @@ def plan(qemus, names):
     in whose line one of them occurs."""
     for qemu in qemus:
         for gpu in GPUS:
-            lines = [(scene, f"dmabuf: {qemu} {gpu}: {scene.__doc__}") for scene in ALL]
+            if gpu == "card" and qemu != "qemu11":
+                continue
+            scenes = CARD if gpu == "card" else ALL
+            lines = [(scene, f"dmabuf: {qemu} {gpu}: {scene.__doc__}") for scene in scenes]
             wanted = [(scene, line) for scene, line in lines if not names or any(name in line for name in names)]
             if wanted:
                 yield qemu, gpu, wanted
