@@ -58,7 +58,7 @@ class Report:
     def write(self):
         self.plots()
         text = "\n\n".join(part.strip() for part in (
-            self.head(), self.budget(), self.path(), self.viewers(), self.near(), self.allocations(), self.guest(), self.parts(), self.method()) if part)
+            self.head(), self.budget(), self.path(), self.viewers(), self.near(), self.allocations(), self.guest(), self.card(), self.parts(), self.method()) if part)
         (self.docs / "performance.md").write_text(text + "\n")
         return text
 
@@ -253,6 +253,26 @@ each update happens. The viewer is spice-gtk's library, or a VNC viewer that tak
 
 Without OpenGL, QEMU's `-spice` hands changes over in columns of 32 pixels, and libspice-server makes a video of each: 41 of them for a film that fills
 the screen. spice-gtk drops those of their MJPEG frames that come late."""
+
+    def card(self):
+        if not self.values.get("card"):
+            return ""
+        names = [("socket_ms", "to the socket, ms"), ("pixel_ms", "to the pixel, ms"), ("pixel_90_ms", "9 of 10 under, ms"),
+                 ("cpu_ms", "CPU with QEMU, ms a frame"), ("ours_ms", "of it qemu-spice"), ("guest_fps", "guest's frames a second"), ("shown_fps", "shown")]
+        ways = ("D-Bus", "vhost-user")
+        rows = [[film, way, *(self.cell("card", way, film, name) for name, _ in names)] for film in FILMS for way in ways]
+        ratios = []
+        for name, words in (("socket_ms", "to the socket"), ("pixel_ms", "to the pixel"), ("cpu_ms", "of CPU")):
+            each = [f"{spread(self.ratio(('card', 'vhost-user', film, name), ('card', 'D-Bus', film, name)))} ({film})" for film in FILMS]
+            ratios.append(f"{words} {', '.join(each)}")
+        return f"""## The guest's own graphics card
+
+The same films in two machines that run by turns and differ in this alone: QEMU's `-display dbus`, or qemu-spice as the guest's graphics card
+(`--vhost-user-gpu`) and `-display none`. Times count from when the guest had drawn a frame, by its own clock; the guest draws 25 frames a second.
+
+{self.table(["film", "way", *(title for _, title in names)], rows)}
+
+Over vhost-user as a part of over D-Bus: {"; ".join(ratios)}."""
 
     def parts(self):
         if not self.micro:

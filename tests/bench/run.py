@@ -10,6 +10,7 @@ from pathlib import Path
 
 from measure import FILMS, Bench, Used, arrivals_after, distinct, middle, ninth, resident_mib, shown_after
 
+from card import Cards
 from guest import Guests
 import report
 
@@ -230,7 +231,16 @@ def guest(bench, results, turn):
         bench.guests.measure(who, results)
 
 
-PARTS = {"path": path, "viewers": viewers, "passthrough": passthrough, "idle": idle, "allocations": allocations, "guest": guest}
+def card(bench, results, turn):
+    """The same films, by way of QEMU's display and by way of the guest's own graphics card."""
+    if not hasattr(bench, "cards"):
+        print("      starting two virtual machines …", flush=True)
+        bench.cards = Cards(bench)
+    for who in alternating(bench.cards.ways, turn):
+        bench.cards.measure(who, results)
+
+
+PARTS = {"path": path, "viewers": viewers, "passthrough": passthrough, "idle": idle, "allocations": allocations, "guest": guest, "card": card}
 
 
 def main():
@@ -260,7 +270,7 @@ def main():
                 print(f"[{number}/{total}] {part}, round {turn + 1} of {settings.rounds} …", flush=True)
                 this = Results()
                 try:
-                    with bench.things() if part != "guest" else nullcontext():
+                    with bench.things() if part not in ("guest", "card") else nullcontext():
                         PARTS[part](bench, this, turn)
                 except (RuntimeError, OSError, ValueError, IndexError) as error:
                     # The other rounds are worth having all the same.

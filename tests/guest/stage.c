@@ -19,6 +19,8 @@
 //   film NAME                makes a film of film.h ready and shows its first frame; needs a screen of 1280x720
 //   show NUMBER              shows one frame of it, the rest of the number's division by 16
 //   play COUNT PERIOD        plays COUNT frames of it, one each PERIOD ms, numbered on from there; answers at once
+//   clock                    prints `stage: clock NS`, the guest's monotonic clock
+//   drawn                    prints `stage: drawn NUMBER NS` for each frame of the last `play`: when its drawing was done
 //   events on|off            prints `stage: event DEVICE TYPE CODE VALUE` for what the input devices send
 //   leds                     prints `stage: leds num=N caps=N scroll=N`
 //   size                     prints `stage: size W H`
@@ -52,6 +54,7 @@
 #define PATCH 64       // side of the changing patch, pixels
 #define CURSOR 64      // side of virtio-gpu's cursor, pixels
 #define MAX_INPUTS 8
+#define MAX_DRAWN 1024 // frames whose times are kept
 
 struct buffer {
     uint32_t handle, fb, stride, width, height;
@@ -76,6 +79,11 @@ static bool events, reacting;
 static long frames_left, frame, blinks_left, plays_left;
 static int film = -1;
 static unsigned film_number_shown;
+static struct {
+    unsigned number;
+    int64_t ns;
+} drawn[MAX_DRAWN];
+static unsigned drawn_count;
 static uint32_t *reel;
 static unsigned scrolled_rows;
 static struct buffer page;
@@ -406,10 +414,14 @@ static void change_patch(void) {
 
 // ---- what goes on by itself ----
 
-static int64_t now_ms(void) {
+static int64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+static int64_t now_ms(void) {
+    return now_ns() / 1000000;
 }
 
 static void show_picture(void) {
@@ -423,8 +435,13 @@ static bool show_film(struct film_rect part, bool numbered) {
     const uint32_t *from = reel + (size_t)(film_number_shown % FILM_FRAMES) * FILM_WIDTH * FILM_HEIGHT;
     for (unsigned y = part.y; y < part.y + part.height; y++)
         memcpy(on->pixels + (size_t)y * on->stride + part.x, from + (size_t)y * FILM_WIDTH + part.x, part.width * 4);
-    if (numbered)
+    if (numbered) {
         film_number((unsigned)film, film_number_shown, on->pixels, on->stride);
+        if (drawn_count < MAX_DRAWN) {
+            drawn[drawn_count].number = film_number_shown;
+            drawn[drawn_count++].ns = now_ns();
+        }
+    }
     return flush(part.x, part.y, part.width, part.height);
 }
 
@@ -518,6 +535,13 @@ static bool run(const char *command) {
     char word[16];
     if (sscanf(command, "events %15s", word) == 1)
         return events = strcmp(word, "on") == 0, true;
+    if (strcmp(command, "clock") == 0)
+        return printf("stage: clock %lld\n", (long long)now_ns()), true;
+    if (strcmp(command, "drawn") == 0) {
+        for (unsigned i = 0; i < drawn_count; i++)
+            printf("stage: drawn %u %lld\n", drawn[i].number, (long long)drawn[i].ns);
+        return true;
+    }
     if (strcmp(command, "leds") == 0)
         return print_leds(), true;
     if (strncmp(command, "sh ", 3) == 0)
@@ -566,7 +590,7 @@ static bool run(const char *command) {
     if (sscanf(command, "show %ld", &count) == 1 && film >= 0)
         return show_whole_film((unsigned)count);
     if (sscanf(command, "play %ld %d", &count, &period_ms) == 2 && film >= 0)
-        return plays_left = count, due_ms = now_ms(), true;
+        return plays_left = count, drawn_count = 0, due_ms = now_ms(), true;
     if (strcmp(command, "react") == 0)
         return reacting = true;
     if (sscanf(command, "cursor %15s %d %d", word, &x, &y) == 3)
