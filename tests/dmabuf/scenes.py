@@ -162,7 +162,7 @@ ALL = [over_tcp, over_a_unix_socket, over_dbus, three_at_once, as_images, flips,
 
 # Those that are about buffers, for the guest whose card is the program. Its text console has the card's own size, and a screen that
 # is off has no picture at all.
-CARD = [over_tcp, over_a_unix_socket, over_dbus, three_at_once, as_images, resolutions]
+CARD = [over_tcp, over_a_unix_socket, over_dbus, three_at_once, as_images, flips, resolutions]
 
 # In the lines of those that tell whether it works at all.
 BRIEF = [f"qemu blob: {scene.__doc__}" for scene in (over_tcp, over_a_unix_socket, over_dbus, three_at_once)]

@@ -156,6 +156,7 @@ impl Device for Backend {
 
     fn end(&self) {
         self.is_over.store(true, Ordering::SeqCst);
+        self.pictures.end();
         self.front_end.disconnect();
         for turn in &self.turns {
             turn.end();

@@ -1,8 +1,10 @@
 //! What the device shows becomes scanouts, damage and cursors of the hub's consoles.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tracing::{debug, warn};
 
 use super::LABEL;
@@ -16,6 +18,10 @@ use crate::source::together::Together;
 /// The latest that a frame is released to the guest, whatever its readers do: one interval of a 60 Hz display.
 const RELEASE_DEADLINE: Duration = Duration::from_millis(16);
 
+/// How long a scanout has to be off before its console goes dark. Linux turns each off for a moment when it changes the
+/// mode or the buffer's format.
+const DARK_AFTER: Duration = Duration::from_millis(600);
+
 /// Writes what one device shows into a hub.
 #[derive(Debug)]
 pub(super) struct Pictures {
@@ -23,6 +29,16 @@ pub(super) struct Pictures {
     together: Together,
     reads: DmabufReads,
     frames: Mutex<Frames>,
+    dark: Arc<Mutex<Dark>>,
+    /// Runs what time alone makes due. Without it nothing is put off.
+    runtime: Option<Handle>,
+}
+
+/// The consoles whose scanouts are off, and are still shown. Each with a number of its own.
+#[derive(Debug, Default)]
+struct Dark {
+    due: BTreeMap<ConsoleId, u64>,
+    next: u64,
 }
 
 /// The frames that readers hold.
@@ -37,7 +53,8 @@ impl Pictures {
     /// copied.
     pub(super) fn new(hub: Hub, together: Together, reads: DmabufReads) -> Self {
         let frames = Frames { unanswered: Ledger::new(RELEASE_DEADLINE), releases: ReleaseQueue::default() };
-        let pictures = Self { hub, together, reads, frames: Mutex::new(frames) };
+        let (dark, runtime) = (Arc::default(), Handle::try_current().ok());
+        let pictures = Self { hub, together, reads, frames: Mutex::new(frames), dark, runtime };
         pictures.announce(pictures.together.console(0));
         pictures
     }
@@ -78,11 +95,28 @@ impl Pictures {
                 None
             }
         };
-        if let Some(scanout) = &shown {
-            debug!(%console, size = %scanout.size(), "scanout");
-            self.announce(console);
+        let mut dark = lock(&self.dark);
+        match (&shown, &self.runtime) {
+            (Some(scanout), _) => {
+                debug!(%console, size = %scanout.size(), "scanout");
+                self.announce(console);
+                dark.due.remove(&console);
+            }
+            (None, Some(runtime)) => {
+                let number = dark.next;
+                dark.next = number.wrapping_add(1);
+                dark.due.insert(console, number);
+                runtime.spawn(go_dark(self.hub.clone(), self.dark.clone(), console, number));
+                return;
+            }
+            (None, None) => {}
         }
         self.hub.add_console(console).show(shown);
+    }
+
+    /// Ends what was put off. Nothing is written to the hub afterwards by time alone.
+    pub(super) fn end(&self) {
+        lock(&self.dark).due.clear();
     }
 
     fn change_cursor(&self, change: CursorChange) {
@@ -100,6 +134,16 @@ impl Pictures {
         self.hub.change_guest(|guest| {
             guest.consoles.entry(console).or_insert(info);
         });
+    }
+}
+
+/// Makes a console dark, if its scanout stays off.
+async fn go_dark(hub: Hub, dark: Arc<Mutex<Dark>>, console: ConsoleId, number: u64) {
+    tokio::time::sleep(DARK_AFTER).await;
+    let mut dark = lock(&dark);
+    if dark.due.get(&console) == Some(&number) {
+        dark.due.remove(&console);
+        hub.add_console(console).show(None);
     }
 }
 
