@@ -1,6 +1,6 @@
 //! The pointer that the guest's graphics card draws over a scanout.
 
-use super::device::Host;
+use super::host::Host;
 use super::protocol::{CursorCommand, Refusal};
 use super::resources::{PIXEL, Resources};
 use crate::frame::{Cursor, PixelFormat, Pointer, Size};

@@ -6,16 +6,17 @@
 mod cursor;
 mod device;
 mod edid;
+mod host;
 mod outputs;
 mod protocol;
 mod resources;
 mod scanouts;
 
 pub(super) use cursor::CursorChange;
-pub(super) use device::{Device, Effect, Host};
+pub(super) use device::{Device, Effect};
+pub(super) use host::{Host, Range};
 pub(super) use outputs::Outputs;
 pub(super) use protocol::{MAX_REQUEST, asks_for_display};
-pub(super) use resources::Range;
 pub(super) use scanouts::Picture;
 
 #[cfg(test)]

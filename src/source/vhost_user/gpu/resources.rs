@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::device::Host;
+use super::host::{Host, Range};
 use super::protocol::{BlobLayout, Ranges, Refusal, pixel_format};
 use super::scanouts::Picture;
 use crate::frame::{PixelFormat, Rect, Size};
@@ -56,17 +56,6 @@ enum Kind {
 struct Backing {
     ranges: Vec<Range>,
     len: u64,
-}
-
-/// A range of guest memory.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in super::super) struct Range {
-    /// Where it begins in the resource.
-    at: u64,
-    /// Guest address.
-    pub address: u64,
-    /// Bytes.
-    pub len: u64,
 }
 
 impl<P> Default for Resources<P> {

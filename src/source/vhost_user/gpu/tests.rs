@@ -5,7 +5,6 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use super::device::Outcome;
-use super::resources::Range;
 use super::*;
 use crate::frame::{Rect, Size};
 
