@@ -24,7 +24,7 @@ use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::relay::Relay;
 use crate::source::{Attach, Ended, Source, Sources, VhostUserGpu, VhostUserInput};
-use crate::spice::{Password, PlainChannels, Server, Settings};
+use crate::spice::{Access, Password, PlainChannels, Server, Settings};
 use crate::transport::{Address, ClientCertificates, Listener, Origins, Security, Socket, Tls};
 use crate::viewer::{Policy, Roster};
 
@@ -60,6 +60,11 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(status(dbus_address, json));
         }
+        Some(Command::Password { keep, expires, connected, dbus_address, server }) => {
+            let change = Change { password: !keep, expires, connected };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return runtime.block_on(password(change, dbus_address, &server));
+        }
         Some(Command::Certificate { folder, name, port }) => return certificate(&folder, name, port),
         Some(Command::Generate { what }) => return generate(what),
         None => {}
@@ -87,6 +92,9 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listeners = bind(&options.spice_addr, password.is_some()).await?;
+    let uris = uris(&listeners, tls.is_some(), &plain);
+    let security = Security::new(tls, Origins::new(options.web_origin.clone()));
+    let access = Access::new(password, security);
 
     let (hub, roster) = (Hub::default(), Roster::default());
     let end = CancellationToken::new();
@@ -98,7 +106,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let input = device(VhostUserInput::bind, options.vhost_user_input.as_deref())?;
     if let Some(bus) = relay_bus(&options, attach.as_ref()) {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
-        let presence = Presence { bus, hub: hub.clone(), roster: roster.clone(), relay };
+        let presence =
+            Presence { bus, hub: hub.clone(), roster: roster.clone(), access: access.clone(), relay };
         // A bus that the user asked for has to be there.
         let connection = match &options.relay_bus {
             Some(_) => Some(presence.connect().await.context("--relay-bus")?),
@@ -120,9 +129,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let mut source = tokio::spawn(sources.run(hub.clone(), asked, options.wait, end.clone()));
 
     let policy = Policy { encoders, passthrough, max_bitrate: options.max_bitrate };
-    let uris = uris(&listeners, tls.is_some(), &plain);
-    let security = Arc::new(Security::new(tls, Origins::new(options.web_origin)));
-    let settings = Settings { policy, password, security: security.clone(), plain };
+    let settings = Settings { policy, access: access.clone(), plain };
     let server = Arc::new(Server::new(hub.clone(), roster, settings, commands, end.clone()));
     for listener in listeners {
         tasks.spawn(accept(listener, server.clone(), tasks.clone(), end.clone()));
@@ -141,7 +148,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
                 done?;
                 announced = true;
             }
-            _ = hangup.recv() => reload(&security),
+            _ = hangup.recv() => reload(&access),
             ended = &mut source => break ended.context("the source of the picture failed")?,
             _ = terminate.recv() => break Ok(Ended::Cancelled),
             _ = interrupt.recv() => break Ok(Ended::Cancelled),
@@ -270,13 +277,10 @@ fn uris(listeners: &[Listener], tls: bool, plain: &PlainChannels) -> Vec<String>
 }
 
 /// Reads the certificate again.
-fn reload(security: &Security) {
-    match security.tls().map(Tls::reload) {
-        None => info!("told to read the certificate again, and there is none"),
-        Some(Ok(())) => info!("the certificate was read again, for viewers that come from now on"),
-        Some(Err(error)) => {
-            warn!(%error, "the certificate cannot be read again: the one before stays in use")
-        }
+fn reload(access: &Access) {
+    match access.reload_certificates() {
+        Ok(()) => info!("the certificate was read again, for viewers that come from now on"),
+        Err(error) => warn!(%error, "the certificate cannot be read again"),
     }
 }
 
@@ -317,6 +321,7 @@ fn capabilities() -> serde_json::Value {
         "spice-addr-unix",
         "spice-addr-fd",
         "password-file",
+        "password-control",
         "tls-creds",
         "tls-verify-peer",
         "plain",
@@ -373,6 +378,33 @@ async fn status(address: Option<String>, json: bool) -> anyhow::Result<()> {
         bail!("no qemu-spice on {bus}: where QEMU is not on a bus itself, it needs --relay-bus");
     }
     say(admin::status::to_text(&servers).trim_end())
+}
+
+/// What `qemu-spice password` changes.
+struct Change {
+    password: bool,
+    expires: Option<String>,
+    connected: String,
+}
+
+/// Changes the password of a server on a bus. A new one is read from standard input.
+async fn password(change: Change, address: Option<String>, server: &str) -> anyhow::Result<()> {
+    let bus = address.map_or(MessageBus::Session, MessageBus::Address);
+    let control = admin::Control::find(&bus.connect().await?, server)?;
+    if change.password {
+        if std::io::stdin().is_terminal() {
+            write!(std::io::stderr(), "New password (it is shown as you type): ")?;
+        }
+        let mut text = Zeroizing::new(String::new());
+        std::io::stdin().take(PASSWORD_FILE_MAX).read_to_string(&mut text).context("standard input")?;
+        let line = text.lines().next().unwrap_or_default();
+        Password::new(line).context("standard input")?;
+        control.set_password(line, &change.connected).await?;
+    }
+    if let Some(time) = change.expires {
+        control.expire_password(&time).await?;
+    }
+    Ok(())
 }
 
 /// Makes a certificate. The connection file goes to standard output, all else to people.

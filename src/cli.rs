@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use spice_proto::wire::ChannelType;
 
 use crate::encode::Codec;
+use crate::spice::Expiry;
 use crate::transport::Address;
 
 const ABOUT: &str = "Serve the screens of a QEMU virtual machine to SPICE clients";
@@ -66,6 +67,30 @@ pub(crate) enum Command {
         /// Print one JSON document instead of tables
         #[arg(long)]
         json: bool,
+    },
+    /// Change the password of a qemu-spice that runs, for viewers that come later
+    ///
+    /// The new password is the first line of standard input. It has no end, unless --expires gives one.
+    Password {
+        /// Keep the password there is, and change only when it expires
+        #[arg(long, requires = "expires")]
+        keep: bool,
+
+        /// When it expires: now, never, +SECONDS, or the seconds since 1970
+        #[arg(long, value_name = "TIME", value_parser = expiry)]
+        expires: Option<String>,
+
+        /// What becomes of viewers that are connected: keep, disconnect, or fail if there are any
+        #[arg(long, value_name = "WHAT", default_value = "keep", value_parser = ["keep", "fail", "disconnect"])]
+        connected: String,
+
+        /// Look on the bus at this address [default: the session bus]
+        #[arg(long, short = 'a', value_name = "ADDRESS", value_parser = bus_address)]
+        dbus_address: Option<String>,
+
+        /// Which qemu-spice, by its name on the bus; `status` tells them
+        #[arg(long, value_name = "NAME", default_value = "org.qemu.spice")]
+        server: String,
     },
     /// Make a private authority and a certificate of its for this server, for --tls-creds
     ///
@@ -235,6 +260,11 @@ fn bitrate(text: &str) -> Result<u64, String> {
     };
     let number: f64 = number.parse().map_err(|_| wrong())?;
     format!("{:.0}", number * unit).parse().ok().filter(|rate| *rate >= MIN_BITRATE).ok_or_else(wrong)
+}
+
+/// Checks that `text` is a time for `--expires`.
+fn expiry(text: &str) -> Result<String, String> {
+    text.parse::<Expiry>().map(|_| text.to_owned())
 }
 
 /// Checks that `text` is a D-Bus address.

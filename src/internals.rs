@@ -13,5 +13,6 @@ pub use crate::source::{
     Attach, Ended, QUEUE_ADDRESSES, QUEUE_ENTRIES, QmpError, QueuesInMemory, Source, SourceError, listen,
     open_display,
 };
+pub use crate::spice::Access;
 pub use crate::sys::{FileId, GpuError};
 pub use crate::viewer::Roster;

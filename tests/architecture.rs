@@ -18,8 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transport", &["sys"]),
     ("spice", &["frame", "hub", "viewer", "encode", "transport", "spice_proto"]),
     ("relay", &["display1", "frame", "hub", "viewer"]),
-    ("admin", &["frame", "hub", "viewer", "relay"]),
-    ("cli", &["transport", "encode", "spice_proto"]),
+    ("admin", &["frame", "hub", "viewer", "relay", "spice", "sys"]),
+    ("cli", &["transport", "encode", "spice", "spice_proto"]),
     (
         "app",
         &["admin", "cli", "encode", "frame", "hub", "relay", "source", "spice", "sys", "transport", "viewer"],

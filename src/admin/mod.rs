@@ -6,10 +6,12 @@
 //! [`Relay`]: crate::relay::Relay
 
 pub(crate) mod certificate;
+mod control;
 mod presence;
 mod server;
 pub mod status;
 
+pub(crate) use control::Control;
 pub use presence::{MessageBus, Presence};
 
 /// The name that every qemu-spice on a bus asks for. The first has it, the others are queued: `ListQueuedOwners` of

@@ -10,6 +10,7 @@ use super::server::StatusObject;
 use super::{NAME, PATH};
 use crate::hub::Hub;
 use crate::relay::Relay;
+use crate::spice::Access;
 use crate::viewer::Roster;
 
 /// How long a bus has to take us in.
@@ -47,6 +48,8 @@ pub struct Presence {
     pub hub: Hub,
     /// Who sees it.
     pub roster: Roster,
+    /// Who may.
+    pub access: Access,
     /// What offers it to D-Bus viewers.
     pub relay: Relay,
 }
@@ -95,7 +98,8 @@ impl Presence {
     /// # Errors
     /// If it is not there, or does not take us in.
     pub async fn connect(&self) -> Result<Connection, BusError> {
-        let server = StatusObject { hub: self.hub.clone(), roster: self.roster.clone() };
+        let (hub, roster, access) = (self.hub.clone(), self.roster.clone(), self.access.clone());
+        let server = StatusObject { hub, roster, access };
         let connecting = async { self.bus.builder()?.serve_at(PATH, server)?.build().await };
         self.bus.within(connecting).await
     }

@@ -1,15 +1,18 @@
-//! `org.qemu.Spice1.Server`: how we are doing, to be read.
+//! `org.qemu.Spice1.Server`: how we are doing, to be read, and who may enter, to be changed.
 //!
 //! What the comments of its properties say is in the introspection too, and `dbus-interfaces/org.qemu.Spice1.xml` has
 //! to agree.
 
 use std::collections::HashMap;
 
+use tracing::info;
 use zbus::interface;
 use zbus::zvariant::Value;
+use zeroize::Zeroizing;
 
 use crate::frame::{ConsoleId, MemoryKind};
 use crate::hub::{ConsoleInfo, Draws, Hub};
+use crate::spice::{Access, AccessError};
 use crate::viewer::{Roster, ViewerInfo};
 
 /// One row of a table: property names and values.
@@ -19,10 +22,37 @@ type Properties = HashMap<&'static str, Value<'static>>;
 pub(super) struct StatusObject {
     pub(super) hub: Hub,
     pub(super) roster: Roster,
+    pub(super) access: Access,
 }
 
 #[interface(name = "org.qemu.Spice1.Server", spawn = false)]
 impl StatusObject {
+    /// Asks clients for this password from now on, in the place of the one before, and without an end. "connected" says
+    /// what becomes of those that are in: "keep" them, "disconnect" them, or "fail" if there are any.
+    fn set_password(&self, password: String, connected: String) -> zbus::fdo::Result<()> {
+        let password = Zeroizing::new(password);
+        let connected = connected.parse().map_err(zbus::fdo::Error::InvalidArgs)?;
+        self.access.set_password(&password, connected).map_err(refused)?;
+        crate::sys::keep_memory_private();
+        info!("the password was changed");
+        Ok(())
+    }
+
+    /// Changes when the password expires, for clients that come later: "now", "never", "+SECONDS" or the seconds since
+    /// 1970, as with QEMU.
+    fn expire_password(&self, time: String) -> zbus::fdo::Result<()> {
+        self.access.expire_password(time.parse().map_err(zbus::fdo::Error::InvalidArgs)?).map_err(refused)?;
+        info!(time, "the password's end was changed");
+        Ok(())
+    }
+
+    /// Reads the certificate files again, for clients that come later.
+    fn reload_certificates(&self) -> zbus::fdo::Result<()> {
+        self.access.reload_certificates().map_err(refused)?;
+        info!("the certificate was read again");
+        Ok(())
+    }
+
     /// The version of qemu-spice.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> String {
@@ -102,6 +132,13 @@ impl StatusObject {
             ("format", scanout.format().to_string().into()),
         ]);
         row
+    }
+}
+
+fn refused(error: AccessError) -> zbus::fdo::Error {
+    match error {
+        AccessError::Password(_) => zbus::fdo::Error::InvalidArgs(error.to_string()),
+        _ => zbus::fdo::Error::Failed(error.to_string()),
     }
 }
 

@@ -141,6 +141,11 @@ impl Sessions {
         Ok(Seat { session, channel })
     }
 
+    /// Ends all sessions.
+    pub(crate) fn end_all(&self) {
+        lock(&self.open).iter().for_each(|(_, _, session)| session.end.cancel());
+    }
+
     /// Returns the number of sessions.
     #[must_use]
     pub(crate) fn count(&self) -> usize {

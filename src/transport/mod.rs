@@ -21,4 +21,4 @@ pub(crate) use peer::{Origin, Peer};
 pub(crate) use security::{OpenError, Security};
 pub(crate) use socket::{SendQueue, Socket};
 pub(crate) use stream::Stream;
-pub(crate) use tls::{ClientCertificates, Tls};
+pub(crate) use tls::{ClientCertificates, Tls, TlsError};

@@ -1,6 +1,7 @@
 """Passwords."""
 
 import socket
+import subprocess
 
 
 def right_password(rig):
@@ -54,10 +55,68 @@ def strangers(rig):
     rig.same_picture(vm, rig.client(server, password="open sesame"))
 
 
-def _server(rig):
+def changed(rig):
+    """`qemu-spice password` changes it while viewers are in: for those who come later, and with --connected for those who are there"""
+    vm, server, bus = _controlled(rig)
+    first = rig.client(server, password="open sesame")
+    rig.same_picture(vm, first)
+    assert "clients are connected (1)" in _password(rig, bus, "another", "--connected", "fail", code=1)
+    _password(rig, bus, "another")
+    rig.client(server, password="open sesame")("wait-event main error-auth")
+    second = rig.client(server, password="another")
+    rig.same_picture(vm, second)
+    vm.stage("fill 306090")
+    first("wait-colour 100 100 306090")
+    _password(rig, bus, "a third", "--connected", "disconnect")
+    for client in (first, second):
+        client("wait-end")
+    rig.same_picture(vm, rig.client(server, password="a third"))
+    assert not any(word in server.errors() for word in ("another", "third", "sesame")), "a password in the log"
+
+
+def expires(rig):
+    """a password that has expired lets nobody in, whoever is in stays, and it can be given more time"""
+    vm, server, bus = _controlled(rig)
+    inside = rig.client(server, password="open sesame")
+    rig.same_picture(vm, inside)
+    _password(rig, bus, None, "--expires", "now")
+    rig.client(server, password="open sesame")("wait-event main error-auth")
+    _password(rig, bus, None, "--expires", "+3600")
+    rig.same_picture(vm, rig.client(server, password="open sesame"))
+    vm.stage("fill 609030")
+    inside("wait-colour 100 100 609030")
+    _password(rig, bus, "short", "--expires", "1")
+    rig.client(server, password="short")("wait-event main error-auth")
+
+
+def wrongly_changed(rig):
+    """what cannot be changed is told in one line, and the password is as it was"""
+    vm, server, bus = _controlled(rig)
+    assert "longer than 60" in _password(rig, bus, "x" * 61, code=1)
+    assert "empty" in _password(rig, bus, "", code=1)
+    assert "org.example" in _password(rig, bus, "other", "--server", "org.example", code=1)
+    assert "SECONDS" in _password(rig, bus, None, "--expires", "soon", code=2)
+    rig.same_picture(vm, rig.client(server, password="open sesame"))
+
+
+def _controlled(rig):
+    bus = rig.bus()
+    vm, server = _server(rig, "--relay-bus", bus.address)
+    return vm, server, bus
+
+
+def _password(rig, bus, text, *options, code=0):
+    """Runs `qemu-spice password`, with a new one or none; returns what it says of errors."""
+    command = [rig.settings.program, "password", "--dbus-address", bus.address, *options, *(["--keep"] if text is None else [])]
+    done = subprocess.run(command, input=f"{text}\n", capture_output=True, text=True, timeout=20)
+    assert done.returncode == code, (done.returncode, done.stderr)
+    return done.stderr
+
+
+def _server(rig, *options):
     rig.needs_program()
     vm = rig.vm()
     file = rig.fresh("password", "")
     file.write_text("open sesame\n")
     file.chmod(0o600)
-    return vm, rig.serve(vm, "--password-file", str(file))
+    return vm, rig.serve(vm, "--password-file", str(file), *options)

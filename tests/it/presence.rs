@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use qemu_spice::internals::Access;
 use qemu_spice::internals::Relay;
 use qemu_spice::internals::Roster;
 use qemu_spice::internals::{ConsoleId, GuestCommand, Scanout};
@@ -41,8 +42,13 @@ async fn serve(bus: &PrivateBus, vm: &str) -> Server {
     let (hub, roster) = (Hub::default(), Roster::default());
     let (sender, commands) = mpsc::channel(64);
     let relay = Relay::new(hub.clone(), roster.clone(), true, sender, CancellationToken::new());
-    let presence =
-        Presence { bus: MessageBus::Address(bus.address.clone()), hub: hub.clone(), roster, relay };
+    let presence = Presence {
+        bus: MessageBus::Address(bus.address.clone()),
+        hub: hub.clone(),
+        roster,
+        access: Access::default(),
+        relay,
+    };
     let connection = presence.connect().await.unwrap();
     let running = tokio::spawn(async move { match presence.keep(Some(connection)).await {} });
     hub.change_guest(|guest| {
@@ -131,7 +137,7 @@ async fn tools_see_the_interfaces_as_they_are_written_down() {
     let _server = serve(&bus, "introspected").await;
     wait_for_owners(&bus.connect().await, 1).await;
     let written: BTreeMap<_, _> = INTERFACES.iter().flat_map(|xml| interfaces(xml)).collect();
-    assert_eq!(written.values().map(Vec::len).sum::<usize>(), 23 + 7);
+    assert_eq!(written.values().map(Vec::len).sum::<usize>(), 23 + 10);
     for member in written.values().flatten() {
         assert!(!member.contains("<!--  -->"), "without a word of explanation: {member}");
     }

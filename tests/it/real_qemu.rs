@@ -10,9 +10,9 @@ use qemu_spice::internals::FileId;
 use qemu_spice::internals::Hub;
 use qemu_spice::internals::Relay;
 use qemu_spice::internals::Roster;
+use qemu_spice::internals::{Access, MessageBus, Presence};
 use qemu_spice::internals::{Attach, Ended, Source};
 use qemu_spice::internals::{ConsoleId, DmabufReads, GuestCommand};
-use qemu_spice::internals::{MessageBus, Presence};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -216,6 +216,7 @@ async fn offered_again_the_picture_is_the_one_qemu_has() {
         bus: MessageBus::Address(bus.address.clone()),
         hub: hub.clone(),
         roster: roster.clone(),
+        access: Access::default(),
         relay,
     };
     let connection = presence.connect().await.unwrap();

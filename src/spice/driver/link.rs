@@ -69,7 +69,8 @@ pub(super) async fn run(
                     // sockets.
                     tokio::task::yield_now().await;
                     let deadline = machine.deadline();
-                    let asks = server.sessions.standing(stream.peer().origin(), request.connection_id);
+                    let asks =
+                        server.access.sessions().standing(stream.peer().origin(), request.connection_id);
                     let admission = tokio::select! {
                         biased;
                         () = closed(stream, input) => return Err(ChannelEnd::Closed),

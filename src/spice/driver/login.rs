@@ -1,27 +1,31 @@
 //! What a client has to show to be let in, and the keys for that.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use spice_proto::auth::{Admission, Password, PublicKey, TicketError, TicketKey};
+use spice_proto::auth::{Admission, PublicKey, TicketError, TicketKey};
 use tokio::sync::OnceCell;
 
 use super::ticket_keys::TicketKeys;
+use crate::spice::access::{Access, Asked};
 use crate::spice::session::Standing;
 
 /// How clients log in.
-pub(super) enum Login {
-    /// For nothing. All clients are shown the same key, whose private half is thrown away.
-    Open(OnceCell<PublicKey>),
-    /// For a password, each with a key of its own.
-    Password(Password, Arc<TicketKeys>),
+pub(super) struct Login {
+    access: Access,
+    /// The key that all clients are shown who need no password. Its private half is thrown away.
+    open: OnceCell<PublicKey>,
+    keys: Arc<TicketKeys>,
 }
 
 impl Login {
-    pub(super) fn new(password: Option<Password>) -> Self {
-        let Some(password) = password else { return Self::Open(OnceCell::new()) };
-        let keys = Arc::new(TicketKeys::default());
-        keys.refill();
-        Self::Password(password, keys)
+    /// Asks clients for what `access` says when they come.
+    pub(super) fn new(access: Access) -> Self {
+        let login = Self { access, open: OnceCell::new(), keys: Arc::default() };
+        if !matches!(login.access.asked(SystemTime::now()), Asked::Nothing) {
+            login.keys.refill();
+        }
+        login
     }
 
     /// Returns what a client of this `standing` has to show. Drop the future if the client is gone.
@@ -29,19 +33,18 @@ impl Login {
     /// # Errors
     /// If no key can be made.
     pub(super) async fn admission(&self, standing: Standing) -> Result<Admission, TicketError> {
-        match self {
-            Self::Open(key) => key.get_or_try_init(public_key).await.copied().map(Admission::Open),
-            Self::Password(password, keys) => {
-                keys.take(standing).await.map(|key| Admission::Password(password.clone(), key))
+        match self.access.asked(SystemTime::now()) {
+            Asked::Nothing => self.open.get_or_try_init(public_key).await.copied().map(Admission::Open),
+            Asked::Password(password) => {
+                self.keys.take(standing).await.map(|key| Admission::Password(password, key))
             }
+            Asked::Never => self.keys.take(standing).await.map(Admission::Nobody),
         }
     }
 
     /// Takes back a key that no ticket came for.
     pub(super) fn take_back(&self, key: TicketKey) {
-        if let Self::Password(_, keys) = self {
-            keys.put_back(key);
-        }
+        self.keys.put_back(key);
     }
 }
 

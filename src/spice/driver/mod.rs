@@ -11,7 +11,6 @@ mod ticket_keys;
 
 use std::sync::Arc;
 
-use spice_proto::auth::Password;
 use spice_proto::link::LinkError;
 use spice_proto::wire::ChannelType;
 use tokio::sync::mpsc;
@@ -24,11 +23,11 @@ use self::clock::Clock;
 use self::connection::Connection;
 use self::link::{Linked, Linking};
 use self::login::Login;
+use super::access::Access;
 use super::lobby::Lobby;
-use super::session::Sessions;
 use crate::frame::GuestCommand;
 use crate::hub::Hub;
-use crate::transport::{Security, Socket};
+use crate::transport::Socket;
 use crate::viewer::{LogLimit, Policy, Roster};
 
 /// A SPICE server for one VM.
@@ -37,11 +36,10 @@ pub(crate) struct Server {
     roster: Roster,
     policy: Policy,
     commands: mpsc::Sender<GuestCommand>,
+    access: Access,
     login: Login,
-    security: Arc<Security>,
     plain: PlainChannels,
     lobby: Arc<Lobby>,
-    sessions: Arc<Sessions>,
     /// For what clients can cause to be logged.
     log: LogLimit,
     clock: Clock,
@@ -52,10 +50,8 @@ pub(crate) struct Server {
 pub(crate) struct Settings {
     /// What clients may have of the picture.
     pub policy: Policy,
-    /// Without a password everyone is let in.
-    pub password: Option<Password>,
-    /// Whether clients can have TLS.
-    pub security: Arc<Security>,
+    /// Who is let in, and how connections are protected.
+    pub access: Access,
     /// The channels that they may open without it.
     pub plain: PlainChannels,
 }
@@ -89,17 +85,16 @@ impl Server {
         commands: mpsc::Sender<GuestCommand>,
         end: CancellationToken,
     ) -> Self {
-        let Settings { policy, password, security, plain } = settings;
+        let Settings { policy, access, plain } = settings;
         Self {
             hub,
             roster,
             policy,
             commands,
-            login: Login::new(password),
-            security,
+            login: Login::new(access.clone()),
+            access,
             plain,
             lobby: Arc::default(),
-            sessions: Arc::default(),
             log: LogLimit::default(),
             clock: Clock::start(),
             end,
@@ -129,7 +124,7 @@ impl Server {
         let mut place = self.lobby.enter(socket.peer().origin());
         let given_away = place.given_away();
         let stream = tokio::select! {
-            stream = self.security.open(socket, || place.links()) => stream?,
+            stream = self.access.security().open(socket, || place.links()) => stream?,
             () = given_away.cancelled() => return Err(ChannelEnd::Displaced),
             () = self.end.cancelled() => return Err(ChannelEnd::Session),
         };
@@ -159,17 +154,17 @@ impl Server {
         if linked.request.connection_id != 0 {
             return linked.refuse(LinkError::BadConnectionId).await;
         }
-        let seat = match self.sessions.start(linked.peer().origin(), &self.end) {
+        let seat = match self.access.sessions().start(linked.peer().origin(), &self.end) {
             Ok(seat) => seat,
             Err(error) => return linked.refuse(error).await,
         };
         let span = info_span!("client", id = format_args!("{:08x}", seat.session().id));
         async {
-            self.log.log(|| info!(clients = self.sessions.count(), "connected"));
+            self.log.log(|| info!(clients = self.access.sessions().count(), "connected"));
             let ended = (main.serve)(self, seat.session(), linked).await;
             drop(seat);
             let reason = ended.err().map_or_else(|| "the server ends".to_owned(), |error| error.to_string());
-            self.log.log(|| info!(%reason, clients = self.sessions.count(), "disconnected"));
+            self.log.log(|| info!(%reason, clients = self.access.sessions().count(), "disconnected"));
             Ok(())
         }
         .instrument(span)
@@ -180,7 +175,7 @@ impl Server {
     /// missing.
     async fn join_session(&self, channel: &Channel, linked: Linked) -> Result<(), ChannelEnd> {
         let request = linked.request;
-        let seat = match self.sessions.join(request.connection_id, request.channel) {
+        let seat = match self.access.sessions().join(request.connection_id, request.channel) {
             Ok(seat) => seat,
             Err(error) => return linked.refuse(error).await,
         };

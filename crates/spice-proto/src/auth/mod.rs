@@ -20,6 +20,8 @@ pub enum Admission {
     Open(PublicKey),
     /// This password, sealed with this key.
     Password(Password, TicketKey),
+    /// Nothing that it could show: the password has expired. It is told so as of a wrong one.
+    Nobody(TicketKey),
 }
 
 impl Admission {
@@ -27,7 +29,7 @@ impl Admission {
     pub fn public_key(&self) -> &PublicKey {
         match self {
             Self::Open(key) => key,
-            Self::Password(_, key) => key.spki(),
+            Self::Password(_, key) | Self::Nobody(key) => key.spki(),
         }
     }
 
@@ -35,7 +37,7 @@ impl Admission {
     pub fn into_key(self) -> Option<TicketKey> {
         match self {
             Self::Open(_) => None,
-            Self::Password(_, key) => Some(key),
+            Self::Password(_, key) | Self::Nobody(key) => Some(key),
         }
     }
 
@@ -44,6 +46,10 @@ impl Admission {
         match self {
             Self::Open(_) => true, // the client had to send something; it means nothing
             Self::Password(password, key) => key.open(ticket).is_ok_and(|shown| password.matches(&shown)),
+            Self::Nobody(key) => {
+                let _ = key.open(ticket); // takes as long as with a password
+                false
+            }
         }
     }
 }
@@ -59,6 +65,13 @@ mod tests {
             let sealed = seal(admission.public_key(), shown.as_bytes()).unwrap();
             assert_eq!(admission.admits(&sealed), admitted, "{shown:?}");
         }
+    }
+
+    #[test]
+    fn nobody_comes_in_with_a_password_that_has_expired() {
+        let admission = Admission::Nobody(shared_key());
+        let sealed = seal(admission.public_key(), b"secret").unwrap();
+        assert!(!admission.admits(&sealed));
     }
 
     #[test]

@@ -161,6 +161,7 @@ mod tests {
     use super::*;
     use crate::frame::{Buffer, ConsoleId, Dmabuf, DmabufPlane, DmabufReads, PixelFormat, Scanout, Size};
     use crate::hub::{Hub, ReleaseQueue};
+    use crate::spice::access::Access;
     use crate::spice::driver::{PlainChannels, Settings};
     use crate::transport::{Address, Listener};
     use crate::viewer::{Policy, Roster};
@@ -256,8 +257,7 @@ mod tests {
         let console = hub.console(ConsoleId(0)).unwrap();
         let listing = roster.enter(console.id(), "", "unix");
         let policy = Policy { encoders: None, passthrough: true, max_bitrate: None };
-        let settings =
-            Settings { policy, password: None, security: Arc::default(), plain: PlainChannels::All };
+        let settings = Settings { policy, access: Access::default(), plain: PlainChannels::All };
         let server = Server::new(hub, roster, settings, mpsc::channel(1).0, CancellationToken::new());
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
