@@ -3,15 +3,15 @@ use std::sync::Arc;
 
 use crate::frame::{Buffer, Dmabuf};
 
-/// The most buffers remembered: triple buffering of two heads. Each keeps its memory alive.
+/// The most pictures whose buffers are remembered: triple buffering of two heads. Each keeps its memory alive.
 const MAX_KNOWN: usize = 8;
 
 /// The buffers that a guest showed last. QEMU sends a new file descriptor with each flip; a buffer that is recognized
 /// does not need to be mapped again, page by page.
 #[derive(Debug, Default)]
 pub(super) struct KnownBuffers {
-    /// The one used last comes first.
-    recent: VecDeque<Arc<Buffer>>,
+    /// Those of each picture; the one shown last comes first.
+    recent: VecDeque<Vec<Arc<Buffer>>>,
 }
 
 impl KnownBuffers {
@@ -19,12 +19,19 @@ impl KnownBuffers {
     /// others.
     pub(super) fn reuse(&mut self, mut dmabuf: Dmabuf) -> Dmabuf {
         for plane in &mut dmabuf.planes {
-            let known = self.recent.iter().position(|known| known.id() == plane.buffer.id());
-            if let Some(known) = known.and_then(|at| self.recent.remove(at)) {
-                plane.buffer = known;
+            let mut known = self.recent.iter().flatten();
+            if let Some(known) = known.find(|known| known.id() == plane.buffer.id()) {
+                plane.buffer = Arc::clone(known);
             }
-            self.recent.push_front(Arc::clone(&plane.buffer));
         }
+        let buffers: Vec<_> = dmabuf.planes.iter().map(|plane| Arc::clone(&plane.buffer)).collect();
+        let is_same = |known: &Vec<Arc<Buffer>>| {
+            known.iter().map(|buffer| buffer.id()).eq(buffers.iter().map(|buffer| buffer.id()))
+        };
+        if let Some(same) = self.recent.iter().position(is_same) {
+            self.recent.remove(same);
+        }
+        self.recent.push_front(buffers);
         self.recent.truncate(MAX_KNOWN);
         dmabuf
     }
@@ -65,6 +72,22 @@ mod tests {
         assert!(!Arc::ptr_eq(&reused(&back, 1), &first));
         assert!(Arc::ptr_eq(&reused(&front, 1), &first));
         assert!(Arc::ptr_eq(&reused(&front, 2), &first), "another size of the same memory");
+    }
+
+    #[test]
+    fn two_heads_of_three_buffers_with_four_planes_each_are_all_recognized() {
+        let mut known = KnownBuffers::default();
+        let memories: Vec<[OwnedFd; 4]> = (0..6).map(|_| std::array::from_fn(|_| memory())).collect();
+        let picture = |fds: &[OwnedFd; 4]| Dmabuf {
+            planes: fds.iter().flat_map(|fd| dmabuf(fd, Size::new(1, 1)).planes).collect(),
+            ..dmabuf(&fds[0], Size::new(1, 1))
+        };
+        let first: Vec<Dmabuf> = memories.iter().map(|fds| known.reuse(picture(fds))).collect();
+        for (fds, first) in memories.iter().zip(&first) {
+            let again = known.reuse(picture(fds));
+            let pairs = again.planes.iter().zip(&first.planes);
+            assert!(pairs.into_iter().all(|(again, first)| Arc::ptr_eq(&again.buffer, &first.buffer)));
+        }
     }
 
     #[test]
