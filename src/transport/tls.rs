@@ -11,6 +11,7 @@ use rustls::server::{ClientHello, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use zeroize::Zeroizing;
 
 use super::Socket;
 use super::peeked::Peeked;
@@ -121,7 +122,7 @@ impl Tls {
 fn config(folder: &Path, clients: ClientCertificates) -> Result<ServerConfig, TlsError> {
     let (certificate, key) = (folder.join(CERTIFICATE), folder.join(KEY));
     let chain = read_all::<CertificateDer<'static>>(&certificate, "certificate")?;
-    let bytes = read(&key)?;
+    let bytes = Zeroizing::new(read(&key)?);
     let private =
         PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| contents(&key, "private key", &error))?;
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
