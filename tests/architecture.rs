@@ -73,7 +73,8 @@ const PURE: &[&str] = &[
     "src/source/dbus/lost_flips/guesses.rs",
     "src/source/dbus/lost_flips/mod.rs",
     "src/source/dbus/lost_flips/replay.rs",
-    "src/source/dbus/warning_limit.rs",
+    "src/source/moves.rs",
+    "src/source/warning_limit.rs",
     "src/relay/listener_state.rs",
     "src/relay/peers.rs",
 ];

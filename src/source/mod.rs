@@ -5,10 +5,12 @@
 
 mod dbus;
 mod error;
+mod moves;
 mod obstacle;
 mod qmp;
 mod together;
 mod vhost_user;
+mod warning_limit;
 
 pub use dbus::listen;
 pub use error::SourceError;

@@ -10,6 +10,7 @@ use crate::display1::{KEYBOARD, MOUSE, console_path};
 use crate::frame::{ConsoleId, GuestCommand, Size};
 use crate::hub::{Guest, Hub};
 use crate::source::SourceError;
+use crate::source::moves::{coalesce, is_move};
 
 /// The most commands taken at once: as many as a fast mouse makes while QEMU is busy for a tenth of a second.
 const BATCH: usize = 128;
@@ -87,42 +88,12 @@ async fn gather(
     false
 }
 
-fn is_move(command: &GuestCommand) -> bool {
-    matches!(command, GuestCommand::Position { .. } | GuestCommand::Motion { .. })
-}
-
 /// Returns the time until the next move after these commands: [`MOVE_EVERY`] for each move at their end.
 fn pause_after(batch: &[GuestCommand]) -> Option<Duration> {
     batch.iter().any(is_move).then(|| {
         let moves = batch.iter().rev().take_while(|command| is_move(command));
         moves.skip(1).fold(MOVE_EVERY, |pause, _| pause + MOVE_EVERY)
     })
-}
-
-/// Of moves that nothing comes between, those of one console become one, in the place of the last: of places only the
-/// last matters, ways add up.
-fn coalesce(batch: &mut Vec<GuestCommand>) {
-    let mut kept: Vec<GuestCommand> = Vec::with_capacity(batch.len());
-    for command in batch.drain(..) {
-        let moves = kept.iter().rev().take_while(|command| is_move(command)).count();
-        let first = kept.len().saturating_sub(moves);
-        let joined = kept.iter().skip(first).position(|earlier| join(*earlier, command).is_some());
-        let command = joined.and_then(|at| join(kept.remove(first + at), command)).unwrap_or(command);
-        kept.push(command);
-    }
-    *batch = kept;
-}
-
-/// Joins two moves of one console to one.
-fn join(earlier: GuestCommand, later: GuestCommand) -> Option<GuestCommand> {
-    use GuestCommand::{Motion, Position};
-    match (earlier, later) {
-        (Position { console: a, .. }, Position { console: b, .. }) if a == b => Some(later),
-        (Motion { console, dx: x, dy: y }, Motion { console: b, dx, dy }) if console == b => {
-            Some(Motion { console, dx: x.saturating_add(dx), dy: y.saturating_add(dy) })
-        }
-        _ => None,
-    }
 }
 
 /// A call of a console's keyboard or mouse.
@@ -201,20 +172,6 @@ mod tests {
 
     fn at(console: ConsoleId, x: u32) -> GuestCommand {
         GuestCommand::Position { console, x, y: 0 }
-    }
-
-    #[test]
-    fn moves_that_follow_each_other_become_one() {
-        let key = GuestCommand::Key { qnum: 30, down: true };
-        let button = GuestCommand::Button { console: ZERO, button: PointerButton::Left, down: true };
-        let mut batch =
-            vec![at(ZERO, 1), at(ZERO, 2), button, at(ZERO, 3), key, at(ZERO, 4), at(ZERO, 5), at(ONE, 6)];
-        coalesce(&mut batch);
-        assert_eq!(batch, [at(ZERO, 2), button, at(ZERO, 3), key, at(ZERO, 5), at(ONE, 6)]);
-        let motion = |dx, dy| GuestCommand::Motion { console: ZERO, dx, dy };
-        let mut batch = vec![motion(1, -5), motion(2, 3), button, motion(7, i32::MIN), motion(7, -1)];
-        coalesce(&mut batch);
-        assert_eq!(batch, [motion(3, -2), button, motion(14, i32::MIN)]);
     }
 
     #[test]

@@ -20,10 +20,10 @@ use super::lost_flips::Serials;
 use super::lost_flips::connections::{Replays, answer_all, change_over};
 use super::object::{self, Answer, reply, wants_reply};
 use super::screen::Screen;
-use super::warning_limit::WarningLimit;
 use crate::display1::{Call, DisplaySocket, Refusal, is_end};
 use crate::frame::DmabufReads;
 use crate::hub::{Console, Ledger, ReleaseQueue};
+use crate::source::warning_limit::WarningLimit;
 
 /// The latest that a frame is released to the guest, whatever its readers do: one interval of a 60 Hz display.
 const RELEASE_DEADLINE: Duration = Duration::from_millis(16);

@@ -15,7 +15,6 @@ mod lost_flips;
 mod object;
 mod pictures;
 mod screen;
-mod warning_limit;
 
 pub(super) use connect::{Bus, Qemu};
 pub use listener::listen;

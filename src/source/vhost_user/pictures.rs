@@ -14,6 +14,7 @@ use super::pixels::Pixels;
 use crate::frame::{ConsoleId, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_LINEAR, Scanout, ScanoutError};
 use crate::hub::{ConsoleInfo, Hub, Ledger, ReleaseQueue};
 use crate::source::together::Together;
+use crate::source::warning_limit::WarningLimit;
 
 /// The latest that a frame is released to the guest, whatever its readers do: one interval of a 60 Hz display.
 const RELEASE_DEADLINE: Duration = Duration::from_millis(16);
@@ -30,16 +31,15 @@ pub(super) struct Pictures {
     reads: DmabufReads,
     frames: Mutex<Frames>,
     dark: Arc<Mutex<Dark>>,
+    warnings: Mutex<WarningLimit>,
     /// Runs what time alone makes due. Without it nothing is put off.
     runtime: Option<Handle>,
 }
 
-/// The consoles whose scanouts are off, and are still shown. Each with a number of its own.
-#[derive(Debug, Default)]
-struct Dark {
-    due: BTreeMap<ConsoleId, u64>,
-    next: u64,
-}
+/// When each console goes dark whose scanout is off and still shown; none if the scanout is on again.
+///
+/// INVARIANT: a console that is in here has one [`go_dark`], however often the guest turns its scanout off and on.
+type Dark = BTreeMap<ConsoleId, Option<Instant>>;
 
 /// The frames that readers hold.
 #[derive(Debug)]
@@ -54,7 +54,8 @@ impl Pictures {
     pub(super) fn new(hub: Hub, together: Together, reads: DmabufReads) -> Self {
         let frames = Frames { unanswered: Ledger::new(RELEASE_DEADLINE), releases: ReleaseQueue::default() };
         let (dark, runtime) = (Arc::default(), Handle::try_current().ok());
-        let pictures = Self { hub, together, reads, frames: Mutex::new(frames), dark, runtime };
+        let (frames, warnings) = (Mutex::new(frames), Mutex::default());
+        let pictures = Self { hub, together, reads, frames, dark, warnings, runtime };
         pictures.announce(pictures.together.console(0));
         pictures
     }
@@ -91,7 +92,9 @@ impl Pictures {
         let shown = match picture.map(|picture| scanout(picture, &self.reads)).transpose() {
             Ok(shown) => shown,
             Err(error) => {
-                warn!(%console, %error, "the guest's picture cannot be shown");
+                if let Some(kept_back) = lock(&self.warnings).pass(Instant::now()) {
+                    warn!(%console, %error, kept_back, "the guest's picture cannot be shown");
+                }
                 None
             }
         };
@@ -100,13 +103,15 @@ impl Pictures {
             (Some(scanout), _) => {
                 debug!(%console, size = %scanout.size(), "scanout");
                 self.announce(console);
-                dark.due.remove(&console);
+                if let Some(due) = dark.get_mut(&console) {
+                    *due = None;
+                }
             }
             (None, Some(runtime)) => {
-                let number = dark.next;
-                dark.next = number.wrapping_add(1);
-                dark.due.insert(console, number);
-                runtime.spawn(go_dark(self.hub.clone(), self.dark.clone(), console, number));
+                let due = Some(Instant::now() + DARK_AFTER);
+                if dark.insert(console, due).is_none() {
+                    runtime.spawn(go_dark(self.hub.clone(), self.dark.clone(), console));
+                }
                 return;
             }
             (None, None) => {}
@@ -116,7 +121,7 @@ impl Pictures {
 
     /// Ends what was put off. Nothing is written to the hub afterwards by time alone.
     pub(super) fn end(&self) {
-        lock(&self.dark).due.clear();
+        lock(&self.dark).values_mut().for_each(|due| *due = None);
     }
 
     fn change_cursor(&self, change: CursorChange) {
@@ -138,12 +143,19 @@ impl Pictures {
 }
 
 /// Makes a console dark, if its scanout stays off.
-async fn go_dark(hub: Hub, dark: Arc<Mutex<Dark>>, console: ConsoleId, number: u64) {
-    tokio::time::sleep(DARK_AFTER).await;
-    let mut dark = lock(&dark);
-    if dark.due.get(&console) == Some(&number) {
-        dark.due.remove(&console);
-        hub.add_console(console).show(None);
+async fn go_dark(hub: Hub, dark: Arc<Mutex<Dark>>, console: ConsoleId) {
+    loop {
+        tokio::time::sleep(DARK_AFTER).await;
+        let mut dark = lock(&dark);
+        let due = dark.get(&console).copied().flatten();
+        if due.is_some_and(|due| due > Instant::now()) {
+            continue;
+        }
+        dark.remove(&console);
+        if due.is_some() {
+            hub.add_console(console).show(None);
+        }
+        return;
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
-use tracing::{debug, warn};
+use tracing::debug;
 use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryLoadGuard,
     GuestMemoryMmap, GuestMemoryRegion, MmapRegion, VolatileMemory,
@@ -84,7 +84,8 @@ impl Host for DeviceMemory {
 
     fn allocate(&self, bytes: u64) -> Option<Pixels> {
         let made = Memory::new(bytes);
-        let made = made.inspect_err(|error| warn!(%error, bytes, "no memory for a picture of the guest"));
+        // The guest is told, and could fill a log with it.
+        let made = made.inspect_err(|error| debug!(%error, bytes, "no memory for a picture of the guest"));
         made.ok().map(Pixels::Copied)
     }
 

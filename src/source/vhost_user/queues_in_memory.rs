@@ -194,6 +194,32 @@ mod tests {
         assert_eq!((answered(&guest), console.draws().late), (6, 1));
     }
 
+    /// As Linux does at a change of mode, and as a hostile guest does without end.
+    #[tokio::test]
+    async fn a_scanout_that_is_off_for_a_moment_stays_and_costs_one_task() {
+        let hub = Hub::default();
+        let guest = guest(&hub);
+        let console = hub.console(ConsoleId(0)).unwrap();
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let before = tasks();
+        for _ in 0..200 {
+            queue(&guest, &[(0x103, &[0, 0, 64, 32, 0, 0]), (0x103, &[0, 0, 64, 32, 0, 1])]);
+            guest.work();
+            assert!(console.size().is_some());
+        }
+        assert_eq!(tasks(), before + 1);
+        queue(&guest, &[(0x103, &[0, 0, 64, 32, 0, 0])]);
+        guest.work();
+        assert!(console.size().is_some(), "it is not off for long");
+        let dark = async {
+            while console.size().is_some() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), dark).await.expect("it stays off");
+        assert_eq!(tasks(), before);
+    }
+
     #[test]
     fn a_broken_queue_ends_nothing() {
         let guest = guest(&Hub::default());

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::frame::GuestCommand;
 use crate::hub::Hub;
+use crate::source::moves::coalesce;
 
 /// The most commands taken at once.
 const BATCH: usize = 128;
@@ -26,17 +27,8 @@ pub(super) async fn forward(
 ) -> Infallible {
     let mut batch = Vec::with_capacity(BATCH);
     while commands.recv_many(&mut batch, BATCH).await > 0 {
-        let mut waiting = batch.drain(..).peekable();
-        while let Some(command) = waiting.next() {
-            let is_outdated = |next: &GuestCommand| match (command, next) {
-                (GuestCommand::Position { console, .. }, GuestCommand::Position { console: other, .. }) => {
-                    console == *other
-                }
-                _ => false,
-            };
-            if waiting.peek().is_some_and(is_outdated) {
-                continue;
-            }
+        coalesce(&mut batch);
+        for command in batch.drain(..) {
             let size = match command {
                 GuestCommand::Position { console, .. } => {
                     hub.console(console).and_then(|console| console.size())
