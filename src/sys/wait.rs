@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -93,18 +93,6 @@ impl QuietSocket {
             }
         }
     }
-}
-
-/// Waits until a connection can be taken from `listener`, which becomes non-blocking.
-///
-/// # Errors
-/// If the system cannot wait on it.
-pub(crate) async fn connection_waits(listener: &UnixListener) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    // SAFETY: as in `wait_on`, of a `UnixListener`.
-    let listener = unsafe { AsyncFd::register_with_interest(listener.try_clone()?, Interest::READABLE) }?;
-    listener.readable().await?.retain_ready();
-    Ok(())
 }
 
 fn wait_on(stream: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {

@@ -1,12 +1,12 @@
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::{Address, Socket};
+use crate::sys::SocketFile;
 
 /// Maximum number of connections that wait for `accept`. Beyond it the system drops a SYN and the client
 /// retries after one second. Linux allows as many by default (`net.core.somaxconn`).
@@ -17,7 +17,7 @@ const BACKLOG: i32 = 4096;
 pub(crate) struct Listener {
     socket: Listening,
     uri: String,
-    _path: Option<OwnPath>,
+    _path: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -61,9 +61,13 @@ impl Listener {
                 Self::tcp(socket).map_err(refused)?
             }
             Address::Unix(path) => {
-                remove_stale(path)?;
-                let socket = UnixListener::bind(path).map_err(refused)?;
-                let _path = Some(OwnPath(path.clone()));
+                let (socket, file) = SocketFile::bind(path).map_err(|error| match error.kind() {
+                    io::ErrorKind::AlreadyExists => BindError::NotSocket(path.clone()),
+                    _ => refused(error),
+                })?;
+                socket.set_nonblocking(true).map_err(refused)?;
+                let socket = UnixListener::from_std(socket).map_err(refused)?;
+                let _path = Some(file);
                 SockRef::from(&socket).listen(BACKLOG).map_err(refused)?;
                 Self { socket: Listening::Unix(socket), uri: unix_uri(path), _path }
             }
@@ -153,29 +157,6 @@ impl Listener {
 
 fn unix_uri(path: &Path) -> String {
     format!("spice+unix://{}", std::path::absolute(path).unwrap_or_else(|_| path.into()).display())
-}
-
-/// Removes a socket that a process which is gone left behind. One that answers is in use.
-fn remove_stale(path: &Path) -> Result<(), BindError> {
-    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !found.file_type().is_socket() {
-        return Err(BindError::NotSocket(path.into()));
-    }
-    let address = Address::Unix(path.into());
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(BindError::Taken(address));
-    }
-    std::fs::remove_file(path).map_err(|error| BindError::System(address, error))
-}
-
-/// The path of a socket we made.
-#[derive(Debug)]
-struct OwnPath(PathBuf);
-
-impl Drop for OwnPath {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0); // gone already is as good
-    }
 }
 
 #[cfg(test)]
