@@ -18,7 +18,9 @@ use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
 use crate::admin::{self, MessageBus, Presence, certificate};
-use crate::cli::{Cli, Command, Document, Passthrough, Plain, ReadDmabuf, RelayBus, Serve, VideoCodec};
+use crate::cli::{
+    Cli, Command, DeviceSocket, Document, Passthrough, Plain, ReadDmabuf, RelayBus, Serve, VideoCodec,
+};
 use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
@@ -102,8 +104,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let (commands, asked) = mpsc::channel(COMMANDS);
     let passthrough = options.passthrough == Passthrough::Auto;
     let attach = attach(&options)?;
-    let gpu = device(VhostUserGpu::bind, options.vhost_user_gpu.as_deref())?;
-    let input = device(VhostUserInput::bind, options.vhost_user_input.as_deref())?;
+    let gpu = device(VhostUserGpu::bind, VhostUserGpu::inherit, options.vhost_user_gpu.as_ref())?;
+    let input = device(VhostUserInput::bind, VhostUserInput::inherit, options.vhost_user_input.as_ref())?;
     if let Some(bus) = relay_bus(&options, attach.as_ref()) {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
         let presence =
@@ -212,12 +214,23 @@ fn attach(options: &Serve) -> anyhow::Result<Option<Attach>> {
     }))
 }
 
-/// Listens where a VMM finds a device.
-fn device<T>(bind: fn(&Path) -> io::Result<T>, socket: Option<&Path>) -> anyhow::Result<Option<T>> {
-    let listen = |path: &Path| {
-        bind(path).with_context(|| format!("cannot listen on {} for a virtual machine", path.display()))
-    };
-    socket.map(listen).transpose()
+/// Makes a device that a VMM finds at a socket.
+fn device<T>(
+    bind: fn(&Path) -> io::Result<T>,
+    inherit: fn(i32) -> io::Result<T>,
+    socket: Option<&DeviceSocket>,
+) -> anyhow::Result<Option<T>> {
+    Ok(match socket {
+        None => None,
+        Some(DeviceSocket::Path(path)) => Some(
+            bind(path)
+                .with_context(|| format!("cannot listen on {} for a virtual machine", path.display()))?,
+        ),
+        Some(DeviceSocket::Fd(number)) => Some(
+            inherit(*number)
+                .with_context(|| format!("fd {number} is no socket for or of a virtual machine"))?,
+        ),
+    })
 }
 
 /// The bus to offer the display on: as the user says, else the one QEMU is on. What another qemu-spice offers there is

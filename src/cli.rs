@@ -155,15 +155,16 @@ pub(crate) struct Serve {
     /// memory-backend=mem -chardev socket,id=gpu,path=SOCKET -device vhost-user-gpu-pci,chardev=gpu`. It may run with
     /// `-display none`, and has to be started after qemu-spice. Other programs than QEMU can connect as well. Unless
     /// an option above is given too, qemu-spice does not attach to QEMU: for keys and pointer give --vhost-user-input.
+    /// fd:N is a socket that the parent process left open: listening, or connected.
     #[arg(long, value_name = "SOCKET", help_heading = "Virtual machine")]
-    pub vhost_user_gpu: Option<PathBuf>,
+    pub vhost_user_gpu: Option<DeviceSocket>,
 
     /// Be the virtual machine's keyboard and tablet too: QEMU connects to this socket
     ///
     /// QEMU needs shared memory, as for --vhost-user-gpu, and the device: `-chardev socket,id=keys,path=SOCKET -device
     /// vhost-user-input-pci,chardev=keys`.
     #[arg(long, value_name = "SOCKET", help_heading = "Virtual machine", requires = "vhost_user_gpu")]
-    pub vhost_user_input: Option<PathBuf>,
+    pub vhost_user_input: Option<DeviceSocket>,
 
     /// The name QEMU has on the bus
     #[arg(long, value_name = "NAME", default_value = "org.qemu", help_heading = "Virtual machine")]
@@ -246,6 +247,29 @@ pub(crate) struct Serve {
     /// Print what this program can do, as JSON for management programs, and exit
     #[arg(long)]
     pub print_capabilities: bool,
+}
+
+/// Where a VMM finds a device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum DeviceSocket {
+    /// At this path.
+    Path(PathBuf),
+    /// At a socket with this number, listening or connected.
+    Fd(i32),
+}
+
+impl FromStr for DeviceSocket {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("fd:") {
+            _ if text.is_empty() => Err("give a path, or fd:N".to_owned()),
+            Some(number) => {
+                number.parse().map(Self::Fd).map_err(|_| format!("`{number}` is no number of a file"))
+            }
+            None => Ok(Self::Path(text.into())),
+        }
+    }
 }
 
 /// The least bits a second that show anything.
@@ -412,6 +436,13 @@ mod tests {
                 assert!(error.contains("such as unix:path="), "{line:?}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn a_device_is_at_a_path_or_an_open_socket() {
+        let socket = |text: &str| text.parse::<DeviceSocket>().ok();
+        assert_eq!(socket("/run/gpu"), Some(DeviceSocket::Path("/run/gpu".into())));
+        assert_eq!((socket("fd:7"), socket("fd:x"), socket("")), (Some(DeviceSocket::Fd(7)), None, None));
     }
 
     #[test]

@@ -68,6 +68,7 @@ const PURE: &[&str] = &[
     "src/encode/schedule.rs",
     "src/encode/console_picture.rs",
     "src/source/vhost_user/gpu",
+    "src/source/vhost_user/messages.rs",
     "src/source/dbus/disable.rs",
     "src/source/dbus/known_buffers.rs",
     "src/source/dbus/lost_flips/guesses.rs",

@@ -47,13 +47,13 @@ class Vm:
     """A running QEMU with the guest in it.
 
     `display` is QEMU's `-display` argument, `gpu` the device it shows, of `size` if it has such a property, `machine` what
-    runs it; `extra` are more arguments. Its processors run on `processor` of this machine alone, if one is named. `folder` holds the
+    runs it; `extra` are more arguments, `fds` files that stay open for it. Its processors run on `processor` of this machine alone, if one is named. `folder` holds the
     sockets and logs: `qmp.sock` is left free for the program under test, the rig has its own.
     """
 
     def __init__(self, folder, guest, qemu="qemu-system-x86_64", display="dbus,p2p=yes", tablet=True,
                  extra=(), stage="picture", size=(1280, 720), env=None, gpu="virtio-gpu-pci", machine=EMULATED,
-                 boot_limit=BOOT_LIMIT, processor=None):
+                 boot_limit=BOOT_LIMIT, processor=None, fds=()):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.qmp_path = self.folder / "qmp.sock"
@@ -80,7 +80,7 @@ class Vm:
         (self.folder / "qemu.command").write_text(" ".join(command) + "\n")
         self.log = open(self.folder / "qemu.log", "w")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-                                        env={**os.environ, **(env or {})})
+                                        env={**os.environ, **(env or {})}, pass_fds=fds)
         try:
             self.qmp = Qmp(self.folder / "rig.sock", boot_limit, self.alive)
             for thread in self.qmp("query-cpus-fast") if processor is not None else ():

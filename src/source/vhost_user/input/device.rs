@@ -3,12 +3,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::warn;
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use vhost_user_backend::VhostUserBackend;
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use vmm_sys_util::epoll::EventSet;
-use vmm_sys_util::event::{EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier};
 
 use super::config::Config;
 use super::events::{EV_LED, Event};
@@ -19,7 +18,7 @@ use crate::source::vhost_user::backend::ring_features;
 use crate::source::vhost_user::hold::lock;
 use crate::source::vhost_user::pixels::GuestMemory;
 use crate::source::vhost_user::queue::{self, Broken, Vring};
-use crate::source::vhost_user::socket::Device;
+use crate::source::vhost_user::socket::{Device, check_end};
 
 /// The queues: events for the guest, and LEDs from it.
 const EVENTS: u16 = 0;
@@ -40,13 +39,12 @@ pub(in crate::source::vhost_user) struct InputDevice {
     room: Notify,
     leds: Mutex<u8>,
     is_broken: AtomicBool,
-    is_used: AtomicBool,
 }
 
 impl InputDevice {
     /// Makes a device for a guest whose memory `memory` will be. Its LEDs, and that there is a tablet, are told.
     pub(in crate::source::vhost_user) fn new(memory: GuestMemory, hub: Hub, together: Together) -> Self {
-        Self {
+        let device = Self {
             memory,
             hub,
             together,
@@ -55,8 +53,9 @@ impl InputDevice {
             room: Notify::new(),
             leds: Mutex::default(),
             is_broken: AtomicBool::new(false),
-            is_used: AtomicBool::new(false),
-        }
+        };
+        device.tell_absolute(true);
+        device
     }
 
     /// Gives a group of events to the guest, and waits while it has no room for them. A guest without a driver gets
@@ -127,10 +126,6 @@ fn change(leds: &mut u8, event: Event) {
 impl Device for InputDevice {
     const NAME: &'static str = "keyboard";
 
-    fn is_used(&self) -> bool {
-        self.is_used.load(Ordering::SeqCst)
-    }
-
     fn end(&self) {
         *lock(&self.events) = None;
         self.room.notify_one();
@@ -151,10 +146,6 @@ impl VhostUserBackend for InputDevice {
     }
 
     fn features(&self) -> u64 {
-        if !self.is_used.swap(true, Ordering::SeqCst) {
-            info!("a VMM uses keyboard and pointer");
-            self.tell_absolute(true);
-        }
         // With event indices the guest would tell of the first new buffer alone, when a group needs more than one.
         ring_features() & !(1 << VIRTIO_RING_F_EVENT_IDX)
     }
@@ -186,10 +177,6 @@ impl VhostUserBackend for InputDevice {
         Ok(()) // the same that we have
     }
 
-    fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
-        new_event_consumer_and_notifier(EventFlag::NONBLOCK | EventFlag::CLOEXEC).ok()
-    }
-
     /// The queue takes nothing any more, so nothing waits for room in it.
     fn stop_vring(&self, queue: u32) -> io::Result<()> {
         if queue == u32::from(EVENTS) {
@@ -199,7 +186,7 @@ impl VhostUserBackend for InputDevice {
         Ok(())
     }
 
-    /// INVARIANT: never an error, because the crate would end the worker on it without a word.
+    /// INVARIANT: never another error than that of the end, because the crate ends the worker on it without a word.
     fn handle_event(
         &self,
         event: u16,
@@ -207,6 +194,7 @@ impl VhostUserBackend for InputDevice {
         vrings: &[Vring],
         _thread: usize,
     ) -> io::Result<()> {
+        check_end(event)?;
         let Some(vring) = vrings.get(usize::from(event)) else { return Ok(()) };
         if event == EVENTS {
             if queue::is_running(vring) {

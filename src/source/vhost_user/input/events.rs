@@ -62,7 +62,7 @@ pub(super) fn events(command: GuestCommand, size: Option<Size>) -> Vec<Event> {
             let axis = |code, at, side| Event { kind: EV_ABS, code, value: place(at, side) };
             vec![axis(ABS_X, x, size.width), axis(ABS_Y, y, size.height)]
         }),
-        GuestCommand::Motion { .. } => Vec::new(),
+        GuestCommand::Motion { .. } | GuestCommand::Window { .. } => Vec::new(),
     };
     if !group.is_empty() {
         group.push(SYN);
