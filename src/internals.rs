@@ -5,13 +5,13 @@ pub use crate::encode::{AccessUnit, Codec, Picture, Pixels, StreamCheck, StreamE
 pub use crate::frame::{
     Buffer, ConsoleId, Cursor, DamageFilter, Dmabuf, DmabufPlane, DmabufReads, GuestCommand,
     MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, Pointer, PointerButton, ReadPath, Rect, Region, Scanout,
-    ScanoutError, Size,
+    ScanoutError, Size, Window,
 };
 pub use crate::hub::{Change, Console, ConsoleInfo, Guest, Hub, Leds, ReleaseQueue, Subscription};
 pub use crate::relay::Relay;
 pub use crate::source::{
-    Attach, Ended, QUEUE_ADDRESSES, QUEUE_ENTRIES, QmpError, QueuesInMemory, Source, SourceError, listen,
-    open_display,
+    Attach, Ended, Messages, QUEUE_ADDRESSES, QUEUE_ENTRIES, QmpError, QueuesInMemory, Source, SourceError,
+    listen, open_display,
 };
 pub use crate::spice::Access;
 pub use crate::sys::{FileId, GpuError};

@@ -1,4 +1,4 @@
-use super::ConsoleId;
+use super::{ConsoleId, Size};
 
 /// A viewer's input for the guest. A plain value that travels against the direction of the pixels.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,6 +38,41 @@ pub enum GuestCommand {
         /// Downwards.
         dy: i32,
     },
+    /// A viewer shows a console in a window of another size. The guest may fit the console's picture to it.
+    Window {
+        /// The console.
+        console: ConsoleId,
+        /// Its window.
+        window: Window,
+    },
+}
+
+/// The window in which a viewer shows a console. Several consoles have one each, and a place in the desktop that they
+/// are parts of.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Window {
+    /// Pixels; 0x0 if the viewer has no window for the console.
+    pub size: Size,
+    /// Width in millimetres; 0 if it is not known.
+    pub width_mm: u16,
+    /// Height in millimetres; 0 if it is not known.
+    pub height_mm: u16,
+    /// Pixels from the left of the desktop.
+    pub x: i32,
+    /// Pixels from the top of the desktop.
+    pub y: i32,
+}
+
+impl Window {
+    /// The largest side that a guest is asked for, in pixels: more than any display has.
+    pub const MAX_SIDE: u32 = 16_384;
+
+    /// Returns whether a guest may be asked for this size.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let Size { width, height } = self.size;
+        width <= Self::MAX_SIDE && height <= Self::MAX_SIDE
+    }
 }
 
 /// Pointer buttons, with the numbers of QEMU's `InputButton` (what `org.qemu.Display1.Mouse.Press` takes).

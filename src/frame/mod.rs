@@ -15,7 +15,7 @@ mod region;
 mod scanout;
 mod tier;
 
-pub use command::{GuestCommand, PointerButton};
+pub use command::{GuestCommand, PointerButton, Window};
 pub(crate) use cursor::CursorError;
 pub use cursor::{Cursor, Pointer};
 pub use damage_filter::DamageFilter;

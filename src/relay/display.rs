@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use tracing::debug;
 use zbus::interface;
 use zbus::message::Header;
 use zbus::zvariant::OwnedFd;
@@ -13,7 +12,7 @@ use zbus::zvariant::OwnedFd;
 use super::error::DisplayError;
 use super::socket::ListenerSocket;
 use super::{Shared, peer_name};
-use crate::frame::{ConsoleId, Size};
+use crate::frame::{ConsoleId, GuestCommand, Size, Window};
 use crate::hub::{ConsoleInfo, Guest};
 
 /// `/org/qemu/Display1/VM`.
@@ -86,8 +85,9 @@ impl ConsoleObject {
     }
 
     /// Tells the guest how large a window the console has, for it to fit its picture to: millimetres, the place among
-    /// the other consoles, pixels. An error where the guest cannot.
+    /// the other consoles, pixels. A guest that cannot keeps its size.
     #[zbus(name = "SetUIInfo")]
+    #[expect(clippy::too_many_arguments, reason = "they are the method's, and the caller")]
     fn set_ui_info(
         &self,
         width_mm: u16,
@@ -96,9 +96,13 @@ impl ConsoleObject {
         yoff: i32,
         width: u32,
         height: u32,
+        #[zbus(header)] header: Header<'_>,
     ) -> Result<(), DisplayError> {
-        debug!(console = %self.id, width_mm, height_mm, xoff, yoff, width, height, "no resizing yet");
-        Err(DisplayError::Unsupported("qemu-spice cannot resize the guest's display".to_owned()))
+        let window = Window { size: Size::new(width, height), width_mm, height_mm, x: xoff, y: yoff };
+        if !window.is_possible() {
+            return Err(DisplayError::invalid("no display is as large"));
+        }
+        self.shared.send(peer_name(&header), GuestCommand::Window { console: self.id, window })
     }
 
     /// The name of the device it belongs to.

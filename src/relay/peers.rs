@@ -68,7 +68,7 @@ impl Peers {
             GuestCommand::Button { console, button, down: false } => {
                 peer.buttons.remove(&(console, button.qemu_number()));
             }
-            GuestCommand::Position { .. } | GuestCommand::Motion { .. } => {}
+            GuestCommand::Position { .. } | GuestCommand::Motion { .. } | GuestCommand::Window { .. } => {}
         }
     }
 }

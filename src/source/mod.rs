@@ -16,7 +16,7 @@ pub use dbus::listen;
 pub use error::SourceError;
 pub(crate) use obstacle::Obstacle;
 pub use qmp::{QmpError, open_display};
-pub use vhost_user::{QUEUE_ADDRESSES, QUEUE_ENTRIES, QueuesInMemory};
+pub use vhost_user::{Messages, QUEUE_ADDRESSES, QUEUE_ENTRIES, QueuesInMemory};
 pub(crate) use vhost_user::{VhostUserGpu, VhostUserInput};
 
 use std::os::fd::OwnedFd;
@@ -59,36 +59,59 @@ impl Sources {
         wait: bool,
         cancel: CancellationToken,
     ) -> Result<Ended, SourceError> {
-        let (mut for_display, mut for_input) = (None, None);
-        let receiver = if self.input.is_some() { &mut for_input } else { &mut for_display };
-        *receiver = Some(commands);
         let together = Together::new(self.gpu.is_some());
+        let (windows, for_gpu) = mpsc::channel(PASSED_ON);
+        let (keys, for_input) = mpsc::channel(PASSED_ON);
+        let (all, for_display) = mpsc::channel(PASSED_ON);
+        let outlets = Outlets {
+            windows: self.gpu.is_some().then_some(windows),
+            keys: self.input.is_some().then_some(keys),
+            display: self.display.is_some().then_some(all),
+        };
         let gpu = async {
-            match self.gpu {
-                Some(gpu) => gpu.run(hub.clone(), together.clone(), self.reads, wait, cancel.clone()).await,
-                None => std::future::pending().await,
-            }
+            let Some(gpu) = self.gpu else { return std::future::pending().await };
+            gpu.run(hub.clone(), together.clone(), self.reads, for_gpu, wait, cancel.clone()).await
         };
         let input = async {
-            match (self.input, for_input) {
-                (Some(input), Some(commands)) => {
-                    input.run(hub.clone(), together.clone(), commands, cancel.clone()).await
-                }
-                _ => std::future::pending().await,
-            }
+            let Some(input) = self.input else { return std::future::pending().await };
+            input.run(hub.clone(), together.clone(), for_input, cancel.clone()).await
         };
         let display = async {
-            let mut commands = for_display.unwrap_or_else(|| mpsc::channel(1).1);
-            match self.display {
-                Some(display) => display.run_beside(&together, hub.clone(), commands, cancel.clone()).await,
-                None => match discard(&mut commands).await {},
-            }
+            let Some(display) = self.display else { return std::future::pending().await };
+            display.run_beside(&together, hub.clone(), for_display, cancel.clone()).await
         };
         tokio::select! {
             ended = gpu => ended,
             ended = input => ended,
             ended = display => ended,
+            never = outlets.distribute(commands) => match never {},
         }
+    }
+}
+
+/// The most commands that wait for one of several sources.
+const PASSED_ON: usize = 128;
+
+/// The ways that commands go to the sources that there are.
+struct Outlets {
+    windows: Option<mpsc::Sender<GuestCommand>>,
+    keys: Option<mpsc::Sender<GuestCommand>>,
+    display: Option<mpsc::Sender<GuestCommand>>,
+}
+
+impl Outlets {
+    /// Passes commands on in their order: keys and pointer to one source, windows to all that have displays.
+    async fn distribute(self, mut commands: mpsc::Receiver<GuestCommand>) -> std::convert::Infallible {
+        while let Some(command) = commands.recv().await {
+            let both = [self.windows.as_ref(), self.display.as_ref()];
+            let one = [self.keys.as_ref().or(self.display.as_ref()), None];
+            let outlets = if matches!(command, GuestCommand::Window { .. }) { both } else { one };
+            for outlet in outlets.into_iter().flatten() {
+                // A source that has ended ends all of them.
+                let _ = outlet.send(command).await;
+            }
+        }
+        std::future::pending().await
     }
 }
 

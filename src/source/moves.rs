@@ -1,10 +1,14 @@
-//! Movements of the pointer that wait: of those that nothing comes between, only the last place counts.
+//! Movements of the pointer, and of a window's edges, that wait: of those that nothing comes between, only the last
+//! place counts.
 
 use crate::frame::GuestCommand;
 
-/// Returns whether `command` moves the pointer and nothing else.
+/// Returns whether `command` moves the pointer or a window's edges and nothing else.
 pub(super) fn is_move(command: &GuestCommand) -> bool {
-    matches!(command, GuestCommand::Position { .. } | GuestCommand::Motion { .. })
+    matches!(
+        command,
+        GuestCommand::Position { .. } | GuestCommand::Motion { .. } | GuestCommand::Window { .. }
+    )
 }
 
 /// Of moves that nothing comes between, those of one console become one, in the place of the last: of places only the
@@ -23,9 +27,14 @@ pub(super) fn coalesce(batch: &mut Vec<GuestCommand>) {
 
 /// Joins two moves of one console to one.
 fn join(earlier: GuestCommand, later: GuestCommand) -> Option<GuestCommand> {
-    use GuestCommand::{Motion, Position};
+    use GuestCommand::{Motion, Position, Window};
     match (earlier, later) {
-        (Position { console: a, .. }, Position { console: b, .. }) if a == b => Some(later),
+        (Position { console: a, .. }, Position { console: b, .. })
+        | (Window { console: a, .. }, Window { console: b, .. })
+            if a == b =>
+        {
+            Some(later)
+        }
         (Motion { console, dx: x, dy: y }, Motion { console: b, dx, dy }) if console == b => {
             Some(Motion { console, dx: x.saturating_add(dx), dy: y.saturating_add(dy) })
         }
@@ -36,7 +45,7 @@ fn join(earlier: GuestCommand, later: GuestCommand) -> Option<GuestCommand> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{ConsoleId, PointerButton};
+    use crate::frame::{ConsoleId, PointerButton, Size, Window};
 
     const ZERO: ConsoleId = ConsoleId(0);
     const ONE: ConsoleId = ConsoleId(1);
@@ -57,5 +66,13 @@ mod tests {
         let mut batch = vec![motion(1, -5), motion(2, 3), button, motion(7, i32::MIN), motion(7, -1)];
         coalesce(&mut batch);
         assert_eq!(batch, [motion(3, -2), button, motion(14, i32::MIN)]);
+        let window = |console, width| GuestCommand::Window {
+            console,
+            window: Window { size: Size::new(width, 600), ..Default::default() },
+        };
+        let mut batch = vec![window(ZERO, 800), window(ONE, 900), window(ZERO, 801), at(ZERO, 1), key];
+        batch.push(window(ZERO, 802));
+        coalesce(&mut batch);
+        assert_eq!(batch, [window(ONE, 900), window(ZERO, 801), at(ZERO, 1), key, window(ZERO, 802)]);
     }
 }

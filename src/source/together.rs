@@ -46,4 +46,9 @@ impl Together {
     pub(super) fn console(&self, scanout: u32) -> ConsoleId {
         ConsoleId(self.0.first_console.load(Ordering::SeqCst).saturating_add(scanout))
     }
+
+    /// Returns the scanout of our graphics card that `console` is.
+    pub(super) fn scanout(&self, console: ConsoleId) -> Option<u32> {
+        console.0.checked_sub(self.0.first_console.load(Ordering::SeqCst))
+    }
 }

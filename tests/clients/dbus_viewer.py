@@ -16,7 +16,8 @@ where it failed. Waits end after `--limit` seconds.
   draws on|off                whether updates of buffers are answered from now on
   key QNUM [down|up|tap]      QEMU's key number, hexadecimal
   position X Y                moves the pointer to a place
-  stats                       how often each method was called
+  window W H                  its window has this size now
+  stats                       how often each method was called, and which sizes the picture had one after the other
   sleep MS                    goes on serving the connection
   leave                       unregisters the listener
   come-back                   … and registers it again
@@ -54,7 +55,7 @@ class Viewer:
     def __init__(self, address, name, console, interfaces, limit=20.0, tolerance=40):
         self.name, self.console = name, console
         self.limit, self.tolerance = limit, tolerance
-        self.calls = {}
+        self.calls, self.sizes = {}, []
         self.changed_at = None
         self.how, self.fds, self.ended = None, [], False
         self.read = None  # gives the picture as rows of B, G, R, x
@@ -126,6 +127,7 @@ class Viewer:
         assert pixman in BLUE_FIRST, f"pixels in another format: {pixman:#x}"
         self.pixels = data.reshape(height, stride // 4, 4)[:, :width].copy()
         self._show("Scanout", [], lambda: self.pixels)
+        self._sized(width, height)
 
     def _Update(self, arguments, _fds):
         (x, y, width, height, stride, _pixman), data = _with_data(arguments)
@@ -151,6 +153,7 @@ class Viewer:
         """Shows a part of memory that is somebody else's, as long as it is LINEAR; whether it is, the eye can tell."""
         assert code in BLUE_FIRST | RED_FIRST, f"pixels in another format: {code:#x}"
         x, y, width, height = place
+        self._sized(width, height)
         fd = fds[0]
 
         def read():
@@ -165,6 +168,10 @@ class Viewer:
             rows = rows[..., [2, 1, 0, 3]] if code in RED_FIRST else rows
             return rows[::-1] if bottom_up else rows
         self._show(how, fds, read)
+
+    def _sized(self, width, height):
+        if self.sizes[-1:] != [[width, height]]:
+            self.sizes.append([width, height])
 
     def _show(self, how, fds, read):
         for fd in self.fds:
@@ -239,8 +246,11 @@ class Viewer:
     def position(self, x, y):
         self.call("Mouse", "SetAbsPosition", GLib.Variant("(uu)", (int(x), int(y))))
 
+    def window(self, width, height):
+        self.call("Console", "SetUIInfo", GLib.Variant("(qqiiuu)", (0, 0, 0, 0, int(width), int(height))))
+
     def stats(self):
-        return {"calls": self.calls, "ended": self.ended, "unanswered": len(self.unanswered)}
+        return {"calls": self.calls, "sizes": self.sizes, "ended": self.ended, "unanswered": len(self.unanswered)}
 
     def run(self, line):
         """Carries out one command line; returns what to answer."""

@@ -114,3 +114,28 @@ def _files_of(process):
             continue
         found.add((file.st_dev, file.st_ino))
     return found
+
+
+def windows(rig):
+    """the guest's text console takes the size of a D-Bus viewer's window, once for each size"""
+    bus = rig.bus()
+    vm = rig.own_vm()
+    rig.serve(vm, "--relay-bus", bus.address)
+    viewer = rig.dbus_viewer(bus)
+    viewer("wait-size 1280 720")
+    _follow_windows(vm, viewer)
+
+
+def _follow_windows(vm, viewer):
+    # Linux' text console takes no size that is larger than its first one.
+    sizes = [[1024, 600], [1112, 624], [800, 600]]
+    vm.stage("console")
+    vm.stage(r"sh printf '\033[?25l' >/dev/tty1")  # a caret that blinks is no rest
+    viewer("wait-rest 400")
+    before = viewer("stats")["sizes"]
+    for width, height in sizes:
+        viewer(f"window {width} {height}")
+        viewer(f"wait-size {width} {height}")
+        viewer("wait-rest 400")
+    shown = viewer("stats")["sizes"][len(before):]
+    assert shown == sizes, shown

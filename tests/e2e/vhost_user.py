@@ -3,12 +3,19 @@
 QEMU has no picture to compare with then. A second machine, with QEMU's own virtio-gpu, acts out the same.
 """
 
+import json
 import math
+import os
 import signal
+import socket
+import subprocess
+import tempfile
 
 import inputs
-from rig import compare, eventually, free_port
+import relay
+from rig import ROOT, compare, eventually, free_port
 
+TEST_DEVICE = "vhost-user-test-device-pci,virtio-id=16,num_vqs=2,vq_size=256,config_size=24"
 SHARED_MEMORY = ["-object", "memory-backend-memfd,id=mem,size=512M,share=on", "-machine", "memory-backend=mem"]
 
 
@@ -145,8 +152,7 @@ def keys_while_the_guest_stands_still(rig):
 
 def blobs(rig):
     """a guest whose buffers are its own memory (QEMU 11's test device): picture, flips, cursor, another mode"""
-    device = "vhost-user-test-device-pci,virtio-id=16,num_vqs=2,vq_size=256,config_size=24"
-    vm, server = _start(rig, name="qemu11", gpu=device, size=None)
+    vm, server = _start(rig, name="qemu11", gpu=TEST_DEVICE, size=None)
     assert "+resource_blob" in "".join(vm.stage("sh dmesg | grep -m 1 resource_blob"))
     client = rig.client(server, images_only=True)
     reference = rig.vm()
@@ -222,6 +228,31 @@ def beside_qemus_display(rig):
     assert [console["label"] for console in consoles] == ["vhost-user-gpu-pci", "secondary-vga"], consoles
 
 
+def windows(rig):
+    """a guest whose card is ours alone takes the size of a viewer's window, once for each size, and finds it after a reboot"""
+    bus = rig.bus()
+    vm, _ = _start(rig, "--relay-bus", bus.address, name="qemu11", gpu=TEST_DEVICE, size=None)
+    vm.stage("mode 1280 720")
+    viewer = rig.dbus_viewer(bus)
+    viewer("wait-size 1280 720")
+    relay._follow_windows(vm, viewer)
+    vm.stage_text = b""
+    vm.qmp("system_reset")
+    vm.until(rb"stage: ready", 120)
+    viewer("wait-size 800 600")
+
+
+def windows_beside_qemus_display(rig):
+    """QEMU's own vhost-user-gpu is told of a viewer's window by its D-Bus display"""
+    path, bus = rig.fresh("gpu", ".sock"), rig.bus()
+    qmp = rig.artifacts / "vm" / "qmp.sock"
+    _serve(rig, path, "--qmp", qmp, "--wait", "--relay-bus", bus.address)
+    vm = _machine(rig, path, display="dbus,p2p=yes")
+    viewer = rig.dbus_viewer(bus)
+    viewer("wait-size 1280 720")
+    relay._follow_windows(vm, viewer)
+
+
 def guest_reboots(rig):
     """a guest that reboots is shown all along"""
     vm, server = _start(rig)
@@ -286,8 +317,7 @@ def the_next_qemu(rig):
         vm = _machine(rig, vm.gpu_socket, folder=f"vm-{number}")
         vm.stage("fill 307050")
         client("wait-colour 640 360 307050")
-    # Two for each machine: the crate leaves its workers' exit events open.
-    assert server.files() <= before + 6, f"{server.files()} open files, {before} before"
+    assert server.files() <= before, f"{server.files()} open files, {before} before"
     assert client("stats")["events"]["main"] == ["opened"]
 
 
@@ -301,6 +331,70 @@ def terminated(rig):
     server.terminate()
     assert server.wait(3) == 0
     assert vm.alive() and not vm.gpu_socket.exists()
+
+
+def started_by_a_manager(rig):
+    """started as libvirt does, from the JSON file, with a connected socket: it tells what it is, and shows the guest"""
+    rig.needs_program()
+    told = json.loads((ROOT / "vhost-user/50-qemu-spice-gpu.json").read_text())
+    assert set(told) == {"description", "type", "binary"} and told["type"] == "gpu", told
+    binary = ROOT / "vhost-user" / os.path.basename(told["binary"])
+    capabilities = subprocess.run([binary, "--print-capabilities", "--fd=7"], capture_output=True, text=True, check=True)
+    assert json.loads(capabilities.stdout) == {"type": "gpu", "features": []}, capabilities
+    # A unix socket's path has to be short.
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"PATH": f"{os.path.dirname(os.path.abspath(rig.settings.program))}:{os.environ['PATH']}", "XDG_RUNTIME_DIR": folder}
+        refused = subprocess.run([binary, "--virgl"], capture_output=True, text=True, env=env)
+        assert refused.returncode != 0 and "--virgl" in refused.stderr, refused
+        ours, theirs = socket.socketpair()
+        server = rig.start(f"--fd={ours.fileno()}", program=binary, env=env, fds=[ours.fileno()])
+        ours.close()
+        server.ready()
+        assert server.uri == f"spice+unix://{folder}/gpu-{server.process.pid}.sock", server.uri
+        vm = rig.own_vm(gpu="vhost-user-gpu-pci,chardev=gpu", display="none", fds=[theirs.fileno()],
+                        extra=[*SHARED_MEMORY, "-chardev", f"socket,id=gpu,fd={theirs.fileno()}"])
+        theirs.close()
+        client = rig.client(server)
+        _same(rig, client)
+        vm.stop()
+        server.wait(5)
+        client("wait-end")
+
+
+def a_listening_socket_handed_over(rig):
+    """with fd:N of a listening socket VMMs connect as they do to a path, and --wait takes the next"""
+    path = rig.fresh("gpu", ".sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        number = listening.fileno()
+        server = rig.start("--vhost-user-gpu", f"fd:{number}", "--wait", "--spice-addr", f"127.0.0.1:{free_port()}", fds=[number])
+        server.ready()
+    for folder in ("vm-1", "vm-2"):
+        vm = _machine(rig, path, folder=folder)
+        _same(rig, rig.client(server))
+        vm.stop()
+    server.terminate()
+    assert server.wait(3) == 0 and path.exists()
+
+
+def strangers_at_the_socket(rig):
+    """connections that say nothing, and one that is no VMM, keep no machine from its screen"""
+    path = rig.fresh("gpu", ".sock")
+    server = _serve(rig, path, "--wait")
+    before = server.files()
+    strangers = []
+    for number in range(20):
+        stranger = socket.socket(socket.AF_UNIX)
+        stranger.connect(str(path))
+        strangers.append(stranger)
+    strangers[-1].sendall(b"GET / HTTP/1.0\r\n\r\n")
+    vm = _machine(rig, path)
+    _same(rig, rig.client(server))
+    assert strangers[-1].recv(1) == b"", "what is no VMM is still served"
+    assert server.files() < before + 60, f"{server.files()} open files, {before} before"
+    for stranger in strangers:
+        stranger.close()
 
 
 def the_socket(rig):

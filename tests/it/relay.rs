@@ -11,7 +11,7 @@ use qemu_spice::internals::Relay;
 use qemu_spice::internals::Roster;
 use qemu_spice::internals::{
     Buffer, ConsoleId, Cursor, Dmabuf, DmabufPlane, DmabufReads, GuestCommand, Pointer, PointerButton, Rect,
-    Scanout, Size,
+    Scanout, Size, Window,
 };
 use qemu_spice::internals::{Console, ConsoleInfo, Hub, Leds, ReleaseQueue};
 use tokio::sync::mpsc;
@@ -405,6 +405,16 @@ async fn input_reaches_the_guest_in_order_and_nothing_stays_pressed() {
     let console = ConsoleId(0);
     let key = |qnum, down| GuestCommand::Key { qnum, down };
     let right = |down| GuestCommand::Button { console, button: PointerButton::Right, down };
+    let window = async |width: u32| {
+        let path = "/org/qemu/Display1/Console_0";
+        let size = &(300_u16, 200_u16, 0_i32, -5_i32, width, 600_u32);
+        let interface = Some("org.qemu.Display1.Console");
+        let called = bus.call_method(None::<&str>, path, interface, "SetUIInfo", size);
+        called.await.is_ok()
+    };
+    assert!(window(800).await && !window(1 << 20).await);
+    let size = Size::new(800, 600);
+    let window = Window { size, width_mm: 300, height_mm: 200, x: 0, y: -5 };
     for expected in [
         key(30, true),
         key(0xb7, true),
@@ -412,6 +422,7 @@ async fn input_reaches_the_guest_in_order_and_nothing_stays_pressed() {
         right(true),
         GuestCommand::Position { console, x: 63, y: 31 },
         GuestCommand::Motion { console, dx: -1, dy: 7 },
+        GuestCommand::Window { console, window },
     ] {
         assert_eq!(offered.commands.recv().await.unwrap(), expected);
     }

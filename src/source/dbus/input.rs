@@ -6,8 +6,8 @@ use zbus::zvariant::Structure;
 
 use super::connect::Qemu;
 use super::consoles;
-use crate::display1::{KEYBOARD, MOUSE, console_path};
-use crate::frame::{ConsoleId, GuestCommand, Size};
+use crate::display1::{CONSOLE, KEYBOARD, MOUSE, console_path};
+use crate::frame::{ConsoleId, GuestCommand, Size, Window};
 use crate::hub::{Guest, Hub};
 use crate::source::SourceError;
 use crate::source::moves::{coalesce, is_move};
@@ -96,7 +96,7 @@ fn pause_after(batch: &[GuestCommand]) -> Option<Duration> {
     })
 }
 
-/// A call of a console's keyboard or mouse.
+/// A call of a console, its keyboard or its mouse.
 #[derive(Debug, Eq, PartialEq)]
 struct InputCall {
     console: ConsoleId,
@@ -110,6 +110,7 @@ enum Arguments {
     Number(u32),
     Place(u32, u32),
     Way(i32, i32),
+    Window(Window),
 }
 
 impl Arguments {
@@ -118,6 +119,9 @@ impl Arguments {
             Self::Number(n) => (n,).into(),
             Self::Place(x, y) => (x, y).into(),
             Self::Way(dx, dy) => (dx, dy).into(),
+            Self::Window(Window { size: Size { width, height }, width_mm, height_mm, x, y }) => {
+                (width_mm, height_mm, x, y, width, height).into()
+            }
         }
     }
 }
@@ -152,6 +156,11 @@ fn call(command: GuestCommand, guest: &Guest, size: impl Fn(ConsoleId) -> Option
         GuestCommand::Motion { console, dx, dy } => {
             absolute(&console).filter(|&absolute| !absolute)?;
             InputCall { console, interface: MOUSE, method: "RelMotion", arguments: Arguments::Way(dx, dy) }
+        }
+        GuestCommand::Window { console, window } => {
+            absolute(&console)?;
+            let arguments = Arguments::Window(window);
+            InputCall { console, interface: CONSOLE, method: "SetUIInfo", arguments }
         }
     })
 }

@@ -2,27 +2,28 @@
 //! the VMM.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::warn;
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use vhost::vhost_user::{GpuBackend, VhostUserVirtioFeatures};
 use vhost_user_backend::VhostUserBackend;
 use virtio_bindings::virtio_config::{VIRTIO_F_NOTIFY_ON_EMPTY, VIRTIO_F_RING_RESET, VIRTIO_F_VERSION_1};
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vmm_sys_util::epoll::EventSet;
-use vmm_sys_util::event::{EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier};
 
 use super::front_end::FrontEnd;
-use super::gpu::{Device as Gpu, Effect, Outputs, asks_for_display};
+use super::gpu::{Config, Device as Gpu, Effect, asks_for_display};
 use super::hold::{Turn, lock};
+use super::notices::Notices;
 use super::pictures::Pictures;
 use super::pixels::{DeviceMemory, GuestMemory, Pixels, Snapshot};
 use super::queue::{self, Broken, Request, Vring};
-use super::socket::Device;
-use crate::frame::Size;
+use super::socket::{Device, check_end};
+use crate::frame::{Size, Window};
 
 /// `VIRTIO_GPU_F_EDID` and `VIRTIO_GPU_F_RESOURCE_BLOB`, by their bits.
 const GPU_FEATURES: u64 = 1 << 1 | 1 << 3;
@@ -34,9 +35,6 @@ const QUEUE_SIZE: usize = 32_768;
 const CONTROL: usize = 0;
 const QUEUES: usize = 2;
 
-/// Bytes of the device's configuration: events read and cleared, scanouts, capability sets.
-const CONFIG_BYTES: usize = 16;
-
 /// How long the VMM may take to say which sizes its displays want. While a display of its own holds QEMU up, that is up
 /// to a second.
 const SIZES_WITHIN: Duration = Duration::from_millis(1500);
@@ -47,13 +45,12 @@ pub(super) struct Backend {
     memory: GuestMemory,
     device: Mutex<Gpu<Pixels>>,
     /// INVARIANT: nobody who holds this lock waits for the VMM, which may wait for our answer to a config request.
-    outputs: Mutex<Outputs>,
+    config: Mutex<Config>,
     front_end: FrontEnd,
+    notices: Notices,
     pictures: Pictures,
     turns: [Turn; QUEUES],
     is_broken: AtomicBool,
-    /// A VMM asked what the device can do.
-    is_used: AtomicBool,
     /// The connection has ended.
     is_over: AtomicBool,
 }
@@ -64,13 +61,20 @@ impl Backend {
         Self {
             memory,
             device: Mutex::default(),
-            outputs: Mutex::default(),
+            config: Mutex::default(),
             front_end: FrontEnd::default(),
+            notices: Notices::default(),
             pictures,
             turns: Default::default(),
             is_broken: AtomicBool::new(false),
-            is_used: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
+        }
+    }
+
+    /// Fits the display numbered `scanout` to a viewer's window. Where the VMM has displays of its own, they decide.
+    pub(super) fn fit(&self, scanout: u32, window: &Window) {
+        if !self.front_end.is_connected() && lock(&self.config).fit(scanout, window) {
+            self.notices.config_changed();
         }
     }
 
@@ -119,7 +123,7 @@ impl Backend {
         if asks_for_display(&request.bytes) {
             self.update_outputs(turn);
         }
-        let outputs = *lock(&self.outputs);
+        let outputs = lock(&self.config).outputs(&request.bytes);
         let outcome = lock(&self.device).control(&request.bytes, &outputs, &host);
         self.tell_sizes(&outcome.effects);
         self.pictures.apply(outcome.effects, turn);
@@ -142,7 +146,7 @@ impl Backend {
     fn update_outputs(&self, turn: &Turn) {
         let Some(answer) = self.front_end.ask() else { return };
         if let Some(Ok(outputs)) = turn.wait(answer.recv(), Instant::now() + SIZES_WITHIN) {
-            *lock(&self.outputs) = outputs;
+            lock(&self.config).set_outputs(outputs);
         }
     }
 }
@@ -150,11 +154,12 @@ impl Backend {
 impl Device for Backend {
     const NAME: &'static str = "graphics card";
 
-    fn is_used(&self) -> bool {
-        self.is_used.load(Ordering::SeqCst)
+    fn take_notices(&self, socket: OwnedFd) {
+        self.notices.connect(socket);
     }
 
     fn end(&self) {
+        self.notices.disconnect();
         self.is_over.store(true, Ordering::SeqCst);
         self.pictures.end();
         self.front_end.disconnect();
@@ -191,20 +196,19 @@ impl VhostUserBackend for Backend {
     }
 
     fn features(&self) -> u64 {
-        if !self.is_used.swap(true, Ordering::SeqCst) {
-            info!("a VMM uses the graphics card");
-        }
         ring_features() | GPU_FEATURES
     }
 
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
         VhostUserProtocolFeatures::CONFIG
             | VhostUserProtocolFeatures::MQ
+            | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::RESET_DEVICE
     }
 
     /// Forgets what the guest made. A pause does not come here.
     fn reset_device(&self) {
+        lock(&self.config).reset();
         let effects = lock(&self.device).reset();
         self.tell_sizes(&effects);
         let [turn, ..] = &self.turns;
@@ -214,12 +218,15 @@ impl VhostUserBackend for Backend {
     fn set_event_idx(&self, _enabled: bool) {}
 
     fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
-        let mut config = Vec::with_capacity(CONFIG_BYTES);
-        for field in [0_u32, 0, 1, 0] {
-            config.extend(field.to_le_bytes());
-        }
         let [offset, size] = [offset, size].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-        config.into_iter().chain(std::iter::repeat(0)).skip(offset.min(CONFIG_BYTES)).take(size).collect()
+        lock(&self.config).read(offset, size)
+    }
+
+    fn set_config(&self, offset: u32, bytes: &[u8]) -> io::Result<()> {
+        if lock(&self.config).write(usize::try_from(offset).unwrap_or(usize::MAX), bytes) {
+            self.notices.config_changed();
+        }
+        Ok(())
     }
 
     fn update_memory(&self, _memory: GuestMemory) -> io::Result<()> {
@@ -235,10 +242,6 @@ impl VhostUserBackend for Backend {
         vec![1, 2]
     }
 
-    fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
-        new_event_consumer_and_notifier(EventFlag::NONBLOCK | EventFlag::CLOEXEC).ok()
-    }
-
     /// Waits until the queue's worker has answered what it took: at once, even if it is still being read.
     fn stop_vring(&self, queue: u32) -> io::Result<()> {
         if let Some(turn) = usize::try_from(queue).ok().and_then(|queue| self.turns.get(queue)) {
@@ -247,14 +250,9 @@ impl VhostUserBackend for Backend {
         Ok(())
     }
 
-    /// INVARIANT: never an error, because the crate would end the worker on it without a word.
-    fn handle_event(
-        &self,
-        _event: u16,
-        _events: EventSet,
-        vrings: &[Vring],
-        thread: usize,
-    ) -> io::Result<()> {
+    /// INVARIANT: never another error than that of the end, because the crate ends the worker on it without a word.
+    fn handle_event(&self, event: u16, _events: EventSet, vrings: &[Vring], thread: usize) -> io::Result<()> {
+        check_end(event)?;
         self.kicked(vrings, thread);
         Ok(())
     }

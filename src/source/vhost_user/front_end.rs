@@ -54,6 +54,11 @@ impl FrontEnd {
         *lock(&self.thread) = None;
     }
 
+    /// Returns whether the VMM has given a socket, and so has displays of its own.
+    pub(super) fn is_connected(&self) -> bool {
+        lock(&self.thread).is_some()
+    }
+
     /// Asks what displays there should be. `None` without a socket.
     pub(super) fn ask(&self) -> Option<Receiver<Outputs>> {
         let (sender, answer) = async_channel::bounded(1);

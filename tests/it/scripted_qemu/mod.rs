@@ -109,6 +109,8 @@ pub enum Input {
     Position(u32, u32),
     /// The pointer moved.
     Motion(i32, i32),
+    /// A window: millimetres, place, pixels.
+    Window([u16; 2], [i32; 2], [u32; 2]),
 }
 
 /// A scripted QEMU. It leaves when dropped.

@@ -89,6 +89,11 @@ impl ConsoleObject {
         }
     }
 
+    #[zbus(name = "SetUIInfo")]
+    async fn set_ui_info(&self, width_mm: u16, height_mm: u16, x: i32, y: i32, width: u32, height: u32) {
+        self.shared.carry_out(Input::Window([width_mm, height_mm], [x, y], [width, height])).await;
+    }
+
     #[zbus(property)]
     fn label(&self) -> &str {
         let labels = &self.shared.vm.labels;

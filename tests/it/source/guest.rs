@@ -112,4 +112,10 @@ async fn input_arrives_in_order_inside_the_screen_and_without_stale_places() {
     give(at(1, 1));
     give(GuestCommand::Motion { console, dx: -5, dy: 7 });
     assert_eq!(qemu.input().await, Input::Motion(-5, 7));
+    for width in 640..700 {
+        let window = Window { size: Size::new(width, 480), width_mm: 170, height_mm: 130, x: -1, y: 2 };
+        give(GuestCommand::Window { console, window });
+        give(GuestCommand::Window { console: ConsoleId(7), window });
+    }
+    assert_eq!(qemu.input().await, Input::Window([170, 130], [-1, 2], [699, 480]), "only the last counts");
 }

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use qemu_spice::internals::{Attach, Ended, QmpError, Source, SourceError};
 use qemu_spice::internals::{Change, Console, Hub, Leds, Subscription};
-use qemu_spice::internals::{ConsoleId, DmabufReads, GuestCommand, PixelFormat, PointerButton, Scanout};
+use qemu_spice::internals::{
+    ConsoleId, DmabufReads, GuestCommand, PixelFormat, PointerButton, Scanout, Size, Window,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -2,21 +2,27 @@
 
 use crate::frame::Size;
 
-/// Dots per inch by which the size in millimetres is made up.
+/// Dots per inch by which a size in millimetres is made up that is not known.
 const DPI: u32 = 96;
 
 /// Refresh rate in Hz.
 const REFRESH: u32 = 60;
 
-/// Returns the EDID of an output whose preferred mode has `size`. The output's number is its serial number.
-pub(super) fn edid(output: u32, size: Size) -> [u8; 128] {
+/// Returns the EDID of an output whose preferred mode has `size`, and which is so many `millimetres` wide and high; 0
+/// is not known. The output's number is its serial number.
+pub(super) fn edid(output: u32, size: Size, millimetres: (u16, u16)) -> [u8; 128] {
     let mut block = Vec::with_capacity(128);
     block.extend([0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]);
     block.extend(manufacturer(*b"QSP").to_be_bytes());
     block.extend([1, 0]); // product
     block.extend(output.to_le_bytes());
     block.extend([0, 34, 1, 4]); // made in 2024; EDID 1.4
-    let [width_mm, height_mm] = [size.width, size.height].map(|pixels| pixels * 254 / DPI / 10);
+    // The fields of a detailed timing have 12 bits.
+    let side = |known: u16, pixels: u32| match u32::from(known) {
+        0 => pixels * 254 / DPI / 10,
+        known => known.min(4095),
+    };
+    let (width_mm, height_mm) = (side(millimetres.0, size.width), side(millimetres.1, size.height));
     block.push(0b1010_0101); // digital, 8 bits a colour, DisplayPort
     block.extend([byte(width_mm / 10), byte(height_mm / 10)]);
     block.extend([120, 0b0000_0110]); // gamma 2.2; sRGB, the first detailed timing is preferred
@@ -93,7 +99,7 @@ mod tests {
     #[test]
     fn the_preferred_mode_is_the_size_asked_for() {
         for (width, height) in [(1280, 800), (1920, 1080), (3840, 2160), (853, 481), (16, 16)] {
-            let edid = edid(3, Size::new(width, height));
+            let edid = edid(3, Size::new(width, height), (0, 0));
             assert_eq!(edid.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)), 0, "checksum");
             let timing: [u8; 18] = edid[54..72].try_into().unwrap();
             let active = |low: u8, high: u8| u32::from(low) | u32::from(high >> 4) << 8;
@@ -111,7 +117,18 @@ mod tests {
     #[test]
     fn no_size_is_too_much_for_it() {
         for side in [1, 4095, 4096, 16_384] {
-            assert_eq!(edid(0, Size::new(side, side))[126], 0);
+            assert_eq!(edid(0, Size::new(side, side), (u16::MAX, 1))[126], 0);
         }
+    }
+
+    #[test]
+    fn it_has_the_size_in_millimetres_where_that_is_known() {
+        let timing = |millimetres| {
+            let edid = edid(0, Size::new(1920, 1080), millimetres);
+            let high = u16::from(edid[68]);
+            (edid[21], edid[22], u16::from(edid[66]) | high >> 4 << 8, u16::from(edid[67]) | (high & 15) << 8)
+        };
+        assert_eq!(timing((600, 340)), (60, 34, 600, 340));
+        assert_eq!(timing((0, 0)), (50, 28, 508, 285));
     }
 }

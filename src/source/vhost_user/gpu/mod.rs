@@ -3,6 +3,7 @@
 //! Follows chapter "GPU Device" of the virtio specification. Every byte of a command is the guest's, and a guest may be
 //! hostile: what makes no sense gets an error reply and changes nothing.
 
+mod config;
 mod cursor;
 mod device;
 mod edid;
@@ -12,6 +13,7 @@ mod protocol;
 mod resources;
 mod scanouts;
 
+pub(super) use config::Config;
 pub(super) use cursor::CursorChange;
 pub(super) use device::{Device, Effect};
 pub(super) use host::{Host, Range};

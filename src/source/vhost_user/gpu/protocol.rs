@@ -198,6 +198,12 @@ pub(in super::super) fn asks_for_display(request: &[u8]) -> bool {
     Header::read(&mut Fields(request)).is_ok_and(|header| matches!(header.kind, GET_DISPLAY_INFO | GET_EDID))
 }
 
+/// Returns whether `request` asks for all displays at once, as a guest does that was notified of a change.
+#[must_use]
+pub(super) fn asks_for_display_info(request: &[u8]) -> bool {
+    Header::read(&mut Fields(request)).is_ok_and(|header| header.kind == GET_DISPLAY_INFO)
+}
+
 /// Reads the fields of the command numbered `kind`. 3D, contexts, capability sets and mapped blobs are not offered.
 fn command<'a>(kind: u32, fields: &mut Fields<'a>) -> Result<Command<'a>, Refusal> {
     Ok(match kind {
