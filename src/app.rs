@@ -1,5 +1,7 @@
 //! The wiring: which part gets which, in which order they start, and how all of it ends.
 
+mod on_bus;
+
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,7 +12,7 @@ use anyhow::{Context, bail};
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -25,8 +27,8 @@ use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::relay::Relay;
-use crate::source::{Attach, Ended, Source, Sources, VhostUserGpu, VhostUserInput};
-use crate::spice::{Access, Password, PlainChannels, Server, Settings};
+use crate::source::{Attach, Ended, Source, SourceError, Sources, VhostUserGpu, VhostUserInput};
+use crate::spice::{Access, Newcomers, Password, PlainChannels, Server, Settings};
 use crate::transport::{Address, ClientCertificates, Listener, Origins, Security, Socket, Tls};
 use crate::viewer::{Policy, Roster};
 
@@ -58,14 +60,9 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
     start_logging();
     match cli.command {
         Some(Command::Probe) => return probe(),
-        Some(Command::Status { dbus_address, json }) => {
+        Some(command @ (Command::Status { .. } | Command::Password { .. } | Command::Disconnect { .. })) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            return runtime.block_on(status(dbus_address, json));
-        }
-        Some(Command::Password { keep, expires, connected, dbus_address, server }) => {
-            let change = Change { password: !keep, expires, connected };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            return runtime.block_on(password(change, dbus_address, &server));
+            return runtime.block_on(on_bus::perform(command));
         }
         Some(Command::Certificate { folder, name, port }) => return certificate(&folder, name, port),
         Some(Command::Generate { what }) => return generate(what),
@@ -103,26 +100,23 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let (commands, asked) = mpsc::channel(COMMANDS);
     let passthrough = options.passthrough == Passthrough::Auto;
+    let (newcomers, handed_over) = Newcomers::new();
+    let (leave, leaving) = oneshot::channel();
     let attach = attach(&options)?;
     let gpu = device(VhostUserGpu::bind, VhostUserGpu::inherit, options.vhost_user_gpu.as_ref())?;
     let input = device(VhostUserInput::bind, VhostUserInput::inherit, options.vhost_user_input.as_ref())?;
     if let Some(bus) = relay_bus(&options, attach.as_ref()) {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
-        let presence =
-            Presence { bus, hub: hub.clone(), roster: roster.clone(), access: access.clone(), relay };
+        let (hub, roster, access) = (hub.clone(), roster.clone(), access.clone());
+        let presence = Presence { bus, hub, roster, access, newcomers, relay };
         // A bus that the user asked for has to be there.
         let connection = match &options.relay_bus {
             Some(_) => Some(presence.connect().await.context("--relay-bus")?),
             None => None,
         };
-        let end = end.clone();
-        tasks.spawn(async move { end.run_until_cancelled(presence.keep(connection)).await });
+        tasks.spawn(presence.keep(connection, leaving));
     }
-    let path = match options.read_dmabuf {
-        ReadDmabuf::Auto => ReadPath::Auto,
-        ReadDmabuf::Gpu => ReadPath::Gpu,
-    };
-    let reads = DmabufReads::new(path, None);
+    let reads = reads(options.read_dmabuf);
     // QEMU connects to a graphics card only once it knows that there is one.
     let is_ready = options.wait || gpu.is_some();
     let bus_name = options.bus_name;
@@ -133,6 +127,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let policy = Policy { encoders, passthrough, max_bitrate: options.max_bitrate };
     let settings = Settings { policy, access: access.clone(), plain };
     let server = Arc::new(Server::new(hub.clone(), roster, settings, commands, end.clone()));
+    tasks.spawn(take_over(handed_over, server.clone(), tasks.clone(), end.clone()));
     for listener in listeners {
         tasks.spawn(accept(listener, server.clone(), tasks.clone(), end.clone()));
     }
@@ -157,16 +152,23 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         }
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let _ = leave.send(reason(&ended));
     end.cancel();
     tasks.close();
     if tokio::time::timeout(FAREWELL, tasks.wait()).await.is_err() {
         warn!(connections = tasks.len(), "some viewers did not hear the end");
     }
-    match ended? {
-        Ended::QemuLeft => info!("QEMU left: ending"),
-        Ended::Cancelled => info!("ending as asked"),
+    info!(reason = reason(&ended), "ending");
+    ended.map(drop).map_err(Into::into)
+}
+
+/// Says why it is over.
+fn reason(ended: &Result<Ended, SourceError>) -> String {
+    match ended {
+        Ok(Ended::QemuLeft) => "QEMU left".to_owned(),
+        Ok(Ended::Cancelled) => "as asked".to_owned(),
+        Err(error) => error.to_string(),
     }
-    Ok(())
 }
 
 /// Takes in viewers until the end.
@@ -188,6 +190,18 @@ async fn accept(listener: Listener, server: Arc<Server>, tasks: TaskTracker, end
     }
 }
 
+/// Takes in viewers whose connections others made, until the end.
+async fn take_over(
+    mut sockets: mpsc::Receiver<Socket>,
+    server: Arc<Server>,
+    tasks: TaskTracker,
+    end: CancellationToken,
+) {
+    while let Some(Some(socket)) = end.run_until_cancelled(sockets.recv()).await {
+        tasks.spawn(serve_one(server.clone(), socket));
+    }
+}
+
 async fn serve_one(server: Arc<Server>, socket: Socket) {
     server.serve(socket).await;
 }
@@ -199,6 +213,15 @@ fn announce(uris: &[String]) -> anyhow::Result<()> {
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     Ok(())
+}
+
+/// How the guest's GPU buffers are read.
+fn reads(how: ReadDmabuf) -> DmabufReads {
+    let path = match how {
+        ReadDmabuf::Auto => ReadPath::Auto,
+        ReadDmabuf::Gpu => ReadPath::Gpu,
+    };
+    DmabufReads::new(path, None)
 }
 
 /// The way to QEMU's display. Whoever is the guest's graphics card needs none.
@@ -335,6 +358,8 @@ fn capabilities() -> serde_json::Value {
         "spice-addr-fd",
         "password-file",
         "password-control",
+        "clients",
+        "add-client",
         "tls-creds",
         "tls-verify-peer",
         "plain",
@@ -379,45 +404,6 @@ fn probe() -> anyhow::Result<()> {
 
 fn row(name: &str, kind: &str, input: &str, state: &str) -> String {
     format!("{name:12} {kind:9} {input:7} {state}")
-}
-
-async fn status(address: Option<String>, json: bool) -> anyhow::Result<()> {
-    let bus = address.map_or(MessageBus::Session, MessageBus::Address);
-    let servers = admin::status::ask(&bus.connect().await?).await?;
-    if json {
-        return say(&admin::status::to_json(&servers).to_string());
-    }
-    if servers.is_empty() {
-        bail!("no qemu-spice on {bus}: where QEMU is not on a bus itself, it needs --relay-bus");
-    }
-    say(admin::status::to_text(&servers).trim_end())
-}
-
-/// What `qemu-spice password` changes.
-struct Change {
-    password: bool,
-    expires: Option<String>,
-    connected: String,
-}
-
-/// Changes the password of a server on a bus. A new one is read from standard input.
-async fn password(change: Change, address: Option<String>, server: &str) -> anyhow::Result<()> {
-    let bus = address.map_or(MessageBus::Session, MessageBus::Address);
-    let control = admin::Control::find(&bus.connect().await?, server)?;
-    if change.password {
-        if std::io::stdin().is_terminal() {
-            write!(std::io::stderr(), "New password (it is shown as you type): ")?;
-        }
-        let mut text = Zeroizing::new(String::new());
-        std::io::stdin().take(PASSWORD_FILE_MAX).read_to_string(&mut text).context("standard input")?;
-        let line = text.lines().next().unwrap_or_default();
-        Password::new(line).context("standard input")?;
-        control.set_password(line, &change.connected).await?;
-    }
-    if let Some(time) = change.expires {
-        control.expire_password(&time).await?;
-    }
-    Ok(())
 }
 
 /// Makes a certificate. The connection file goes to standard output, all else to people.

@@ -64,9 +64,31 @@ pub(crate) enum Command {
         #[arg(long, short = 'a', value_name = "ADDRESS", value_parser = bus_address)]
         dbus_address: Option<String>,
 
-        /// Print one JSON document instead of tables
+        /// Print one JSON document instead of tables; with --watch one in each line
         #[arg(long)]
         json: bool,
+
+        /// Go on, and print who comes and goes as it happens
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Disconnect clients of a qemu-spice that runs; they may come again
+    Disconnect {
+        /// The clients' numbers, which `status` shows
+        #[arg(value_name = "CLIENT", required_unless_present = "all")]
+        clients: Vec<u64>,
+
+        /// All clients
+        #[arg(long, conflicts_with = "clients")]
+        all: bool,
+
+        /// Look on the bus at this address [default: the session bus]
+        #[arg(long, short = 'a', value_name = "ADDRESS", value_parser = bus_address)]
+        dbus_address: Option<String>,
+
+        /// Which qemu-spice, by its name on the bus; `status` tells them
+        #[arg(long, value_name = "NAME", default_value = "org.qemu.spice")]
+        server: String,
     },
     /// Change the password of a qemu-spice that runs, for viewers that come later
     ///

@@ -13,6 +13,6 @@ pub use crate::source::{
     Attach, Ended, Messages, QUEUE_ADDRESSES, QUEUE_ENTRIES, QmpError, QueuesInMemory, Source, SourceError,
     listen, open_display,
 };
-pub use crate::spice::Access;
+pub use crate::spice::{Access, Newcomers};
 pub use crate::sys::{FileId, GpuError};
 pub use crate::viewer::Roster;

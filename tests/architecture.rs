@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transport", &["sys"]),
     ("spice", &["frame", "hub", "viewer", "encode", "transport", "spice_proto"]),
     ("relay", &["display1", "frame", "hub", "viewer"]),
-    ("admin", &["frame", "hub", "viewer", "relay", "spice", "sys"]),
+    ("admin", &["frame", "hub", "viewer", "relay", "spice", "sys", "transport"]),
     ("cli", &["transport", "encode", "spice", "spice_proto"]),
     (
         "app",

@@ -1,11 +1,11 @@
 //! Changes a qemu-spice that runs, over the bus that it is on.
 
 use serde::Serialize;
-use zbus::Connection;
 use zbus::names::{BusName, OwnedBusName};
-use zbus::zvariant::DynamicType;
+use zbus::zvariant::{DynamicType, OwnedObjectPath, OwnedValue};
+use zbus::{Connection, Message};
 
-use super::{INTERFACE, PATH};
+use super::{CLIENT_INTERFACE, INTERFACE, PATH};
 
 /// A qemu-spice on a bus.
 pub(crate) struct Control {
@@ -22,6 +22,12 @@ pub(crate) enum ControlError {
     /// Nobody has the name.
     #[error("no qemu-spice is named {0} on this bus: it needs QEMU on the bus, or --relay-bus")]
     Nobody(String),
+    /// No client of the program has that number.
+    #[error("no client {0} is connected: `qemu-spice status` lists them")]
+    NoClient(u64),
+    /// The program has no such object.
+    #[error("it is another version of qemu-spice, or none")]
+    NoObject,
     /// The program refused, or cannot be reached.
     #[error("{0}")]
     Refused(String),
@@ -42,7 +48,7 @@ impl Control {
     /// # Errors
     /// If the program is not there, or refuses.
     pub(crate) async fn set_password(&self, password: &str, connected: &str) -> Result<(), ControlError> {
-        self.call("SetPassword", &(password, connected)).await
+        self.call("SetPassword", &(password, connected)).await.map(drop)
     }
 
     /// Changes when the password expires.
@@ -50,19 +56,68 @@ impl Control {
     /// # Errors
     /// If the program is not there, or refuses.
     pub(crate) async fn expire_password(&self, time: &str) -> Result<(), ControlError> {
-        self.call("ExpirePassword", &time).await
+        self.call("ExpirePassword", &time).await.map(drop)
     }
 
-    async fn call(&self, method: &str, body: &(impl Serialize + DynamicType)) -> Result<(), ControlError> {
-        let called = self.bus.call_method(Some(&self.server), PATH, Some(INTERFACE), method, body).await;
-        called.map(|_| ()).map_err(|error| match error {
+    /// Returns the numbers of the clients.
+    ///
+    /// # Errors
+    /// If the program is not there, or answers otherwise.
+    pub(crate) async fn clients(&self) -> Result<Vec<u64>, ControlError> {
+        let properties = "org.freedesktop.DBus.Properties";
+        let answer = self.call_at(PATH, properties, "Get", &(INTERFACE, "Clients")).await?;
+        let other = |error: String| ControlError::Refused(format!("{}: {error}", self.server));
+        let value: OwnedValue = answer.body().deserialize().map_err(|error| other(error.to_string()))?;
+        let paths = Vec::<OwnedObjectPath>::try_from(value).map_err(|error| other(error.to_string()))?;
+        Ok(paths.iter().filter_map(|path| client_number(path)).collect())
+    }
+
+    /// Disconnects a client.
+    ///
+    /// # Errors
+    /// If there is none of this number, or the program is not there.
+    pub(crate) async fn disconnect(&self, client: u64) -> Result<(), ControlError> {
+        let path = format!("{PATH}/Client_{client}");
+        match self.call_at(&path, CLIENT_INTERFACE, "Disconnect", &()).await {
+            Err(ControlError::NoObject) => Err(ControlError::NoClient(client)),
+            called => called.map(drop),
+        }
+    }
+
+    async fn call(
+        &self,
+        method: &str,
+        body: &(impl Serialize + DynamicType),
+    ) -> Result<Message, ControlError> {
+        self.call_at(PATH, INTERFACE, method, body).await
+    }
+
+    async fn call_at(
+        &self,
+        path: &str,
+        interface: &str,
+        method: &str,
+        body: &(impl Serialize + DynamicType),
+    ) -> Result<Message, ControlError> {
+        let called = self.bus.call_method(Some(&self.server), path, Some(interface), method, body).await;
+        called.map_err(|error| match error {
             zbus::Error::MethodError(name, ..)
                 if name.as_str() == "org.freedesktop.DBus.Error.ServiceUnknown" =>
             {
                 ControlError::Nobody(self.server.to_string())
             }
+            zbus::Error::MethodError(name, ..)
+                if name.as_str() == "org.freedesktop.DBus.Error.UnknownObject" =>
+            {
+                ControlError::NoObject
+            }
             zbus::Error::MethodError(_, Some(reason), _) => ControlError::Refused(reason),
             error => ControlError::Refused(error.to_string()),
         })
     }
+}
+
+/// Returns the number of the client that has an object at `path`.
+pub(super) fn client_number(path: &str) -> Option<u64> {
+    path.strip_prefix(PATH)?.strip_prefix("/Client_")?.parse().ok()
 }

@@ -1,17 +1,18 @@
 //! Our own place on a bus: the name `org.qemu.spice`, under which the [`Relay`] offers the VM's display and
-//! `/org/qemu/Spice1` tells how we are doing; [`status`], which asks for that; and [`certificate`], which makes one.
-//!
-//! Uses `frame`, `hub`, `viewer` and `relay`.
+//! `/org/qemu/Spice1` tells how we are doing and who is there; [`status`], which asks for that; and [`certificate`],
+//! which makes one.
 //!
 //! [`Relay`]: crate::relay::Relay
 
 pub(crate) mod certificate;
+mod clients;
 mod control;
 mod presence;
 mod server;
 pub mod status;
+pub(crate) mod watch;
 
-pub(crate) use control::Control;
+pub(crate) use control::{Control, ControlError};
 pub use presence::{MessageBus, Presence};
 
 /// The name that every qemu-spice on a bus asks for. The first has it, the others are queued: `ListQueuedOwners` of
@@ -23,3 +24,6 @@ const PATH: &str = "/org/qemu/Spice1";
 
 /// The interface of our own object.
 const INTERFACE: &str = "org.qemu.Spice1.Server";
+
+/// The interface of a client's object, whose path is [`PATH`] and `Client_` with a number.
+const CLIENT_INTERFACE: &str = "org.qemu.Spice1.Client";

@@ -1,16 +1,19 @@
+use std::convert::Infallible;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 use zbus::Connection;
 use zbus::connection::Builder;
 use zbus::fdo::RequestNameReply;
 
 use super::server::StatusObject;
-use super::{NAME, PATH};
+use super::{NAME, PATH, clients};
 use crate::hub::Hub;
 use crate::relay::Relay;
-use crate::spice::Access;
+use crate::spice::{Access, Newcomers};
 use crate::viewer::Roster;
 
 /// How long a bus has to take us in.
@@ -50,6 +53,8 @@ pub struct Presence {
     pub roster: Roster,
     /// Who may.
     pub access: Access,
+    /// Where connections go that are handed over.
+    pub newcomers: Newcomers,
     /// What offers it to D-Bus viewers.
     pub relay: Relay,
 }
@@ -99,16 +104,32 @@ impl Presence {
     /// If it is not there, or does not take us in.
     pub async fn connect(&self) -> Result<Connection, BusError> {
         let (hub, roster, access) = (self.hub.clone(), self.roster.clone(), self.access.clone());
-        let server = StatusObject { hub, roster, access };
+        let newcomers = self.newcomers.clone();
+        let server = StatusObject { hub, roster, access, newcomers, clients: Vec::new() };
         let connecting = async { self.bus.builder()?.serve_at(PATH, server)?.build().await };
         self.bus.within(connecting).await
     }
 
-    /// Stays on the bus: on this connection, and on another one whenever the last has ended. Ends only when dropped.
+    /// Stays on the bus: on this connection, and on another one whenever the last has ended. Ends once `leaving` has
+    /// a reason, which is told there.
     ///
     /// Without a `connection` the bus is QEMU's. If it is not there, whoever looks for QEMU on it tells so, and waits
     /// or ends: it is tried again once QEMU was found.
-    pub async fn keep(self, mut connection: Option<Connection>) -> std::convert::Infallible {
+    pub async fn keep(self, connection: Option<Connection>, leaving: oneshot::Receiver<String>) {
+        let current = Mutex::default();
+        let lock = || current.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = tokio::select! {
+            never = self.stay(connection, |connection| *lock() = connection) => match never {},
+            reason = leaving => reason,
+        };
+        let connection = lock().take();
+        if let Some(connection) = connection {
+            clients::leave(&connection, reason).await;
+        }
+    }
+
+    /// Stays on the bus, and reports on which connection.
+    async fn stay(&self, mut connection: Option<Connection>, on: impl Fn(Option<Connection>)) -> Infallible {
         if connection.is_none() {
             connection = self.connect().await.ok();
         }
@@ -125,7 +146,12 @@ impl Presence {
             match connected {
                 Ok(connection) => {
                     away = false;
-                    let ended = self.relay.serve(&connection, async || claim_name(&connection).await).await;
+                    on(Some(connection.clone()));
+                    let ended = tokio::select! {
+                        ended = self.relay.serve(&connection, async || claim_name(&connection).await) => ended,
+                        ended = clients::follow(&connection, self.access.sessions()) => ended,
+                    };
+                    on(None);
                     let reason = ended.err().map_or_else(|| "it closed".to_owned(), |e| e.to_string());
                     warn!(bus = %self.bus, reason, "the connection to D-Bus ended");
                 }

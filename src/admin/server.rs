@@ -7,12 +7,13 @@ use std::collections::HashMap;
 
 use tracing::info;
 use zbus::interface;
-use zbus::zvariant::Value;
+use zbus::object_server::SignalEmitter;
+use zbus::zvariant::{ObjectPath, OwnedFd, OwnedObjectPath, Value};
 use zeroize::Zeroizing;
 
 use crate::frame::{ConsoleId, MemoryKind};
 use crate::hub::{ConsoleInfo, Draws, Hub};
-use crate::spice::{Access, AccessError};
+use crate::spice::{Access, AccessError, NewcomerError, Newcomers};
 use crate::viewer::{Roster, ViewerInfo};
 
 /// One row of a table: property names and values.
@@ -23,6 +24,9 @@ pub(super) struct StatusObject {
     pub(super) hub: Hub,
     pub(super) roster: Roster,
     pub(super) access: Access,
+    pub(super) newcomers: Newcomers,
+    /// The clients that have objects on this bus.
+    pub(super) clients: Vec<OwnedObjectPath>,
 }
 
 #[interface(name = "org.qemu.Spice1.Server", spawn = false)]
@@ -51,6 +55,48 @@ impl StatusObject {
         self.access.reload_certificates().map_err(refused)?;
         info!("the certificate was read again");
         Ok(())
+    }
+
+    /// Serves a client whose connection somebody else made: one for each of its channels. "socket" is a TCP or unix
+    /// stream socket; with "skipauth" the client is asked for no password. TLS and WebSockets are found as on every
+    /// address.
+    fn add_client(&self, socket: OwnedFd, skipauth: bool) -> zbus::fdo::Result<()> {
+        let handed = self.newcomers.hand_over(socket.into(), skipauth);
+        handed.map_err(|error| match error {
+            NewcomerError::Socket(_) => zbus::fdo::Error::InvalidArgs(error.to_string()),
+            NewcomerError::Busy => zbus::fdo::Error::LimitsExceeded(error.to_string()),
+        })
+    }
+
+    /// A client has logged in.
+    #[zbus(signal)]
+    pub(super) async fn client_connected(
+        emitter: &SignalEmitter<'_>,
+        client: &ObjectPath<'_>,
+    ) -> zbus::Result<()>;
+
+    /// A client has opened another channel than its main one: it has begun to see or control the VM.
+    #[zbus(signal)]
+    pub(super) async fn client_initialized(
+        emitter: &SignalEmitter<'_>,
+        client: &ObjectPath<'_>,
+    ) -> zbus::Result<()>;
+
+    /// A client is gone, and its object with it.
+    #[zbus(signal)]
+    pub(super) async fn client_disconnected(
+        emitter: &SignalEmitter<'_>,
+        client: &ObjectPath<'_>,
+    ) -> zbus::Result<()>;
+
+    /// qemu-spice ends, and why. Whoever vanishes without it has crashed.
+    #[zbus(signal)]
+    pub(super) async fn leaving(emitter: &SignalEmitter<'_>, reason: &str) -> zbus::Result<()>;
+
+    /// The clients, each an object with org.qemu.Spice1.Client, the longest there first.
+    #[zbus(property)]
+    fn clients(&self) -> Vec<OwnedObjectPath> {
+        self.clients.clone()
     }
 
     /// The version of qemu-spice.

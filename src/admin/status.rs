@@ -4,7 +4,7 @@
 //! is left out, and control characters do not reach the terminal.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value as Json};
 use zbus::Connection;
@@ -13,7 +13,8 @@ use zbus::message::Message;
 use zbus::names::{OwnedUniqueName, WellKnownName};
 use zbus::zvariant::{Array, OwnedValue, Value};
 
-use super::{INTERFACE, NAME, PATH};
+use super::control::client_number;
+use super::{CLIENT_INTERFACE, INTERFACE, NAME, PATH};
 use crate::frame::{MODIFIER_INVALID, MODIFIER_LINEAR};
 
 /// How long each qemu-spice has to answer.
@@ -21,6 +22,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The longest answer read, in bytes. A viewer has a few hundred, and there are not thousands of them.
 const MAX_ANSWER: usize = 4 << 20;
+
+/// The most clients of one qemu-spice that are asked for; it takes 64.
+const MAX_CLIENTS: usize = 256;
 
 /// What one qemu-spice answered.
 #[derive(Debug)]
@@ -48,15 +52,38 @@ pub(crate) async fn ask(bus: &Connection) -> zbus::Result<Vec<Status>> {
 }
 
 async fn ask_one(bus: &Connection, owner: OwnedUniqueName) -> Status {
+    let asked = async {
+        let mut status = Status::new(owner.to_string(), get_all(bus, &owner, PATH, INTERFACE).await);
+        if let Ok(properties) = &mut status.answer {
+            let paths = properties.remove("Clients");
+            let paths =
+                paths.as_ref().and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+            let clients = paths.take(MAX_CLIENTS).map(|path| client(bus, &owner, path));
+            let clients = futures_util::future::join_all(clients).await;
+            properties
+                .insert("Clients".to_owned(), clients.into_iter().flatten().map(Json::Object).collect());
+        }
+        status
+    };
+    tokio::time::timeout(DEADLINE, asked).await.unwrap_or_else(|_| Status {
+        name: owner.to_string(),
+        answer: Err(format!("no answer within {} s", DEADLINE.as_secs())),
+    })
+}
+
+/// Asks for a client's properties, and adds its number. `None` if it has left meanwhile.
+pub(super) async fn client(bus: &Connection, owner: &str, path: &str) -> Option<Map<String, Json>> {
+    let number = client_number(path)?;
+    let asked = get_all(bus, owner, path, CLIENT_INTERFACE);
+    let answer = tokio::time::timeout(DEADLINE, asked).await.ok()?.ok()?;
+    let mut properties = properties_of(&answer).ok()?;
+    properties.insert("Client".to_owned(), number.into());
+    Some(properties)
+}
+
+async fn get_all(bus: &Connection, owner: &str, path: &str, interface: &str) -> zbus::Result<Message> {
     let properties = Some("org.freedesktop.DBus.Properties");
-    let asked = bus.call_method(Some(&owner), PATH, properties, "GetAll", &INTERFACE);
-    match tokio::time::timeout(DEADLINE, asked).await {
-        Err(_) => Status {
-            name: owner.to_string(),
-            answer: Err(format!("no answer within {} s", DEADLINE.as_secs())),
-        },
-        Ok(answer) => Status::new(owner.to_string(), answer),
-    }
+    bus.call_method(Some(owner), path, properties, "GetAll", &interface).await
 }
 
 fn properties_of(answer: &Message) -> zbus::Result<Map<String, Json>> {
@@ -85,7 +112,8 @@ pub fn to_json(servers: &[Status]) -> Json {
 /// Formats all answers as tables.
 #[must_use]
 pub fn to_text(servers: &[Status]) -> String {
-    let texts: Vec<String> = servers.iter().map(Status::to_text).collect();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let texts: Vec<String> = servers.iter().map(|server| server.to_text(now)).collect();
     texts.join("\n")
 }
 
@@ -97,7 +125,8 @@ impl Status {
         Self { name, answer: properties.map_err(|error| error.to_string()) }
     }
 
-    fn to_text(&self) -> String {
+    /// Formats it as tables, `now` being in seconds since 1970.
+    fn to_text(&self, now: u64) -> String {
         let Ok(properties) = &self.answer else {
             let error = self.answer.as_ref().err().map_or("", String::as_str);
             return format!("qemu-spice {}: {}\n", self.name, printable(error));
@@ -124,6 +153,16 @@ impl Status {
         if !refused.is_empty() {
             text += &format!("  refused: {refused}\n");
         }
+        let clients = row.rows("Clients");
+        if !clients.is_empty() {
+            text += &table(
+                ["CLIENT", "FROM", "OVER", "FOR", "CHANNELS"],
+                clients.iter().map(|row| {
+                    let [number, from, over] = ["Client", "Peer", "Transport"].map(|column| row.text(column));
+                    [number, from, over, row.age(now), row.list("Channels")]
+                }),
+            );
+        }
         let viewers = row.rows("Viewers");
         if viewers.is_empty() {
             return text + "  no viewers\n";
@@ -142,10 +181,10 @@ impl Status {
 }
 
 /// An object with what it should have, or without.
-struct Entry<'a>(&'a Map<String, Json>);
+pub(super) struct Entry<'a>(pub(super) &'a Map<String, Json>);
 
 impl Entry<'_> {
-    fn text(&self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         match self.0.get(name) {
             Some(Json::String(text)) => printable(text),
             Some(Json::Number(number)) => number.to_string(),
@@ -162,6 +201,24 @@ impl Entry<'_> {
     fn rate(&self) -> String {
         let tenths = self.0.get("rate").and_then(Json::as_u64).map(|rate| rate / 100_000);
         tenths.map_or_else(|| "-".to_owned(), |tenths| format!("{}.{}", tenths / 10, tenths % 10))
+    }
+
+    /// Formats how long ago `Since` was, in the largest unit that it fills.
+    fn age(&self, now: u64) -> String {
+        let Some(since) = self.0.get("Since").and_then(Json::as_u64) else { return "-".to_owned() };
+        match now.saturating_sub(since) {
+            seconds @ ..60 => format!("{seconds} s"),
+            seconds @ 60..3600 => format!("{} min", seconds / 60),
+            seconds @ 3600..86_400 => format!("{} h", seconds / 3600),
+            seconds => format!("{} d", seconds / 86_400),
+        }
+    }
+
+    /// Formats a list of words.
+    fn list(&self, name: &str) -> String {
+        let words = self.0.get(name).and_then(Json::as_array);
+        let words = words.into_iter().flatten().filter_map(Json::as_str).map(printable);
+        words.collect::<Vec<_>>().join(" ")
     }
 
     fn flag(&self, name: &str) -> bool {
@@ -216,7 +273,7 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
 }
 
 /// Replaces control characters, so that `text` cannot control the terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
@@ -225,6 +282,7 @@ fn printable(text: &str) -> String {
 fn json(value: &Value<'_>) -> Json {
     match value {
         Value::Str(text) => text.as_str().into(),
+        Value::ObjectPath(path) => path.as_str().into(),
         Value::Bool(truth) => (*truth).into(),
         Value::U8(number) => (*number).into(),
         Value::U16(number) => (*number).into(),
@@ -275,6 +333,11 @@ mod tests {
                 { "console": 0, "peer": ":1.9 (process 12)", "transport": "dbus", "delivery": "Passthrough",
                   "reason": "the listener takes GPU buffers", "sent": 7, "dropped": 0 },
             ],
+            "Clients": [
+                { "Client": 12, "Peer": "10.0.0.7:4711", "Transport": "tcp", "Since": 9_000,
+                  "Channels": ["display:0", "inputs:0"] },
+                { "Client": 13, "Peer": "process 7", "Transport": "unix", "Since": 1_000, "Channels": [] },
+            ],
             "Refused": { "displaced": 1872, "wrong-password": 3, "odd": "many" },
         }));
         let expected = "\
@@ -283,12 +346,15 @@ qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
   0        virtio-vga  1280x800       dmabuf LINEAR  XR24
   1        virtio-vga  nothing shown
   refused: 1872 displaced, 3 wrong-password
+  CLIENT  FROM           OVER  FOR    CHANNELS
+  12      10.0.0.7:4711  tcp   2 min  display:0 inputs:0
+  13      process 7      unix  2 h
   VIEWER             CONSOLE  OVER  DELIVERY      TIER    MBIT/S  SENT  DROPPED  WHY
   10.0.0.7:4711      0        tcp   Encode(h264)  middle  2.7     120   3        \
 buffers cannot be passed over this connection
   :1.9 (process 12)  0        dbus  Passthrough   -       -       7     0        the listener takes GPU buffers
 ";
-        assert_eq!(server.to_text(), expected);
+        assert_eq!(server.to_text(9_120), expected);
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Access {
         }
         *self.secret() = Some(Secret { password, expires: None });
         if connected == Connected::Disconnect {
-            self.0.sessions.end_all();
+            self.0.sessions.end_all("the password was changed");
         }
         Ok(())
     }
@@ -142,7 +142,7 @@ impl Access {
     }
 
     /// Returns the clients that are in.
-    pub(super) fn sessions(&self) -> &Arc<Sessions> {
+    pub(crate) fn sessions(&self) -> &Arc<Sessions> {
         &self.0.sessions
     }
 

@@ -20,6 +20,11 @@ impl<O, T> Default for PlacesByOwner<O, T> {
 }
 
 impl<O: Copy + Ord, T> PlacesByOwner<O, T> {
+    /// Returns the number of the place that is taken next.
+    pub(crate) fn next_place(&self) -> u64 {
+        self.next
+    }
+
     /// Takes a place for `owner`. Returns its number.
     pub(crate) fn take(&mut self, owner: O, value: T) -> u64 {
         let id = self.next;

@@ -1,7 +1,8 @@
 //! Who is connected: each client is a session of several channels, each with a connection of its own.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use spice_proto::auth::session_id;
 use spice_proto::link::LinkError;
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::places_by_owner::PlacesByOwner;
-use crate::transport::Origin;
+use crate::transport::{Origin, Route};
 
 /// The most clients at a time.
 const MAX_SESSIONS: usize = 64;
@@ -25,6 +26,8 @@ const MIN_CHANNELS_EACH: usize = MAX_CHANNELS / MAX_SESSIONS;
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     open: Mutex<PlacesByOwner<Origin, Arc<Session>>>,
+    /// Marked whenever a client or a channel comes or goes.
+    changed: watch::Sender<()>,
 }
 
 /// One client.
@@ -32,11 +35,31 @@ pub(crate) struct Sessions {
 pub(crate) struct Session {
     /// The number that ties its channels together: random, never 0.
     pub id: u32,
+    /// The client's number: no other client of this server ever has it.
+    pub number: u64,
     /// Ends all its channels when cancelled.
     pub end: CancellationToken,
     /// Whether the client moves the pointer itself (absolute positions) or only tells motion.
     pub absolute: watch::Sender<bool>,
+    /// How the client came.
+    pub route: Route,
+    since: SystemTime,
+    /// Why `end` was cancelled, if not for the end of the server.
+    ended: OnceLock<String>,
     channels: Mutex<Channels>,
+}
+
+/// What there is to know of a client that is in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ClientInfo {
+    /// A number that no other client of this server ever has.
+    pub number: u64,
+    /// How it came.
+    pub route: Route,
+    /// When it had logged in.
+    pub since: SystemTime,
+    /// The channels it has besides its main one, sorted by kind and number.
+    pub channels: Vec<ChannelId>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +73,7 @@ struct Channels {
 /// A channel's place in its session, free again when dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
+    sessions: Arc<Sessions>,
     session: Arc<Session>,
     channel: ChannelId,
 }
@@ -72,20 +96,21 @@ pub(crate) enum Standing {
 }
 
 impl Sessions {
-    /// Starts a session for a main channel from `origin`; it ends with `parent`. If there are too many
+    /// Starts a session for a main channel that came by `route`; it ends with `parent`. If there are too many
     /// sessions, another one ends: see [`Sessions::dispensable`].
     ///
     /// # Errors
     /// If there are too many sessions and all others have as good a right to their places.
     pub(crate) fn start(
         self: &Arc<Self>,
-        origin: Origin,
+        route: Route,
         parent: &CancellationToken,
     ) -> Result<MainSeat, LinkError> {
+        let origin = route.peer.origin();
         let mut open = lock(&self.open);
         if open.len() >= MAX_SESSIONS {
             let loser = Self::dispensable(&open, origin).and_then(|place| open.free(place));
-            loser.ok_or(LinkError::PermissionDenied)?.end.cancel();
+            loser.ok_or(LinkError::PermissionDenied)?.end_for("its place was given to another client");
         }
         let id = loop {
             let id = session_id();
@@ -95,12 +120,17 @@ impl Sessions {
         };
         let session = Arc::new(Session {
             id,
+            number: open.next_place(),
             end: parent.child_token(),
             absolute: watch::Sender::new(false),
+            route,
+            since: SystemTime::now(),
+            ended: OnceLock::new(),
             channels: Mutex::default(),
         });
         let place = open.take(origin, session.clone());
         drop(open);
+        self.changed.send_replace(());
         Ok(MainSeat { sessions: self.clone(), session, place })
     }
 
@@ -127,7 +157,7 @@ impl Sessions {
     /// # Errors
     /// If there is no such session, it was not offered the channel or has it already, or it has more channels
     /// than its share while there are too many.
-    pub(crate) fn join(&self, id: u32, channel: ChannelId) -> Result<Seat, LinkError> {
+    pub(crate) fn join(self: &Arc<Self>, id: u32, channel: ChannelId) -> Result<Seat, LinkError> {
         let open = lock(&self.open);
         let session = open.iter().map(|(_, _, session)| session).find(|session| session.id == id);
         let session = session.cloned().ok_or(LinkError::BadConnectionId)?;
@@ -138,12 +168,39 @@ impl Sessions {
             return Err(LinkError::ChannelNotAvailable);
         }
         drop(channels);
-        Ok(Seat { session, channel })
+        drop(open);
+        self.changed.send_replace(());
+        Ok(Seat { sessions: self.clone(), session, channel })
     }
 
-    /// Ends all sessions.
-    pub(crate) fn end_all(&self) {
-        lock(&self.open).iter().for_each(|(_, _, session)| session.end.cancel());
+    /// Ends all sessions for `reason`.
+    pub(crate) fn end_all(&self, reason: &str) {
+        lock(&self.open).iter().for_each(|(_, _, session)| session.end_for(reason));
+    }
+
+    /// Ends the session of client `number` for `reason`. Returns whether there is one.
+    pub(crate) fn end(&self, number: u64, reason: &str) -> bool {
+        let open = lock(&self.open);
+        let session = open.iter().find(|(place, ..)| *place == number).map(|(_, _, session)| session);
+        session.inspect(|session| session.end_for(reason)).is_some()
+    }
+
+    /// Returns all clients, the longest there first.
+    #[must_use]
+    pub(crate) fn clients(&self) -> Vec<ClientInfo> {
+        let info = |(_, _, session): (u64, Origin, &Arc<Session>)| {
+            let mut channels: Vec<ChannelId> = lock(&session.channels).open.iter().copied().collect();
+            channels.sort_by_key(|channel| (channel.kind.code(), channel.id));
+            let Session { number, route, since, .. } = **session;
+            ClientInfo { number, route, since, channels }
+        };
+        lock(&self.open).iter().map(info).collect()
+    }
+
+    /// Returns a receiver that is notified whenever [`Self::clients`] changes.
+    #[must_use]
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Returns the number of sessions.
@@ -157,6 +214,17 @@ impl Session {
     /// Lets the client open `channels` from now on.
     pub(crate) fn offer(&self, channels: &[ChannelId]) {
         lock(&self.channels).offered.extend(channels);
+    }
+
+    /// Ends the session. The first `reason` is the one that is told.
+    pub(crate) fn end_for(&self, reason: &str) {
+        let _ = self.ended.set(reason.to_owned());
+        self.end.cancel();
+    }
+
+    /// Returns why the session was ended, if somebody ended it.
+    pub(crate) fn ended(&self) -> Option<&str> {
+        self.ended.get().map(String::as_str)
     }
 }
 
@@ -179,6 +247,7 @@ impl MainSeat {
 impl Drop for Seat {
     fn drop(&mut self) {
         lock(&self.session.channels).open.remove(&self.channel);
+        self.sessions.changed.send_replace(());
     }
 }
 
@@ -186,6 +255,7 @@ impl Drop for MainSeat {
     fn drop(&mut self) {
         lock(&self.sessions.open).free(self.place);
         self.session.end.cancel();
+        self.sessions.changed.send_replace(());
     }
 }
 
@@ -199,23 +269,28 @@ mod tests {
     use spice_proto::wire::ChannelType;
 
     use super::*;
+    use crate::transport::Peer;
 
-    const HERE: Origin = Origin::User(1000);
-    const THERE: Origin = Origin::User(1001);
+    const HERE: Route = of_user(1000);
+    const THERE: Route = of_user(1001);
+
+    const fn of_user(user: u32) -> Route {
+        Route { peer: Peer::Local { process: None, user }, tls: false, web_socket: false }
+    }
 
     fn display(id: u8) -> ChannelId {
         ChannelId { kind: ChannelType::Display, id }
     }
 
-    fn start(sessions: &Arc<Sessions>, origin: Origin) -> Result<MainSeat, LinkError> {
-        let main = sessions.start(origin, &CancellationToken::new())?;
+    fn start(sessions: &Arc<Sessions>, route: Route) -> Result<MainSeat, LinkError> {
+        let main = sessions.start(route, &CancellationToken::new())?;
         main.session().offer(&(0..16).map(display).collect::<Vec<_>>());
         Ok(main)
     }
 
     /// Starts a session and opens a display channel.
-    fn viewer(sessions: &Arc<Sessions>, origin: Origin) -> (MainSeat, Seat) {
-        let main = start(sessions, origin).unwrap();
+    fn viewer(sessions: &Arc<Sessions>, route: Route) -> (MainSeat, Seat) {
+        let main = start(sessions, route).unwrap();
         let seat = sessions.join(main.session().id, display(0)).unwrap();
         (main, seat)
     }
@@ -273,6 +348,28 @@ mod tests {
         assert!(many[MAX_SESSIONS / 2..].iter().all(|(main, _)| is_over(main)));
         assert!(start(&sessions, THERE).is_err() && start(&sessions, HERE).is_err());
         assert!(others.iter().all(|(main, _)| !is_over(main)));
+    }
+
+    #[test]
+    fn clients_are_listed_and_ended_one_by_one() {
+        let sessions = Arc::new(Sessions::default());
+        let mut changes = sessions.changes();
+        let (first, second) = (start(&sessions, HERE).unwrap(), viewer(&sessions, THERE));
+        let listed = || sessions.clients().into_iter().map(|client| (client.number, client.channels.len()));
+        assert_eq!(
+            listed().collect::<Vec<_>>(),
+            [(first.session().number, 0), (second.0.session().number, 1)]
+        );
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        assert!(sessions.end(first.session().number, "as told"));
+        assert!(sessions.end(first.session().number, "again"));
+        assert_eq!((is_over(&first), first.session().ended()), (true, Some("as told")));
+        assert!(!is_over(&second.0));
+        let gone = first.session().number;
+        drop(first);
+        assert!(changes.has_changed().unwrap() && !sessions.end(gone, "too late"));
+        assert_eq!(listed().count(), 1);
     }
 
     #[test]

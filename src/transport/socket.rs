@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -30,6 +30,18 @@ pub(crate) struct Socket {
     /// What waits for room in a unix socket, while there is none.
     room: Option<WriteWait>,
     peer: Peer,
+    is_admitted: bool,
+}
+
+/// Why a socket that was handed over cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandedError {
+    /// It is of another kind.
+    #[error("it is no connected stream socket of TCP or in the file system: pass one end of a connection")]
+    NotConnected,
+    /// The system refuses.
+    #[error("the system: {0}")]
+    System(#[from] io::Error),
 }
 
 #[derive(Debug)]
@@ -44,13 +56,40 @@ impl Socket {
         let options = SockRef::from(&socket);
         options.set_tcp_notsent_lowat(UNSENT_LIMIT)?;
         options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-        Ok(Self { socket: Connected::Tcp(socket), room: None, peer: Peer::Network(peer) })
+        Ok(Self { socket: Connected::Tcp(socket), room: None, peer: Peer::Network(peer), is_admitted: false })
     }
 
     pub(super) fn unix(socket: UnixStream) -> io::Result<Self> {
         let peer = Peer::local(&socket.peer_cred()?);
         let socket = QuietSocket::new(socket.into_std()?)?;
-        Ok(Self { socket: Connected::Unix(socket), room: None, peer })
+        Ok(Self { socket: Connected::Unix(socket), room: None, peer, is_admitted: false })
+    }
+
+    /// Takes over a connection that another process made. `is_admitted` says that it need not log in.
+    ///
+    /// # Errors
+    /// If `fd` is not a connection of TCP or between processes of this machine.
+    pub(crate) fn handed_over(fd: OwnedFd, is_admitted: bool) -> Result<Self, HandedError> {
+        let socket = socket2::Socket::from(fd);
+        let wrong = |_| HandedError::NotConnected;
+        let kind = (socket.domain().map_err(wrong)?, socket.r#type().map_err(wrong)?);
+        let peer = socket.peer_addr().map_err(wrong)?;
+        socket.set_nonblocking(true)?;
+        let socket = match kind {
+            (Domain::UNIX, Type::STREAM) => Self::unix(UnixStream::from_std(socket.into())?)?,
+            (Domain::IPV4 | Domain::IPV6, Type::STREAM) => {
+                let peer = peer.as_socket().ok_or(HandedError::NotConnected)?;
+                Self::tcp(TcpStream::from_std(socket.into())?, peer)?
+            }
+            _ => return Err(HandedError::NotConnected),
+        };
+        Ok(Self { is_admitted, ..socket })
+    }
+
+    /// Returns whether it need not log in.
+    #[must_use]
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.is_admitted
     }
 
     /// Returns the other end of the connection.

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::carrier::Carrier;
 use super::peeked::Peeked;
 use super::web_socket::WebSocket;
-use super::{Peer, SendQueue, Socket};
+use super::{Peer, Route, SendQueue, Socket};
 
 /// A viewer's connection: a stream of bytes, whatever they travel in. What is written may stay in a buffer until it is
 /// flushed.
@@ -27,17 +27,20 @@ impl Stream {
         self.carrier().socket().peer()
     }
 
-    /// Names what the connection is made of, in a word.
+    /// Returns the way of the connection.
     #[must_use]
-    pub(crate) fn transport(&self) -> &'static str {
-        match &self.0 {
-            Form::Bytes(Carrier::Plain(_)) => self.peer().transport(),
-            Form::Bytes(Carrier::Tls(_)) => "tls",
-            Form::WebSocket(socket) => match socket.carrier() {
-                Carrier::Plain(_) => "ws",
-                Carrier::Tls(_) => "wss",
-            },
+    pub(crate) fn route(&self) -> Route {
+        Route {
+            peer: self.peer(),
+            tls: matches!(self.carrier(), Carrier::Tls(_)),
+            web_socket: matches!(self.0, Form::WebSocket(_)),
         }
+    }
+
+    /// Returns whether somebody else has already seen to who the client is: it is asked for nothing.
+    #[must_use]
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.carrier().socket().is_admitted()
     }
 
     /// Returns whether nobody on the way can read or change the bytes.

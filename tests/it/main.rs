@@ -2,6 +2,8 @@
 #![cfg(test)]
 #![allow(missing_docs, unreachable_pub, clippy::as_conversions)]
 
+mod bus_tools;
+mod clients;
 mod gpu;
 mod presence;
 mod private_bus;
@@ -10,3 +12,4 @@ mod relay;
 mod scripted_qemu;
 mod scripted_viewer;
 mod source;
+mod spice_link;

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use qemu_spice::internals::Access;
 use qemu_spice::internals::Relay;
 use qemu_spice::internals::Roster;
+use qemu_spice::internals::{Access, Newcomers};
 use qemu_spice::internals::{ConsoleId, GuestCommand, Scanout};
 use qemu_spice::internals::{ConsoleInfo, Hub};
 use qemu_spice::internals::{MessageBus, Presence};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 
+use crate::bus_tools::{by_busctl, by_gdbus, interfaces, tool};
 use crate::private_bus::PrivateBus;
 use crate::scripted_qemu::{PATIENCE, XRGB};
 use crate::scripted_viewer::{Answers, EVERYTHING, Viewer};
@@ -30,6 +31,7 @@ struct Server {
     hub: Hub,
     commands: mpsc::Receiver<GuestCommand>,
     running: tokio::task::JoinHandle<()>,
+    _leave: oneshot::Sender<String>,
 }
 
 impl Drop for Server {
@@ -47,10 +49,12 @@ async fn serve(bus: &PrivateBus, vm: &str) -> Server {
         hub: hub.clone(),
         roster,
         access: Access::default(),
+        newcomers: Newcomers::default(),
         relay,
     };
     let connection = presence.connect().await.unwrap();
-    let running = tokio::spawn(async move { match presence.keep(Some(connection)).await {} });
+    let (leave, leaving) = oneshot::channel();
+    let running = tokio::spawn(presence.keep(Some(connection), leaving));
     hub.change_guest(|guest| {
         guest.name = vm.into();
         let info = ConsoleInfo { label: "virtio-vga".into(), absolute: true };
@@ -58,11 +62,11 @@ async fn serve(bus: &PrivateBus, vm: &str) -> Server {
     });
     let scanout = Scanout::owned(64, 32, 256, XRGB, &[5; 64 * 32 * 4]).unwrap();
     hub.console(ConsoleId(0)).unwrap().show(Some(scanout));
-    Server { hub, commands, running }
+    Server { hub, commands, running, _leave: leave }
 }
 
 /// Waits until as many qemu-spices are on the bus.
-async fn wait_for_owners(bus: &Connection, count: usize) {
+pub async fn wait_for_owners(bus: &Connection, count: usize) {
     let proxy = DBusProxy::new(bus).await.unwrap();
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -75,87 +79,25 @@ async fn wait_for_owners(bus: &Connection, count: usize) {
     }
 }
 
-/// What a tool prints; `None` where it is not installed.
-async fn tool(program: &str, arguments: &[&str]) -> Option<String> {
-    let (program, arguments) = (program.to_owned(), arguments.iter().map(|a| (*a).to_owned()));
-    let mut command = Command::new(&program);
-    command.args(arguments);
-    match tokio::task::spawn_blocking(move || command.output()).await.unwrap() {
-        Ok(output) => {
-            let error = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{program}: {error}");
-            Some(String::from_utf8(output.stdout).unwrap())
-        }
-        Err(error) => {
-            eprintln!("skipped: no {program} ({error})");
-            None
-        }
-    }
-}
-
-/// Each interface of ours in some introspection, with its members as text: types, names, annotations, comments.
-fn interfaces(xml: &str) -> BTreeMap<String, Vec<String>> {
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let (mut interface, mut comment) = (String::new(), String::new());
-    for tag in xml.split('<').skip(1).filter(|tag| !tag.starts_with("!DOCTYPE")) {
-        if let Some(text) = tag.strip_prefix("!--") {
-            let text = text.split("-->").next().unwrap();
-            comment = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            continue;
-        }
-        let text = tag.split('>').next().unwrap().trim_end_matches('/');
-        let kind = text.split_whitespace().next().unwrap_or_default();
-        let mut attributes: Vec<String> = text
-            .split('"')
-            .collect::<Vec<_>>()
-            .chunks_exact(2)
-            .map(|pair| format!("{}{}", pair[0].split_whitespace().last().unwrap(), pair[1]))
-            .collect();
-        attributes.sort();
-        let line = format!("{kind} {}", attributes.join(" "));
-        match kind {
-            "interface" => interface = attributes[0].trim_start_matches("name=").to_owned(),
-            "method" | "signal" | "property" => {
-                let members = found.entry(interface.clone()).or_default();
-                members.push(format!("{line} <!-- {} -->", std::mem::take(&mut comment)));
-            }
-            "arg" | "annotation" => {
-                let member = found.get_mut(&interface).unwrap().last_mut().unwrap();
-                *member += &format!(" / {line}");
-            }
-            _ => {}
-        }
-    }
-    found.retain(|name, _| name.starts_with("org.qemu."));
-    found.values_mut().for_each(|members| members.sort());
-    found
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn tools_see_the_interfaces_as_they_are_written_down() {
     let Some(bus) = PrivateBus::start() else { return };
     let _server = serve(&bus, "introspected").await;
     wait_for_owners(&bus.connect().await, 1).await;
-    let written: BTreeMap<_, _> = INTERFACES.iter().flat_map(|xml| interfaces(xml)).collect();
-    assert_eq!(written.values().map(Vec::len).sum::<usize>(), 23 + 10);
+    let mut written: BTreeMap<_, _> = INTERFACES.iter().flat_map(|xml| interfaces(xml)).collect();
+    assert_eq!(written.values().map(Vec::len).sum::<usize>(), 23 + 16 + 10);
     for member in written.values().flatten() {
         assert!(!member.contains("<!--  -->"), "without a word of explanation: {member}");
     }
+    assert!(written.remove("org.qemu.Spice1.Client").is_some(), "an object of it is in clients.rs");
     let objects = ["/org/qemu/Display1/VM", "/org/qemu/Display1/Console_0", "/org/qemu/Spice1"];
     let address = format!("--address={}", bus.address);
-    let mut by_busctl = BTreeMap::new();
-    let mut by_gdbus = BTreeMap::new();
+    let mut found = [BTreeMap::new(), BTreeMap::new()];
     for path in objects {
-        let asked = ["--xml-interface", &address, "introspect", NAME, path];
-        if let Some(xml) = tool("busctl", &asked).await {
-            by_busctl.extend(interfaces(&xml));
-        }
-        let asked = ["introspect", "--xml", "--address", &bus.address, "--dest", NAME, "--object-path", path];
-        if let Some(xml) = tool("gdbus", &asked).await {
-            by_gdbus.extend(interfaces(&xml));
-        }
+        found[0].extend(by_busctl(&bus, NAME, path).await);
+        found[1].extend(by_gdbus(&bus, NAME, path).await);
     }
-    for found in [by_busctl, by_gdbus].into_iter().filter(|found| !found.is_empty()) {
+    for found in found.into_iter().filter(|found| !found.is_empty()) {
         for (name, members) in &written {
             assert_eq!(Some(members), found.get(name), "{name}");
         }

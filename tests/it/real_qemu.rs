@@ -10,10 +10,10 @@ use qemu_spice::internals::FileId;
 use qemu_spice::internals::Hub;
 use qemu_spice::internals::Relay;
 use qemu_spice::internals::Roster;
-use qemu_spice::internals::{Access, MessageBus, Presence};
+use qemu_spice::internals::{Access, MessageBus, Newcomers, Presence};
 use qemu_spice::internals::{Attach, Ended, Source};
 use qemu_spice::internals::{ConsoleId, DmabufReads, GuestCommand};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::private_bus::PrivateBus;
@@ -217,10 +217,12 @@ async fn offered_again_the_picture_is_the_one_qemu_has() {
         hub: hub.clone(),
         roster: roster.clone(),
         access: Access::default(),
+        newcomers: Newcomers::default(),
         relay,
     };
     let connection = presence.connect().await.unwrap();
-    let present = tokio::spawn(async move { match presence.keep(Some(connection)).await {} });
+    let (_leave, leaving) = oneshot::channel();
+    let present = tokio::spawn(presence.keep(Some(connection), leaving));
     wait_for_the_same_text(&qemu, &hub).await;
 
     let mut viewers = Vec::new();

@@ -55,7 +55,8 @@ pub(super) enum Progress<E> {
 impl<M: Machine> Connection<M> {
     /// Makes a connection after its link stage; `surplus` are the bytes that came with its end.
     pub(super) fn new(stream: Stream, machine: M, surplus: Vec<u8>) -> io::Result<Self> {
-        let (queue, passes_fds, transport) = (stream.send_queue()?, stream.passes_fds(), stream.transport());
+        let (queue, passes_fds, transport) =
+            (stream.send_queue()?, stream.passes_fds(), stream.route().transport());
         let (read, write) = tokio::io::split(stream);
         Ok(Self {
             machine,

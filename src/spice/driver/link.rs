@@ -12,7 +12,7 @@ use super::{ChannelEnd, Connection, Server, channels};
 use crate::frame::ConsoleId;
 use crate::hub::{Console, Hub};
 use crate::spice::lobby::Place;
-use crate::transport::{Peer, Stream};
+use crate::transport::{Route, Stream};
 use crate::viewer::sleep_until;
 
 /// How long someone with a wrong password waits for the answer. How many passwords can be tried in a second
@@ -68,7 +68,7 @@ pub(super) async fn run(
                     // A peer that left with its link message is seen to have left only after the next look at
                     // sockets.
                     tokio::task::yield_now().await;
-                    let deadline = machine.deadline();
+                    let (deadline, is_admitted) = (machine.deadline(), stream.is_admitted());
                     let asks =
                         server.access.sessions().standing(stream.peer().origin(), request.connection_id);
                     let admission = tokio::select! {
@@ -78,7 +78,7 @@ pub(super) async fn run(
                             machine.handle_timeout(Instant::now())?;
                             continue;
                         }
-                        admission = server.login.admission(asks) => admission,
+                        admission = server.login.admission(asks, is_admitted) => admission,
                     };
                     let Ok(admission) = admission else {
                         let failure = machine.reject(LinkError::Error);
@@ -127,9 +127,9 @@ impl Linking {
 }
 
 impl Linked {
-    /// Returns the peer.
-    pub(super) fn peer(&self) -> Peer {
-        self.linking.stream.peer()
+    /// Returns how it came.
+    pub(super) fn route(&self) -> Route {
+        self.linking.stream.route()
     }
 
     /// Returns the console that the channel's id names.

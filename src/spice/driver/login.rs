@@ -28,12 +28,18 @@ impl Login {
         login
     }
 
-    /// Returns what a client of this `standing` has to show. Drop the future if the client is gone.
+    /// Returns what a client of this `standing` has to show, nothing if it `is_admitted` already. Drop the future if
+    /// the client is gone.
     ///
     /// # Errors
     /// If no key can be made.
-    pub(super) async fn admission(&self, standing: Standing) -> Result<Admission, TicketError> {
-        match self.access.asked(SystemTime::now()) {
+    pub(super) async fn admission(
+        &self,
+        standing: Standing,
+        is_admitted: bool,
+    ) -> Result<Admission, TicketError> {
+        let asked = if is_admitted { Asked::Nothing } else { self.access.asked(SystemTime::now()) };
+        match asked {
             Asked::Nothing => self.open.get_or_try_init(public_key).await.copied().map(Admission::Open),
             Asked::Password(password) => {
                 self.keys.take(standing).await.map(|key| Admission::Password(password, key))

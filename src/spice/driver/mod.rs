@@ -154,16 +154,18 @@ impl Server {
         if linked.request.connection_id != 0 {
             return linked.refuse(LinkError::BadConnectionId).await;
         }
-        let seat = match self.access.sessions().start(linked.peer().origin(), &self.end) {
+        let seat = match self.access.sessions().start(linked.route(), &self.end) {
             Ok(seat) => seat,
             Err(error) => return linked.refuse(error).await,
         };
-        let span = info_span!("client", id = format_args!("{:08x}", seat.session().id));
+        let span = info_span!("client", number = seat.session().number);
         async {
             self.log.log(|| info!(clients = self.access.sessions().count(), "connected"));
             let ended = (main.serve)(self, seat.session(), linked).await;
+            let told = seat.session().ended().map(str::to_owned);
             drop(seat);
-            let reason = ended.err().map_or_else(|| "the server ends".to_owned(), |error| error.to_string());
+            let reason = told.or_else(|| ended.err().map(|error| error.to_string()));
+            let reason = reason.unwrap_or_else(|| "the server ends".to_owned());
             self.log.log(|| info!(%reason, clients = self.access.sessions().count(), "disconnected"));
             Ok(())
         }
@@ -180,14 +182,17 @@ impl Server {
             Err(error) => return linked.refuse(error).await,
         };
         let session = seat.session();
-        let span = info_span!("client", id = format_args!("{:08x}", session.id));
+        let span = info_span!("client", number = session.number);
         let ended = tokio::select! {
             ended = (channel.serve)(self, session, linked).instrument(span) => ended,
             () = session.end.cancelled() => return Err(ChannelEnd::Session),
         };
         if let Err(error) = &ended {
             debug!(%error, "a channel ended, and its session with it");
-            session.end.cancel();
+            session.end_for(&match error {
+                ChannelEnd::Closed => error.to_string(),
+                _ => format!("its {} channel ended: {error}", request.channel.kind),
+            });
         }
         ended
     }

@@ -1,5 +1,7 @@
 //! Which channel of a session.
 
+use std::fmt;
+
 use super::{fields, numbers};
 
 numbers! {
@@ -37,6 +39,30 @@ fields! {
         pub kind: ChannelType,
         /// Which one of that kind; for displays the console's number.
         pub id: u8,
+    }
+}
+
+impl fmt::Display for ChannelType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Main => "main",
+            Self::Display => "display",
+            Self::Inputs => "inputs",
+            Self::Cursor => "cursor",
+            Self::Playback => "playback",
+            Self::Record => "record",
+            Self::Smartcard => "smartcard",
+            Self::Usbredir => "usbredir",
+            Self::Port => "port",
+            Self::Webdav => "webdav",
+            Self::Other(code) => return write!(f, "channel-{code}"),
+        })
+    }
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.id)
     }
 }
 

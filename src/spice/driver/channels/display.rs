@@ -32,7 +32,7 @@ async fn serve(server: &Server, linked: Linked) -> Result<(), ChannelEnd> {
     let Some(console) = linked.console(&server.hub) else {
         return linked.refuse(LinkError::ChannelNotAvailable).await;
     };
-    let peer = linked.peer();
+    let peer = linked.route().peer;
     let connection = linked.accept(start).await?;
     let listing = server.roster.enter(console.id(), &peer.to_string(), connection.transport());
     run(server, console, listing, connection).await

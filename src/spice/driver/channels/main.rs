@@ -82,12 +82,9 @@ async fn run(
                 }
             }
             () = session.end.cancelled() => {
-                if server.end.is_cancelled() {
-                    connection.machine.disconnect(Instant::now())?;
-                    let _ = tokio::time::timeout(LAST_WORDS, connection.finish()).await;
-                    return Ok(());
-                }
-                return Err(ChannelEnd::Session);
+                connection.machine.disconnect(Instant::now())?;
+                let _ = tokio::time::timeout(LAST_WORDS, connection.finish()).await;
+                return if server.end.is_cancelled() { Ok(()) } else { Err(ChannelEnd::Session) };
             }
         }
     }

@@ -1,0 +1,93 @@
+//! The commands that speak to a qemu-spice that runs, over a bus.
+
+use std::io::{IsTerminal, Read, Write};
+
+use anyhow::{Context, bail};
+use zeroize::Zeroizing;
+
+use super::{PASSWORD_FILE_MAX, say};
+use crate::admin::{self, ControlError, MessageBus, status, watch};
+use crate::cli::Command;
+use crate::spice::Password;
+
+/// Carries out a command that has to do with a bus.
+pub(super) async fn perform(command: Command) -> anyhow::Result<()> {
+    let bus = |address: Option<String>| address.map_or(MessageBus::Session, MessageBus::Address);
+    let control = async |address, server: String| -> anyhow::Result<admin::Control> {
+        Ok(admin::Control::find(&bus(address).connect().await?, &server)?)
+    };
+    match command {
+        Command::Status { dbus_address, json, watch } => status(&bus(dbus_address), json, watch).await,
+        Command::Disconnect { clients, all, dbus_address, server } => {
+            disconnect(control(dbus_address, server).await?, clients, all).await
+        }
+        Command::Password { keep, expires, connected, dbus_address, server } => {
+            let change = Change { password: !keep, expires, connected };
+            password(control(dbus_address, server).await?, change).await
+        }
+        Command::Probe | Command::Certificate { .. } | Command::Generate { .. } => {
+            bail!("this command has nothing to do with a bus")
+        }
+    }
+}
+
+async fn status(bus: &MessageBus, json: bool, goes_on: bool) -> anyhow::Result<()> {
+    let connection = bus.connect().await?;
+    // First, so that nothing between the two is missed.
+    let watch = if goes_on {
+        Some(watch::Watch::start(bus.connect().await?, connection.clone()).await?)
+    } else {
+        None
+    };
+    let servers = status::ask(&connection).await?;
+    if json {
+        say(&status::to_json(&servers).to_string())?;
+    } else if !servers.is_empty() {
+        say(status::to_text(&servers).trim_end())?;
+    } else if !goes_on {
+        bail!("no qemu-spice on {bus}: where QEMU is not on a bus itself, it needs --relay-bus");
+    }
+    let Some(mut watch) = watch else { return Ok(()) };
+    while let Some(event) = watch.next().await {
+        say(&if json { event.to_json().to_string() } else { event.to_text() })?;
+    }
+    bail!("the connection to {bus} ended");
+}
+
+/// Disconnects these clients of a server, or all.
+async fn disconnect(control: admin::Control, clients: Vec<u64>, all: bool) -> anyhow::Result<()> {
+    let clients = if all { control.clients().await? } else { clients };
+    for client in clients {
+        match control.disconnect(client).await {
+            // It left by itself.
+            Err(ControlError::NoClient(_)) if all => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+/// What `qemu-spice password` changes.
+struct Change {
+    password: bool,
+    expires: Option<String>,
+    connected: String,
+}
+
+/// Changes the password of a server on a bus. A new one is read from standard input.
+async fn password(control: admin::Control, change: Change) -> anyhow::Result<()> {
+    if change.password {
+        if std::io::stdin().is_terminal() {
+            write!(std::io::stderr(), "New password (it is shown as you type): ")?;
+        }
+        let mut text = Zeroizing::new(String::new());
+        std::io::stdin().take(PASSWORD_FILE_MAX).read_to_string(&mut text).context("standard input")?;
+        let line = text.lines().next().unwrap_or_default();
+        Password::new(line).context("standard input")?;
+        control.set_password(line, &change.connected).await?;
+    }
+    if let Some(time) = change.expires {
+        control.expire_password(&time).await?;
+    }
+    Ok(())
+}
