@@ -105,11 +105,11 @@ impl Server {
                     }
                     None => Err(machine.reject(LinkError::ChannelNotAvailable)),
                 },
-                Ok(Some(LinkEvent::Linked(request))) if self.knows(&request) => {
+                Ok(Some(LinkEvent::Linked(request, _))) if self.knows(&request) => {
                     machine.accept();
                     Ok(Some(request))
                 }
-                Ok(Some(LinkEvent::Linked(_))) => Err(machine.refuse(LinkError::BadConnectionId)),
+                Ok(Some(LinkEvent::Linked(..))) => Err(machine.refuse(LinkError::BadConnectionId)),
                 Ok(None) => {
                     connection.read(machine.deadline())?;
                     machine.handle_timeout(Instant::now()).map(|()| None)

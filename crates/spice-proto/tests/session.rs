@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use spice_proto::auth::{Admission, Password, TicketKey, seal};
+use spice_proto::auth::{Admission, Password, Secret, TicketKey, seal};
 use spice_proto::channels::base::{self, PING_TIMEOUT};
 use spice_proto::channels::main::{FromClient, FromServer, MainChannel, MainStart, MouseMode, MouseModes};
 use spice_proto::channels::{ChannelError, Machine};
@@ -62,14 +62,14 @@ impl Pair {
             match event {
                 LinkEvent::Hello(request) => {
                     assert_eq!(request.channel, MAIN);
-                    let secret =
-                        Admission::Password(Password::new("secret").unwrap(), TicketKey::generate().unwrap());
-                    self.link.greet(secret, Caps::from(0xf));
+                    let secret = Secret { id: 0, password: Password::new("secret").unwrap() };
+                    let admission = Admission::OneOf(vec![secret], TicketKey::generate().unwrap());
+                    self.link.greet(admission, Caps::from(0xf));
                 }
-                LinkEvent::Linked(request) if request.connection_id != 0 => {
+                LinkEvent::Linked(request, _) if request.connection_id != 0 => {
                     return Err(self.link.refuse(LinkError::BadConnectionId));
                 }
-                LinkEvent::Linked(request) => {
+                LinkEvent::Linked(request, _) => {
                     self.link.accept();
                     let start = MainStart {
                         session_id: 42,

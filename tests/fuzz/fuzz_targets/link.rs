@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use spice_proto::auth::{Admission, Password, TicketKey};
+use spice_proto::auth::{Admission, Password, Secret, TicketKey};
 use spice_proto::link::{LinkError, LinkEvent, LinkMachine};
 use spice_proto::wire::Caps;
 
@@ -13,7 +13,8 @@ use spice_proto::wire::Caps;
 static OPEN: LazyLock<Admission> = LazyLock::new(|| Admission::Open(*with_password().public_key()));
 
 fn with_password() -> Admission {
-    Admission::Password(Password::new("secret").expect("a password"), TicketKey::generate().expect("a key"))
+    let secret = |id, text| Secret { id, password: Password::new(text).expect("a password") };
+    Admission::OneOf(vec![secret(0, "secret"), secret(1, "invited")], TicketKey::generate().expect("a key"))
 }
 
 fuzz_target!(|input: (u8, u8, &[u8])| {
@@ -27,7 +28,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
                 LinkEvent::Hello(_) if greeted => drop(machine.reject(LinkError::Error)),
                 LinkEvent::Hello(_) if password == 1 => machine.greet(with_password(), Caps::NONE),
                 LinkEvent::Hello(_) => machine.greet(Admission::Open(*OPEN.public_key()), Caps::NONE),
-                LinkEvent::Linked(_) => machine.accept(),
+                LinkEvent::Linked(..) => machine.accept(),
             }
             greeted = true;
         }

@@ -2,11 +2,17 @@
 
 use std::fmt;
 
+use rsa::rand_core::{OsRng, RngCore};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Most bytes of a password: `SPICE_MAX_PASSWORD_LENGTH`.
 pub const PASSWORD_MAX: usize = 60;
+
+/// Characters of a password that is made here: 192 bits.
+const RANDOM_LEN: usize = 32;
+/// Characters that stand for themselves in a URI, as many as a byte has values in 6 bits.
+const URI_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// A password. Never shown by `Debug`, and wiped from memory behind itself.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -43,6 +49,20 @@ impl Password {
             return Err(PasswordError::Nul);
         }
         Self::shown(text.as_bytes()).ok_or(PasswordError::TooLong)
+    }
+
+    /// Makes a password of random characters that need no quotes in a URI, a shell or a file; also returns its text.
+    pub fn random() -> (Self, Zeroizing<String>) {
+        let mut bytes = Zeroizing::new([0; RANDOM_LEN]);
+        OsRng.fill_bytes(bytes.as_mut());
+        let safe = |byte: &u8| URI_SAFE.get(usize::from(byte & 0x3f)).copied().unwrap_or(b'-');
+        let mut password = Self { bytes: [0; PASSWORD_MAX], len: RANDOM_LEN };
+        let mut text = Zeroizing::new(String::with_capacity(RANDOM_LEN));
+        for (to, byte) in password.bytes.iter_mut().zip(bytes.iter().map(safe)) {
+            *to = byte;
+            text.push(char::from(byte));
+        }
+        (password, text)
     }
 
     /// What a client showed, which may be empty; `None` when it is over [`PASSWORD_MAX`].
@@ -84,6 +104,17 @@ mod tests {
         assert_eq!(Password::new("a\0b").unwrap_err(), PasswordError::Nul);
         assert_eq!(Password::new(&"x".repeat(61)).unwrap_err(), PasswordError::TooLong);
         assert!(Password::new(&"x".repeat(60)).is_ok());
+    }
+
+    #[test]
+    fn random_passwords_are_long_and_different_and_stand_in_a_uri() {
+        let (password, text) = Password::random();
+        assert!(password.matches(&Password::new(&text).unwrap()));
+        assert!(
+            text.len() == 32
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        );
+        assert!(!password.matches(&Password::random().0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::caps;
 use super::messages::{
     LINK_HEADER_LEN, LINK_MAGIC, LINK_MESS_MAX, LINK_MESS_MIN, LinkError, LinkHeader, LinkMess, LinkReply,
 };
-use crate::auth::{Admission, TICKET_LEN, TicketKey};
+use crate::auth::{Admission, Proof, TICKET_LEN, TicketKey};
 use crate::wire::{Caps, ChannelId, HeaderForm, WireError, take};
 
 /// Longest time from the connection to a whole link message. A client sends it unasked, at once.
@@ -52,8 +52,8 @@ pub struct LinkRequest {
 pub enum LinkEvent {
     /// A client said what it wants. Answer with [`LinkMachine::greet`] or [`LinkMachine::reject`].
     Hello(LinkRequest),
-    /// The client is authenticated. Answer with [`LinkMachine::accept`] or [`LinkMachine::refuse`].
-    Linked(LinkRequest),
+    /// The client is authenticated, by this. Answer with [`LinkMachine::accept`] or [`LinkMachine::refuse`].
+    Linked(LinkRequest, Proof),
 }
 
 /// Why linking ended. Write what [`LinkMachine::take_output`] yields, then close.
@@ -266,12 +266,11 @@ impl LinkMachine {
 
     fn ticket(&mut self, bytes: &[u8], asked: Asked) -> Result<LinkEvent, LinkFailure> {
         let Asked { request, admission } = asked;
-        let admitted = bytes.try_into().is_ok_and(|ticket| admission.admits(ticket));
-        if !admitted {
+        let Some(proof) = bytes.try_into().ok().and_then(|ticket| admission.admits(ticket)) else {
             return Err(self.result_failure(LinkError::PermissionDenied, LinkFailure::WrongPassword));
-        }
+        };
         self.stage = Stage::Decision;
-        Ok(LinkEvent::Linked(request))
+        Ok(LinkEvent::Linked(request, proof))
     }
 
     /// A failure that the client learns from the link reply.

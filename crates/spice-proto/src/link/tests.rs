@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::machine::MECHANISM_TICKET;
 use super::*;
-use crate::auth::{Admission, Password, seal, shared_key};
+use crate::auth::{Admission, Password, Proof, Secret, seal, shared_key};
 use crate::wire::{Caps, ChannelId, ChannelType, HeaderForm};
 
 const DISPLAY: ChannelId = ChannelId { kind: ChannelType::Display, id: 0 };
@@ -19,7 +19,8 @@ fn gtk() -> LinkMess {
 }
 
 fn secret() -> Admission {
-    Admission::Password(Password::new("secret").unwrap(), shared_key())
+    let secret = Secret { id: 5, password: Password::new("secret").unwrap() };
+    Admission::OneOf(vec![secret], shared_key())
 }
 
 fn open() -> Admission {
@@ -57,7 +58,7 @@ fn the_right_password_comes_in_and_what_follows_is_left_for_the_channel() {
     let ticket = seal(&reply.pub_key, b"secret").unwrap();
     let wire = [&1u32.to_le_bytes()[..], &ticket, b"data stage"].concat();
     let mut input = &wire[..];
-    let Ok(Some(LinkEvent::Linked(request))) = machine.recv(&mut input) else {
+    let Ok(Some(LinkEvent::Linked(request, Proof::Secret(5)))) = machine.recv(&mut input) else {
         panic!("not linked");
     };
     assert_eq!((request.channel, request.connection_id), (DISPLAY, 7));
@@ -85,7 +86,7 @@ fn the_wrong_password_gets_result_7() {
 fn clients_without_the_selection_send_their_ticket_at_once() {
     let (mut machine, reply) = greeted(&mess(Caps::NONE).encode(), secret());
     let ticket = seal(&reply.pub_key, b"secret").unwrap();
-    let Ok(Some(LinkEvent::Linked(request))) = machine.recv(&mut &ticket[..]) else {
+    let Ok(Some(LinkEvent::Linked(request, _))) = machine.recv(&mut &ticket[..]) else {
         panic!("not linked");
     };
     assert_eq!(request.header_form(), HeaderForm::Full);
@@ -108,7 +109,7 @@ fn the_owner_can_turn_a_client_away_at_both_points() {
 
     let (mut machine, reply) = greeted(&gtk().encode(), open());
     let wire = [&1u32.to_le_bytes()[..], &seal(&reply.pub_key, b"").unwrap()].concat();
-    assert!(matches!(machine.recv(&mut &wire[..]), Ok(Some(LinkEvent::Linked(_)))));
+    assert!(matches!(machine.recv(&mut &wire[..]), Ok(Some(LinkEvent::Linked(_, Proof::Nothing)))));
     machine.refuse(LinkError::BadConnectionId);
     assert_eq!(result(&mut machine), 8);
 }
@@ -189,7 +190,7 @@ proptest! {
                 Ok(Some(LinkEvent::Hello(_))) => {
                     machine.greet(secret(), Caps::NONE);
                 }
-                Ok(Some(LinkEvent::Linked(_))) => prop_assert!(false, "let in by chance"),
+                Ok(Some(LinkEvent::Linked(..))) => prop_assert!(false, "let in by chance"),
                 Ok(None) => {}
                 Err(_) => break,
             }
@@ -209,7 +210,7 @@ proptest! {
             while !linked {
                 match machine.recv(&mut piece).unwrap() {
                     Some(LinkEvent::Hello(_)) => machine.greet(secret(), Caps::NONE),
-                    Some(LinkEvent::Linked(_)) => linked = true,
+                    Some(LinkEvent::Linked(..)) => linked = true,
                     None => break,
                 }
             }
