@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
-use crate::admin::{self, MessageBus, Presence, certificate};
+use crate::admin::{self, ConnectionFile, MessageBus, Presence, certificate};
 use crate::cli::{
     Cli, Command, DeviceSocket, Document, Passthrough, Plain, ReadDmabuf, RelayBus, Serve, VideoCodec,
 };
@@ -28,7 +28,7 @@ use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::relay::Relay;
 use crate::source::{Attach, Ended, Source, SourceError, Sources, VhostUserGpu, VhostUserInput};
-use crate::spice::{Access, Newcomers, Password, PlainChannels, Server, Settings};
+use crate::spice::{Access, Lock, Newcomers, Password, PlainChannels, Server, Settings};
 use crate::transport::{Address, ClientCertificates, Listener, Origins, Security, Socket, Tls};
 use crate::viewer::{Policy, Roster};
 
@@ -60,7 +60,12 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
     start_logging();
     match cli.command {
         Some(Command::Probe) => return probe(),
-        Some(command @ (Command::Status { .. } | Command::Password { .. } | Command::Disconnect { .. })) => {
+        Some(
+            command @ (Command::Status { .. }
+            | Command::Password { .. }
+            | Command::Invite { .. }
+            | Command::Disconnect { .. }),
+        ) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(on_bus::perform(command));
         }
@@ -73,7 +78,7 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
     }
     crate::sys::give_back_large_buffers();
     crate::sys::raise_file_limit();
-    if cli.serve.password_file.is_some() || cli.serve.tls_creds.is_some() {
+    if cli.serve.password_file.is_some() || cli.serve.tls_creds.is_some() || cli.serve.invited_only {
         crate::sys::keep_memory_private();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -90,10 +95,10 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listeners = bind(&options.spice_addr, password.is_some()).await?;
+    let listeners = bind(&options.spice_addr, password.is_some() || options.invited_only).await?;
     let uris = uris(&listeners, tls.is_some(), &plain);
     let security = Security::new(tls, Origins::new(options.web_origin.clone()));
-    let access = Access::new(password, security);
+    let access = Access::new(lock(password, options.invited_only), security);
 
     let (hub, roster) = (Hub::default(), Roster::default());
     let end = CancellationToken::new();
@@ -108,7 +113,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     if let Some(bus) = relay_bus(&options, attach.as_ref()) {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
         let (hub, roster, access) = (hub.clone(), roster.clone(), access.clone());
-        let presence = Presence { bus, hub, roster, access, newcomers, relay };
+        let presence = Presence { bus, hub, roster, access, newcomers, addresses: uris.clone(), relay };
         // A bus that the user asked for has to be there.
         let connection = match &options.relay_bus {
             Some(_) => Some(presence.connect().await.context("--relay-bus")?),
@@ -269,11 +274,11 @@ fn relay_bus(options: &Serve, attach: Option<&Attach>) -> Option<MessageBus> {
     }
 }
 
-async fn bind(addresses: &[Address], password: bool) -> anyhow::Result<Vec<Listener>> {
+async fn bind(addresses: &[Address], is_closed: bool) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for address in addresses {
         if let Some(listener) = Listener::bind(address).await? {
-            if !password && !listener.is_local() {
+            if !is_closed && !listener.is_local() {
                 warn!(
                     address = listener.uri(),
                     "whoever reaches this address sees and controls the machine: give --password-file"
@@ -283,6 +288,15 @@ async fn bind(addresses: &[Address], password: bool) -> anyhow::Result<Vec<Liste
         }
     }
     Ok(listeners)
+}
+
+/// What those have to show who are not invited.
+fn lock(password: Option<Password>, invited_only: bool) -> Lock {
+    match password {
+        Some(password) => Lock::Password { password, expires: None },
+        None if invited_only => Lock::Closed,
+        None => Lock::Open,
+    }
 }
 
 /// Reads the certificate, if there is to be TLS.
@@ -360,6 +374,8 @@ fn capabilities() -> serde_json::Value {
         "password-control",
         "clients",
         "add-client",
+        "invited-only",
+        "invite",
         "tls-creds",
         "tls-verify-peer",
         "plain",
@@ -426,7 +442,8 @@ fn certificate(folder: &Path, mut names: Vec<String>, port: u16) -> anyhow::Resu
          {known}: open the connection file that is printed on standard output, or\n  \
          remote-viewer --spice-ca-file={folder}/ca-cert.pem 'spice://{host}?tls-port={port}'"
     )?;
-    say(certificate::connection_file(host, port, &authority.pem).trim_end())
+    let (host, authority) = (host.to_owned(), Some(authority.pem));
+    say(ConnectionFile { host, port, tls: true, authority, password: None }.text().trim_end())
 }
 
 fn generate(what: Document) -> anyhow::Result<()> {

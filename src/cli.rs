@@ -114,6 +114,50 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME", default_value = "org.qemu.spice")]
         server: String,
     },
+    /// Invite somebody to a qemu-spice that runs: print a secret that lets them in beside the password
+    ///
+    /// Prints the connection file with which remote-viewer finds the server and enters:
+    /// `qemu-spice invite --look --once --for 2h > ann.vv`. Whoever has the secret can enter, so send it where nobody
+    /// else reads it. Where everybody enters without a password, set one first, or start qemu-spice with
+    /// --invited-only. `qemu-spice status` lists the invitations.
+    Invite {
+        /// Let them look only: their keys and pointer are ignored
+        #[arg(long)]
+        look: bool,
+
+        /// Let them in once: the first session uses the invitation up
+        #[arg(long)]
+        once: bool,
+
+        /// When the invitation ends, and with it the sessions of whom it let in: +SECONDS or the seconds since 1970
+        /// [default: never]
+        #[arg(long, value_name = "TIME", value_parser = expiry)]
+        until: Option<String>,
+
+        /// How long it lasts, such as 90s, 30m, 2h or 7d
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration, conflicts_with = "until")]
+        lasts: Option<u64>,
+
+        /// Whom it is for, to tell the invitations apart
+        #[arg(long, value_name = "NAME", default_value = "")]
+        name: String,
+
+        /// The server's name or address, for the connection file [default: the address that it listens on]
+        #[arg(long, value_name = "HOST", default_value = "")]
+        host: String,
+
+        /// Withdraw this invitation instead, and disconnect whom it let in
+        #[arg(long, value_name = "NUMBER", conflicts_with_all = ["look", "once", "until", "lasts", "name", "host"])]
+        revoke: Option<u32>,
+
+        /// Look on the bus at this address [default: the session bus]
+        #[arg(long, short = 'a', value_name = "ADDRESS", value_parser = bus_address)]
+        dbus_address: Option<String>,
+
+        /// Which qemu-spice, by its name on the bus; `status` tells them
+        #[arg(long, value_name = "NAME", default_value = "org.qemu.spice")]
+        server: String,
+    },
     /// Make a private authority and a certificate of its for this server, for --tls-creds
     ///
     /// Prints the connection file with which remote-viewer finds the server and trusts it:
@@ -220,6 +264,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", help_heading = "Viewers")]
     pub password_file: Option<PathBuf>,
 
+    /// Let nobody in without an invitation (`qemu-spice invite`), or until there is a password (`qemu-spice password`)
+    #[arg(long, conflicts_with = "password_file", help_heading = "Viewers")]
+    pub invited_only: bool,
+
     /// Encrypt with the certificate in this folder (server-cert.pem and server-key.pem, as QEMU has them)
     ///
     /// Viewers find TLS at the same addresses. `qemu-spice certificate DIR` makes the files. SIGHUP has them read
@@ -311,6 +359,16 @@ fn bitrate(text: &str) -> Result<u64, String> {
 /// Checks that `text` is a time for `--expires`.
 fn expiry(text: &str) -> Result<String, String> {
     text.parse::<Expiry>().map(|_| text.to_owned())
+}
+
+/// Reads a duration in seconds, minutes, hours or days.
+fn duration(text: &str) -> Result<u64, String> {
+    let wrong = || "give a duration, such as 90s, 30m, 2h or 7d".to_owned();
+    let unit = |unit: char, seconds: u64| text.strip_suffix(unit).map(|number| (number, seconds));
+    let units = [unit('s', 1), unit('m', 60), unit('h', 3600), unit('d', 24 * 3600)];
+    let (number, seconds) = units.into_iter().flatten().next().ok_or_else(wrong)?;
+    let number = number.parse::<u64>().ok().filter(|_| number.bytes().all(|byte| byte.is_ascii_digit()));
+    number.and_then(|number| number.checked_mul(seconds)).ok_or_else(wrong)
 }
 
 /// Checks that `text` is a D-Bus address.
@@ -486,6 +544,18 @@ mod tests {
         }
         for text in ["", "M", "fast", "100k", "-4M", "nan", "inf", "1e300M"] {
             assert!(bitrate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("2h", 7200), ("7d", 604_800)] {
+            assert_eq!(duration(text), Ok(seconds), "{text}");
+        }
+        for text in
+            ["", "90", "h", "-1h", "+1h", "1.5h", "99999999999999999999s", "9999999999999999999d", "2 h"]
+        {
+            assert!(duration(text).is_err(), "{text}");
         }
     }
 

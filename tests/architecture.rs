@@ -39,6 +39,7 @@ const PROTO_MAY_USE: &[(&str, &[&str])] =
 /// Parts that take what happened and the time as arguments, and give back what to do.
 const PURE: &[&str] = &[
     "crates/spice-proto/src",
+    "src/spice/back_off.rs",
     "src/spice/exact_images.rs",
     "src/spice/lobby.rs",
     "src/spice/places_by_owner.rs",

@@ -76,13 +76,6 @@ pub(crate) fn make(folder: &Path, names: &[String]) -> Result<Authority, Certifi
     Ok(Authority { pem, is_new })
 }
 
-/// Writes the connection file with which remote-viewer finds a server and trusts its `authority`.
-#[must_use]
-pub(crate) fn connection_file(host: &str, tls_port: u16, authority: &str) -> String {
-    let authority = authority.trim_end().replace("\r\n", "\n").replace('\n', "\\n");
-    format!("[virt-viewer]\ntype=spice\nhost={host}\ntls-port={tls_port}\nca={authority}\\n\n")
-}
-
 fn authority(names: &[String]) -> Result<CertificateParams, rcgen::Error> {
     let mut params = valid_for(CertificateParams::new(Vec::new())?, AUTHORITY_AGE);
     let of = names.first().map_or("qemu-spice", String::as_str);
@@ -165,14 +158,5 @@ mod tests {
         let error = make(dir.path(), &names()).unwrap_err();
         assert!(matches!(error, CertificateError::NotOurs(_)), "{error}");
         assert_eq!(read(&dir.path().join("server-cert.pem")).unwrap(), "theirs");
-    }
-
-    #[test]
-    fn a_connection_file_has_the_authority_in_one_line() {
-        let text = connection_file("vm.example", 5901, "-----BEGIN\nabc\n-----END\n");
-        assert_eq!(
-            text,
-            "[virt-viewer]\ntype=spice\nhost=vm.example\ntls-port=5901\nca=-----BEGIN\\nabc\\n-----END\\n\n"
-        );
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use zbus::names::{BusName, OwnedBusName};
 use zbus::zvariant::{DynamicType, OwnedObjectPath, OwnedValue};
 use zbus::{Connection, Message};
+use zeroize::Zeroizing;
 
 use super::{CLIENT_INTERFACE, INTERFACE, PATH};
 
@@ -11,6 +12,16 @@ use super::{CLIENT_INTERFACE, INTERFACE, PATH};
 pub(crate) struct Control {
     bus: Connection,
     server: OwnedBusName,
+}
+
+/// An invitation that was made.
+pub(crate) struct Invitation {
+    /// Its number.
+    pub(crate) id: u32,
+    /// What its bearer shows in the place of the password.
+    pub(crate) secret: Zeroizing<String>,
+    /// The connection file for its bearer; empty if the server has no address on a network.
+    pub(crate) file: Zeroizing<String>,
 }
 
 /// Why nothing was changed.
@@ -82,6 +93,32 @@ impl Control {
             Err(ControlError::NoObject) => Err(ControlError::NoClient(client)),
             called => called.map(drop),
         }
+    }
+
+    /// Makes an invitation that ends at `until`, for a viewer that finds the server at `host`.
+    ///
+    /// # Errors
+    /// If the program is not there, or refuses.
+    pub(crate) async fn invite(
+        &self,
+        name: &str,
+        (look, once): (bool, bool),
+        until: &str,
+        host: &str,
+    ) -> Result<Invitation, ControlError> {
+        let answer = self.call("Invite", &(name, look, once, until, host)).await?;
+        let body = answer.body();
+        let read = body.deserialize::<(u32, String, String)>();
+        let (id, secret, file) = read.map_err(|error| ControlError::Refused(error.to_string()))?;
+        Ok(Invitation { id, secret: Zeroizing::new(secret), file: Zeroizing::new(file) })
+    }
+
+    /// Withdraws an invitation.
+    ///
+    /// # Errors
+    /// If the program is not there, or refuses.
+    pub(crate) async fn revoke(&self, invitation: u32) -> Result<(), ControlError> {
+        self.call("Revoke", &invitation).await.map(drop)
     }
 
     async fn call(

@@ -6,13 +6,15 @@
 
 pub(crate) mod certificate;
 mod clients;
+mod connection_file;
 mod control;
 mod presence;
 mod server;
 pub mod status;
 pub(crate) mod watch;
 
-pub(crate) use control::{Control, ControlError};
+pub(crate) use connection_file::ConnectionFile;
+pub(crate) use control::{Control, ControlError, Invitation};
 pub use presence::{MessageBus, Presence};
 
 /// The name that every qemu-spice on a bus asks for. The first has it, the others are queued: `ListQueuedOwners` of

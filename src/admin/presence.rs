@@ -55,6 +55,8 @@ pub struct Presence {
     pub access: Access,
     /// Where connections go that are handed over.
     pub newcomers: Newcomers,
+    /// The URIs at which SPICE clients find it.
+    pub addresses: Vec<String>,
     /// What offers it to D-Bus viewers.
     pub relay: Relay,
 }
@@ -104,8 +106,8 @@ impl Presence {
     /// If it is not there, or does not take us in.
     pub async fn connect(&self) -> Result<Connection, BusError> {
         let (hub, roster, access) = (self.hub.clone(), self.roster.clone(), self.access.clone());
-        let newcomers = self.newcomers.clone();
-        let server = StatusObject { hub, roster, access, newcomers, clients: Vec::new() };
+        let (newcomers, addresses) = (self.newcomers.clone(), self.addresses.clone());
+        let server = StatusObject { hub, roster, access, newcomers, addresses, clients: Vec::new() };
         let connecting = async { self.bus.builder()?.serve_at(PATH, server)?.build().await };
         self.bus.within(connecting).await
     }

@@ -4,6 +4,7 @@
 //! to agree.
 
 use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::info;
 use zbus::interface;
@@ -11,9 +12,10 @@ use zbus::object_server::SignalEmitter;
 use zbus::zvariant::{ObjectPath, OwnedFd, OwnedObjectPath, Value};
 use zeroize::Zeroizing;
 
+use super::ConnectionFile;
 use crate::frame::{ConsoleId, MemoryKind};
 use crate::hub::{ConsoleInfo, Draws, Hub};
-use crate::spice::{Access, AccessError, NewcomerError, Newcomers};
+use crate::spice::{Access, AccessError, Expiry, Invitation, Invite, NewcomerError, Newcomers, Rights};
 use crate::viewer::{Roster, ViewerInfo};
 
 /// One row of a table: property names and values.
@@ -27,6 +29,7 @@ pub(super) struct StatusObject {
     pub(super) newcomers: Newcomers,
     /// The clients that have objects on this bus.
     pub(super) clients: Vec<OwnedObjectPath>,
+    pub(super) addresses: Vec<String>,
 }
 
 #[interface(name = "org.qemu.Spice1.Server", spawn = false)]
@@ -47,6 +50,38 @@ impl StatusObject {
     fn expire_password(&self, time: String) -> zbus::fdo::Result<()> {
         self.access.expire_password(time.parse().map_err(zbus::fdo::Error::InvalidArgs)?).map_err(refused)?;
         info!(time, "the password's end was changed");
+        Ok(())
+    }
+
+    /// Makes an invitation: a secret that lets clients in beside the password, which they are asked for it. "name" is
+    /// whom it is for (may be empty); with "look" they see the guest and their keys and pointer are ignored; with
+    /// "once" one session uses it up; "until" is when it ends, and the sessions that came in by it: "never",
+    /// "+SECONDS" or the seconds since 1970. Answers its number, the secret, and the connection file with which
+    /// remote-viewer enters, which names "host", or the server's own address if that is empty; the file is empty if
+    /// there is no address.
+    #[zbus(out_args("invitation", "secret", "file"))]
+    fn invite(
+        &self,
+        name: String,
+        look: bool,
+        once: bool,
+        until: String,
+        host: String,
+    ) -> zbus::fdo::Result<(u32, String, String)> {
+        let until: Expiry = until.parse().map_err(zbus::fdo::Error::InvalidArgs)?;
+        let until = until.time(SystemTime::now());
+        let rights = if look { Rights::Look } else { Rights::Use };
+        let invite = Invite { name, rights, once, until };
+        let (id, secret) = self.access.invite(invite.clone()).map_err(refused)?;
+        crate::sys::keep_memory_private();
+        info!(invitation = id, name = invite.name, rights = rights.name(), once, "an invitation was made");
+        Ok((id, secret.to_string(), self.connection_file(&host, &secret)))
+    }
+
+    /// Withdraws an invitation, and disconnects the clients that came in by it.
+    fn revoke(&self, invitation: u32) -> zbus::fdo::Result<()> {
+        self.access.revoke(invitation).map_err(refused)?;
+        info!(invitation, "an invitation was revoked");
         Ok(())
     }
 
@@ -144,9 +179,24 @@ impl StatusObject {
         self.roster.snapshot().into_iter().map(viewer).collect()
     }
 
+    /// The invitations that let somebody in. Of each: "invitation" (u, its number), "name" (s), "rights" (s: "use" or
+    /// "look"), "once" (b), "taken" (b, whether a session has used it up and lasts), and where it ends, "until" (t,
+    /// seconds since 1970).
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn invitations(&self) -> Vec<Properties> {
+        self.access.invitations(invitation)
+    }
+
+    /// The URIs at which SPICE clients find the server.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn addresses(&self) -> Vec<String> {
+        self.addresses.clone()
+    }
+
     /// How many connections were not let in so far, by why: "displaced" (by newer ones, before they had logged in),
-    /// "late" (they took too long to log in), "malformed" (not SPICE), "wrong-password", "not-offered" (a channel or
-    /// session that they were not told of), "full" (too many viewers). A reason that there was none for is left out.
+    /// "late" (they took too long to log in), "malformed" (not SPICE), "wrong-password", "held-off" (they came again
+    /// too soon after wrong passwords from the same address or user), "not-offered" (a channel or session that they
+    /// were not told of), "full" (too many viewers). A reason that there was none for is left out.
     #[zbus(property(emits_changed_signal = "false"))]
     fn refused(&self) -> HashMap<&'static str, u64> {
         self.roster.refused().into_iter().map(|(why, count)| (why.name(), count)).collect()
@@ -154,6 +204,21 @@ impl StatusObject {
 }
 
 impl StatusObject {
+    /// Writes the connection file for the first address on a network; empty without one.
+    fn connection_file(&self, host: &str, secret: &str) -> String {
+        let mut files = self.addresses.iter().filter_map(|uri| ConnectionFile::of_uri(uri));
+        let Some(mut file) = files.next() else { return String::new() };
+        let anywhere = matches!(file.host.as_str(), "0.0.0.0" | "::");
+        if !host.is_empty() {
+            host.clone_into(&mut file.host);
+        } else if anywhere {
+            file.host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        }
+        file.authority = self.access.authority().filter(|_| file.tls);
+        file.password = Some(secret.to_owned());
+        file.text()
+    }
+
     fn console(&self, id: ConsoleId, info: &ConsoleInfo) -> Properties {
         let mut row = Properties::from([("console", id.0.into()), ("label", info.label.clone().into())]);
         let Some(console) = self.hub.console(id) else { return row };
@@ -183,9 +248,25 @@ impl StatusObject {
 
 fn refused(error: AccessError) -> zbus::fdo::Error {
     match error {
-        AccessError::Password(_) => zbus::fdo::Error::InvalidArgs(error.to_string()),
+        AccessError::Password(_) | AccessError::NoInvitation(_) => {
+            zbus::fdo::Error::InvalidArgs(error.to_string())
+        }
         _ => zbus::fdo::Error::Failed(error.to_string()),
     }
+}
+
+fn invitation(invitation: &Invitation) -> Properties {
+    let Invite { name, rights, once, until } = &invitation.invite;
+    let mut row = Properties::from([
+        ("invitation", invitation.id.into()),
+        ("name", name.clone().into()),
+        ("rights", rights.name().into()),
+        ("once", (*once).into()),
+        ("taken", invitation.taken_by.is_some().into()),
+    ]);
+    let until = until.and_then(|end| end.duration_since(UNIX_EPOCH).ok());
+    row.extend(until.map(|end| ("until", end.as_secs().into())));
+    row
 }
 
 fn viewer(viewer: ViewerInfo) -> Properties {

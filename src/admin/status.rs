@@ -163,6 +163,22 @@ impl Status {
                 }),
             );
         }
+        let invitations = row.rows("Invitations");
+        if !invitations.is_empty() {
+            let lines = invitations.iter().map(|row| {
+                let taken = if row.flag("taken") { "taken" } else { "open" };
+                let uses = if row.flag("once") { "once" } else { "many" };
+                [
+                    row.text("invitation"),
+                    row.or_none("name"),
+                    row.text("rights"),
+                    uses.into(),
+                    taken.into(),
+                    row.or_none("until"),
+                ]
+            });
+            text += &table(["INVITATION", "NAME", "RIGHTS", "USES", "STATE", "UNTIL"], lines);
+        }
         let viewers = row.rows("Viewers");
         if viewers.is_empty() {
             return text + "  no viewers\n";
@@ -339,6 +355,11 @@ mod tests {
                 { "Client": 13, "Peer": "process 7", "Transport": "unix", "Since": 1_000, "Channels": [] },
             ],
             "Refused": { "displaced": 1872, "wrong-password": 3, "odd": "many" },
+            "Invitations": [
+                { "invitation": 4, "name": "ann", "rights": "look", "once": true, "taken": true,
+                  "until": 1_800_000_000u64 },
+                { "invitation": 5, "name": "", "rights": "use", "once": false, "taken": false },
+            ],
         }));
         let expected = "\
 qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
@@ -349,6 +370,9 @@ qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
   CLIENT  FROM           OVER  FOR    CHANNELS
   12      10.0.0.7:4711  tcp   2 min  display:0 inputs:0
   13      process 7      unix  2 h
+  INVITATION  NAME  RIGHTS  USES  STATE  UNTIL
+  4           ann   look    once  taken  1800000000
+  5           -     use     many  open   -
   VIEWER             CONSOLE  OVER  DELIVERY      TIER    MBIT/S  SENT  DROPPED  WHY
   10.0.0.7:4711      0        tcp   Encode(h264)  middle  2.7     120   3        \
 buffers cannot be passed over this connection

@@ -25,6 +25,14 @@ pub(super) async fn perform(command: Command) -> anyhow::Result<()> {
             let change = Change { password: !keep, expires, connected };
             password(control(dbus_address, server).await?, change).await
         }
+        Command::Invite { look, once, until, lasts, name, host, revoke, dbus_address, server } => {
+            let control = control(dbus_address, server).await?;
+            let until = lasts.map(|seconds| format!("+{seconds}")).or(until).unwrap_or("never".to_owned());
+            match revoke {
+                Some(invitation) => Ok(control.revoke(invitation).await?),
+                None => tell(&control.invite(&name, (look, once), &until, &host).await?),
+            }
+        }
         Command::Probe | Command::Certificate { .. } | Command::Generate { .. } => {
             bail!("this command has nothing to do with a bus")
         }
@@ -65,6 +73,18 @@ async fn disconnect(control: admin::Control, clients: Vec<u64>, all: bool) -> an
         }
     }
     Ok(())
+}
+
+/// Tells of an invitation. The connection file goes to standard output, all else to people.
+fn tell(invitation: &admin::Invitation) -> anyhow::Result<()> {
+    let admin::Invitation { id, secret, file } = invitation;
+    let secret = secret.as_str();
+    writeln!(
+        std::io::stderr(),
+        "Invitation {id}: open the connection file that is printed on standard output with remote-viewer, or give\n  \
+         {secret}\nas the password. To withdraw it: qemu-spice invite --revoke {id}"
+    )?;
+    if file.is_empty() { Ok(()) } else { say(file.trim_end()) }
 }
 
 /// What `qemu-spice password` changes.

@@ -1,13 +1,20 @@
-//! Who may enter: the password, which can be changed while clients are in, and the end of those who are.
+//! Who may enter: the password, which can be changed while clients are in, invitations beside it, and how long those
+//! wait who have shown wrong ones.
 
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use spice_proto::auth::{Password, PasswordError};
+use spice_proto::auth::{Password, PasswordError, Proof, Secret, SecretId};
+use spice_proto::link::{LinkError, LinkRequest};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
-use super::session::Sessions;
-use crate::transport::{Security, Tls, TlsError};
+use super::back_off::BackOff;
+use super::grant::{Grant, Rights, Who};
+use super::invitations::{Invitation, Invitations, Invite, InviteError};
+use super::session::{MainSeat, Seat, Sessions};
+use crate::transport::{Origin, Route, Security, Tls, TlsError};
 
 /// The rule of who may enter. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -15,16 +22,36 @@ pub struct Access(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    secret: Mutex<Option<Secret>>,
-    pub(super) sessions: Arc<Sessions>,
+    door: Mutex<Door>,
+    back_off: Mutex<BackOff>,
+    sessions: Arc<Sessions>,
     security: Security,
 }
 
-#[derive(Debug)]
-struct Secret {
-    password: Password,
-    /// Until when it lets anybody in; for ever without.
-    expires: Option<SystemTime>,
+/// What lets clients in.
+#[derive(Debug, Default)]
+struct Door {
+    lock: Lock,
+    invitations: Invitations,
+    /// How many passwords there were: what an old one opened is not open to the next.
+    passwords: SecretId,
+}
+
+/// What a client has to show that is not invited.
+#[derive(Debug, Default)]
+pub(crate) enum Lock {
+    /// Nothing: everybody may enter.
+    #[default]
+    Open,
+    /// Nobody may enter who is not invited.
+    Closed,
+    /// A password.
+    Password {
+        /// The password.
+        password: Password,
+        /// Until when it lets anybody in; for ever without.
+        expires: Option<SystemTime>,
+    },
 }
 
 /// What a client has to show.
@@ -32,10 +59,17 @@ struct Secret {
 pub(super) enum Asked {
     /// Nothing.
     Nothing,
-    /// This password.
-    Password(Password),
-    /// Whatever it shows, it is not let in: the password has expired.
-    Never,
+    /// One of these secrets. Without any, it is not let in whatever it shows.
+    OneOf(Vec<Secret>),
+}
+
+/// Why a client that has logged in is not let in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Refusal {
+    /// What it has shown does not let it in now.
+    Secret,
+    /// There is no place for it.
+    Place(LinkError),
 }
 
 /// What a new password means for the clients that are in.
@@ -74,6 +108,17 @@ pub enum AccessError {
     /// There is no password that could expire.
     #[error("there is no password: set one first")]
     NoPassword,
+    /// An invitation would change nothing.
+    #[error(
+        "everybody enters without an invitation: set a password first, or start qemu-spice with --invited-only"
+    )]
+    Open,
+    /// Such an invitation cannot be.
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    /// There is no such invitation.
+    #[error("there is no invitation {0}")]
+    NoInvitation(SecretId),
     /// There are no certificates to read again.
     #[error("there is no certificate: start qemu-spice with --tls-creds")]
     NoCertificates,
@@ -83,11 +128,11 @@ pub enum AccessError {
 }
 
 impl Access {
-    /// Lets in who shows `password`, or everybody without one.
+    /// Lets in who opens `lock`.
     #[must_use]
-    pub(crate) fn new(password: Option<Password>, security: Security) -> Self {
-        let secret = Mutex::new(password.map(|password| Secret { password, expires: None }));
-        Self(Arc::new(Shared { secret, sessions: Arc::default(), security }))
+    pub(crate) fn new(lock: Lock, security: Security) -> Self {
+        let door = Mutex::new(Door { lock, ..Door::default() });
+        Self(Arc::new(Shared { door, back_off: Mutex::default(), sessions: Arc::default(), security }))
     }
 
     /// Asks clients for this password from now on, without an end.
@@ -100,9 +145,12 @@ impl Access {
         if connected == Connected::Fail && clients > 0 {
             return Err(AccessError::Connected(clients));
         }
-        *self.secret() = Some(Secret { password, expires: None });
+        let mut door = self.door();
+        door.lock = Lock::Password { password, expires: None };
+        door.passwords = door.passwords.wrapping_add(1);
+        drop(door);
         if connected == Connected::Disconnect {
-            self.0.sessions.end_all("the password was changed");
+            self.0.sessions.end_all(|_| true, "the password was changed");
         }
         Ok(())
     }
@@ -113,14 +161,43 @@ impl Access {
     /// If there is none.
     pub fn expire_password(&self, expiry: Expiry) -> Result<(), AccessError> {
         let now = SystemTime::now();
-        let expires = match expiry {
-            Expiry::Now => Some(UNIX_EPOCH),
-            Expiry::Never => None,
-            Expiry::After(time) => now.checked_add(time),
-            Expiry::At(time) => Some(time),
-        };
-        self.secret().as_mut().ok_or(AccessError::NoPassword)?.expires = expires;
+        match &mut self.door().lock {
+            Lock::Password { expires, .. } => *expires = expiry.time(now),
+            Lock::Open | Lock::Closed => return Err(AccessError::NoPassword),
+        }
         Ok(())
+    }
+
+    /// Makes an invitation; returns its number and its secret.
+    ///
+    /// # Errors
+    /// If everybody enters without one, or there are too many.
+    pub fn invite(&self, invite: Invite) -> Result<(SecretId, Zeroizing<String>), AccessError> {
+        let now = SystemTime::now();
+        let mut door = self.current_door(now);
+        if matches!(door.lock, Lock::Open) {
+            return Err(AccessError::Open);
+        }
+        let (password, text) = Password::random();
+        Ok((door.invitations.add(invite, password, now)?, text))
+    }
+
+    /// Withdraws invitation `id`, and ends the sessions that came in by it.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn revoke(&self, id: SecretId) -> Result<(), AccessError> {
+        if !self.current_door(SystemTime::now()).invitations.remove(id) {
+            return Err(AccessError::NoInvitation(id));
+        }
+        let came_by_it = |grant: &Grant| matches!(grant.who, Who::Invitation { id: by, .. } if by == id);
+        self.0.sessions.end_all(came_by_it, "the invitation was revoked");
+        Ok(())
+    }
+
+    /// Returns what `describe` makes of each invitation.
+    pub(crate) fn invitations<T>(&self, describe: impl Fn(&Invitation) -> T) -> Vec<T> {
+        self.current_door(SystemTime::now()).invitations.iter().map(describe).collect()
     }
 
     /// Reads the certificates again, for clients that come from now on.
@@ -132,13 +209,60 @@ impl Access {
         reloaded.map_err(|error: TlsError| AccessError::Certificates(error.to_string()))
     }
 
+    /// Returns the certificate of the authority that clients have to trust, in PEM form, if there is one.
+    pub(crate) fn authority(&self) -> Option<String> {
+        self.0.security.tls().and_then(Tls::authority)
+    }
+
     /// Returns what a client has to show that comes at `now`.
     pub(super) fn asked(&self, now: SystemTime) -> Asked {
-        match &*self.secret() {
-            None => Asked::Nothing,
-            Some(secret) if secret.expires.is_some_and(|end| end <= now) => Asked::Never,
-            Some(secret) => Asked::Password(secret.password.clone()),
+        let door = self.current_door(now);
+        let password = match &door.lock {
+            Lock::Open => return Asked::Nothing,
+            Lock::Password { password, .. } if door.has_password(now) => Some(password.clone()),
+            Lock::Closed | Lock::Password { .. } => None,
+        };
+        let password = password.map(|password| Secret { id: door.password_id(), password });
+        Asked::OneOf(password.into_iter().chain(door.invitations.secrets()).collect())
+    }
+
+    /// Starts a session for a client that came by `route` and has shown `proof`; it ends with `parent`.
+    pub(super) fn start_session(
+        &self,
+        proof: Proof,
+        route: Route,
+        parent: &CancellationToken,
+    ) -> Result<MainSeat, Refusal> {
+        let mut door = self.current_door(SystemTime::now());
+        let grant = door.grant(proof, None, SystemTime::now()).ok_or(Refusal::Secret)?;
+        let rights = grant.rights;
+        let seat = self.0.sessions.start(route, grant, parent).map_err(Refusal::Place)?;
+        if let Proof::Secret(id) = proof {
+            door.invitations.take(id, seat.session().id);
         }
+        drop(door);
+        if rights == Rights::Use {
+            lock(&self.0.back_off).entered(route.peer.origin());
+        }
+        Ok(seat)
+    }
+
+    /// Takes the seat that `request` asks for, for a client that has shown `proof`.
+    pub(super) fn join_session(&self, proof: Proof, request: &LinkRequest) -> Result<Seat, Refusal> {
+        let id = request.connection_id;
+        let grant = self.door().grant(proof, Some(id), SystemTime::now()).ok_or(Refusal::Secret)?;
+        let seat = self.0.sessions.join(id, request.channel).map_err(Refusal::Place)?;
+        if seat.session().grant.is_of(&grant.who) { Ok(seat) } else { Err(Refusal::Secret) }
+    }
+
+    /// Lets somebody from `origin` try to log in, or returns how long they have to wait.
+    pub(super) fn attempt(&self, origin: Origin) -> Result<(), Duration> {
+        lock(&self.0.back_off).attempt(origin, Instant::now())
+    }
+
+    /// Notes that somebody from `origin` has shown a wrong secret.
+    pub(super) fn failed(&self, origin: Origin) {
+        lock(&self.0.back_off).failed(origin, Instant::now());
     }
 
     /// Returns the clients that are in.
@@ -151,10 +275,58 @@ impl Access {
         &self.0.security
     }
 
-    /// Locks the secret. A thread that panicked left it whole, because each change is one assignment.
-    fn secret(&self) -> MutexGuard<'_, Option<Secret>> {
-        self.0.secret.lock().unwrap_or_else(PoisonError::into_inner)
+    fn door(&self) -> MutexGuard<'_, Door> {
+        lock(&self.0.door)
     }
+
+    /// Locks the door, without the invitations that have ended at `now`.
+    fn current_door(&self, now: SystemTime) -> MutexGuard<'_, Door> {
+        let mut door = self.door();
+        door.invitations.forget_ended(now, |session| self.0.sessions.is_open(session));
+        door
+    }
+}
+
+impl Door {
+    /// The password's number, from the end where no invitation's is.
+    fn password_id(&self) -> SecretId {
+        SecretId::MAX.wrapping_sub(self.passwords)
+    }
+
+    fn has_password(&self, now: SystemTime) -> bool {
+        matches!(&self.lock, Lock::Password { expires, .. } if expires.is_none_or(|end| end > now))
+    }
+
+    /// Returns what `proof` grants at `now` to a new session, or to a channel of `session`.
+    fn grant(&self, proof: Proof, session: Option<u32>, now: SystemTime) -> Option<Grant> {
+        match proof {
+            Proof::Nothing => Some(Grant::of_anyone()), // it was asked for nothing when it came
+            Proof::Secret(id) if id == self.password_id() => {
+                let grant = Grant { who: Who::Password, rights: Rights::Use, until: None };
+                self.has_password(now).then_some(grant)
+            }
+            Proof::Secret(id) => self.invitations.grant(id, session),
+        }
+    }
+}
+
+impl Expiry {
+    /// Returns the time, seen from `now`; `None` if it never comes.
+    #[must_use]
+    pub fn time(self, now: SystemTime) -> Option<SystemTime> {
+        match self {
+            Self::Now => Some(UNIX_EPOCH),
+            Self::Never => None,
+            Self::After(time) => now.checked_add(time),
+            Self::At(time) => Some(time),
+        }
+    }
+}
+
+/// Locks `mutex`. A thread that panicked left the value whole, because each change is one insert, remove or
+/// assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl FromStr for Connected {
@@ -191,10 +363,88 @@ impl FromStr for Expiry {
 
 #[cfg(test)]
 mod tests {
+    use spice_proto::wire::{Caps, ChannelId, ChannelType};
+
     use super::*;
+    use crate::transport::Peer;
 
     fn password(access: &Access) -> bool {
-        matches!(access.asked(SystemTime::now()), Asked::Password(_))
+        asked(access, SystemTime::now()) == 1
+    }
+
+    /// Returns how many secrets let somebody in.
+    fn asked(access: &Access, at: SystemTime) -> usize {
+        match access.asked(at) {
+            Asked::Nothing => panic!("nothing is asked for"),
+            Asked::OneOf(secrets) => secrets.len(),
+        }
+    }
+
+    fn invite(once: bool) -> Invite {
+        Invite { name: String::new(), rights: Rights::Look, once, until: None }
+    }
+
+    fn start(access: &Access, proof: Proof) -> Result<MainSeat, Refusal> {
+        let peer = Peer::Local { process: None, user: 7 };
+        let route = Route { peer, tls: false, web_socket: false };
+        access.start_session(proof, route, &CancellationToken::new())
+    }
+
+    fn join(access: &Access, proof: Proof, main: &MainSeat) -> Result<Seat, Refusal> {
+        let channel = ChannelId { kind: ChannelType::Display, id: 0 };
+        main.session().offer(&[channel]);
+        let (common_caps, channel_caps) = (Caps::NONE, Caps::NONE);
+        let connection_id = main.session().id;
+        access.join_session(proof, &LinkRequest { channel, connection_id, common_caps, channel_caps })
+    }
+
+    #[test]
+    fn an_invitation_beside_the_password_lets_one_session_in_to_look() {
+        let access = Access::default();
+        assert!(
+            matches!(access.invite(invite(true)), Err(AccessError::Open)),
+            "everybody would enter beside it"
+        );
+        access.set_password("open sesame", Connected::Keep).unwrap();
+        let (id, _) = access.invite(invite(true)).unwrap();
+        assert_eq!(asked(&access, SystemTime::now()), 2);
+        access.expire_password(Expiry::Now).unwrap();
+        assert_eq!(asked(&access, SystemTime::now()), 1, "the invitation");
+        let invited = Proof::Secret(id);
+        let main = start(&access, invited).unwrap();
+        assert_eq!(main.session().grant.rights, Rights::Look);
+        assert!(join(&access, invited, &main).is_ok());
+        assert_eq!(start(&access, invited).unwrap_err(), Refusal::Secret, "once");
+        access.expire_password(Expiry::Never).unwrap();
+        let password = Proof::Secret(SecretId::MAX - 1);
+        assert_eq!(join(&access, password, &main).unwrap_err(), Refusal::Secret, "another's session");
+        let other = start(&access, password).unwrap();
+        access.revoke(id).unwrap();
+        assert!(main.session().ended().is_some() && main.session().end.is_cancelled());
+        assert!(!other.session().end.is_cancelled());
+        assert!(matches!(access.revoke(id), Err(AccessError::NoInvitation(_))));
+    }
+
+    #[test]
+    fn what_was_shown_of_an_old_password_is_not_let_in() {
+        let access = Access::default();
+        assert!(start(&access, Proof::Nothing).is_ok());
+        access.set_password("open sesame", Connected::Keep).unwrap();
+        let shown = Proof::Secret(SecretId::MAX - 1);
+        let main = start(&access, shown).unwrap();
+        access.set_password("another", Connected::Keep).unwrap();
+        assert_eq!(start(&access, shown).unwrap_err(), Refusal::Secret);
+        assert_eq!(join(&access, shown, &main).unwrap_err(), Refusal::Secret);
+        assert!(join(&access, Proof::Secret(SecretId::MAX - 2), &main).is_ok());
+    }
+
+    #[test]
+    fn where_only_the_invited_enter_there_is_no_other_way() {
+        let access = Access::new(Lock::Closed, Security::default());
+        assert_eq!(asked(&access, SystemTime::now()), 0);
+        let (_, secret) = access.invite(invite(false)).unwrap();
+        assert_eq!((asked(&access, SystemTime::now()), secret.len()), (1, 32));
+        assert!(matches!(access.expire_password(Expiry::Now), Err(AccessError::NoPassword)));
     }
 
     #[test]
@@ -205,10 +455,10 @@ mod tests {
         access.set_password("open sesame", Connected::Keep).unwrap();
         assert!(password(&access));
         access.expire_password(Expiry::Now).unwrap();
-        assert!(matches!(access.asked(SystemTime::now()), Asked::Never));
+        assert_eq!(asked(&access, SystemTime::now()), 0);
         access.expire_password(Expiry::After(Duration::from_secs(60))).unwrap();
         assert!(password(&access));
-        assert!(matches!(access.asked(SystemTime::now() + Duration::from_secs(61)), Asked::Never));
+        assert_eq!(asked(&access, SystemTime::now() + Duration::from_secs(61)), 0);
         access.expire_password(Expiry::Never).unwrap();
         assert!(password(&access));
         access.expire_password(Expiry::Now).unwrap();

@@ -1,17 +1,22 @@
 //! Serves SPICE clients: sessions, and sockets and tasks around the state machines of the `spice-proto` crate.
 
 mod access;
+mod back_off;
 mod codecs;
 mod driver;
 mod exact_images;
+mod grant;
+mod invitations;
 mod lobby;
 mod newcomers;
 mod places_by_owner;
 mod session;
 
 pub use access::Access;
-pub(crate) use access::{AccessError, Expiry};
+pub(crate) use access::{AccessError, Expiry, Lock};
 pub(crate) use driver::{PlainChannels, Server, Settings};
+pub(crate) use grant::Rights;
+pub(crate) use invitations::{Invitation, Invite};
 pub(crate) use newcomers::NewcomerError;
 pub use newcomers::Newcomers;
 pub(crate) use session::{ClientInfo, Sessions};

@@ -1,6 +1,7 @@
 //! Who is connected: each client is a session of several channels, each with a connection of its own.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -9,9 +10,12 @@ use spice_proto::link::LinkError;
 use spice_proto::wire::ChannelId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
+use super::grant::{Deed, Grant};
 use super::places_by_owner::PlacesByOwner;
 use crate::transport::{Origin, Route};
+use crate::viewer::LogLimit;
 
 /// The most clients at a time.
 const MAX_SESSIONS: usize = 64;
@@ -37,6 +41,8 @@ pub(crate) struct Session {
     pub id: u32,
     /// The client's number: no other client of this server ever has it.
     pub number: u64,
+    /// By what it was let in, and what it may do.
+    pub grant: Grant,
     /// Ends all its channels when cancelled.
     pub end: CancellationToken,
     /// Whether the client moves the pointer itself (absolute positions) or only tells motion.
@@ -47,6 +53,8 @@ pub(crate) struct Session {
     /// Why `end` was cancelled, if not for the end of the server.
     ended: OnceLock<String>,
     channels: Mutex<Channels>,
+    /// Whether it was logged that the client tried what it may not do.
+    overstepped: AtomicBool,
 }
 
 /// What there is to know of a client that is in.
@@ -96,14 +104,15 @@ pub(crate) enum Standing {
 }
 
 impl Sessions {
-    /// Starts a session for a main channel that came by `route`; it ends with `parent`. If there are too many
-    /// sessions, another one ends: see [`Sessions::dispensable`].
+    /// Starts a session for a main channel that came by `route`, to which `grant` was given; it ends with `parent`. If
+    /// there are too many sessions, another one ends: see [`Sessions::dispensable`].
     ///
     /// # Errors
     /// If there are too many sessions and all others have as good a right to their places.
     pub(crate) fn start(
         self: &Arc<Self>,
         route: Route,
+        grant: Grant,
         parent: &CancellationToken,
     ) -> Result<MainSeat, LinkError> {
         let origin = route.peer.origin();
@@ -121,12 +130,14 @@ impl Sessions {
         let session = Arc::new(Session {
             id,
             number: open.next_place(),
+            grant,
             end: parent.child_token(),
             absolute: watch::Sender::new(false),
             route,
             since: SystemTime::now(),
             ended: OnceLock::new(),
             channels: Mutex::default(),
+            overstepped: AtomicBool::new(false),
         });
         let place = open.take(origin, session.clone());
         drop(open);
@@ -146,10 +157,14 @@ impl Sessions {
         open.newest_of(most).filter(|_| open.held_by(most) > open.held_by(origin) + 1)
     }
 
+    /// Returns whether there is a session `id`.
+    pub(crate) fn is_open(&self, id: u32) -> bool {
+        lock(&self.open).iter().any(|(_, _, session)| session.id == id)
+    }
+
     /// Returns the standing of a client that comes from `origin` and names session `id`.
     pub(crate) fn standing(&self, origin: Origin, id: u32) -> Standing {
-        let is_open = lock(&self.open).iter().any(|(_, _, session)| session.id == id);
-        if is_open { Standing::Client(id) } else { Standing::Stranger(origin) }
+        if self.is_open(id) { Standing::Client(id) } else { Standing::Stranger(origin) }
     }
 
     /// Takes a seat for `channel` in session `id`.
@@ -173,9 +188,11 @@ impl Sessions {
         Ok(Seat { sessions: self.clone(), session, channel })
     }
 
-    /// Ends all sessions for `reason`.
-    pub(crate) fn end_all(&self, reason: &str) {
-        lock(&self.open).iter().for_each(|(_, _, session)| session.end_for(reason));
+    /// Ends the sessions whose grant is one of `which`, for `reason`.
+    pub(crate) fn end_all(&self, which: impl Fn(&Grant) -> bool, reason: &str) {
+        let open = lock(&self.open);
+        let ends = open.iter().map(|(_, _, session)| session).filter(|session| which(&session.grant));
+        ends.for_each(|session| session.end_for(reason));
     }
 
     /// Ends the session of client `number` for `reason`. Returns whether there is one.
@@ -214,6 +231,15 @@ impl Session {
     /// Lets the client open `channels` from now on.
     pub(crate) fn offer(&self, channels: &[ChannelId]) {
         lock(&self.channels).offered.extend(channels);
+    }
+
+    /// Returns whether the client may do `deed`. The first time that it may not is logged.
+    pub(crate) fn may(&self, deed: Deed, log: &LogLimit) -> bool {
+        let may = self.grant.allows(deed);
+        if !may && !self.overstepped.swap(true, Ordering::Relaxed) {
+            log.log(|| info!("this viewer may only look: {deed}"));
+        }
+        may
     }
 
     /// Ends the session. The first `reason` is the one that is told.
@@ -283,7 +309,7 @@ mod tests {
     }
 
     fn start(sessions: &Arc<Sessions>, route: Route) -> Result<MainSeat, LinkError> {
-        let main = sessions.start(route, &CancellationToken::new())?;
+        let main = sessions.start(route, Grant::of_anyone(), &CancellationToken::new())?;
         main.session().offer(&(0..16).map(display).collect::<Vec<_>>());
         Ok(main)
     }
@@ -316,7 +342,7 @@ mod tests {
     #[test]
     fn channels_that_were_not_offered_are_not_to_be_had() {
         let sessions = Arc::new(Sessions::default());
-        let main = sessions.start(HERE, &CancellationToken::new()).unwrap();
+        let main = sessions.start(HERE, Grant::of_anyone(), &CancellationToken::new()).unwrap();
         let join = |channel| sessions.join(main.session().id, channel);
         assert_eq!(join(display(0)).unwrap_err(), LinkError::ChannelNotAvailable);
         main.session().offer(&[display(0)]);

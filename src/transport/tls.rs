@@ -103,6 +103,11 @@ impl Tls {
         Ok(())
     }
 
+    /// Reads the authority's certificate, in PEM form; `None` if it is not there.
+    pub(crate) fn authority(&self) -> Option<String> {
+        std::fs::read_to_string(self.folder.join(AUTHORITY)).ok()
+    }
+
     /// Takes a client through its handshake. `greeted` is called when it has sent a whole TLS greeting.
     ///
     /// # Errors

@@ -14,6 +14,8 @@ pub enum Refused {
     Malformed,
     /// Its password was wrong.
     WrongPassword,
+    /// It came again too soon after wrong passwords.
+    HeldOff,
     /// It asked for a channel that it was not offered, or for a session that there is not.
     NotOffered,
     /// There are too many viewers.
@@ -32,6 +34,7 @@ impl Refused {
             Self::Late => "late",
             Self::Malformed => "malformed",
             Self::WrongPassword => "wrong-password",
+            Self::HeldOff => "held-off",
             Self::NotOffered => "not-offered",
             Self::Full => "full",
         }

@@ -9,11 +9,12 @@ KINDs, of which COUNT are made:
   sessions    main channels that do nothing; the server must want no password
   channels    inputs channels of four sessions, a quarter each; likewise
   displays    displays 0, 1, … of one session, whose connections end at once; likewise
+  guesses     logins with a wrong password, one after the other of each origin
   motions     one inputs channel that sends so many motions in one piece and then reads; likewise
 
 They come from --origins addresses of 127.0.0.0/8 by turns. Prints one line, `there: N answered: N`, when all are made
 (`leaving`: when the first COUNT are), and keeps what the server leaves open until its standard input ends. Answered are those
-that were let in, or of `motions` the acknowledgements.
+that were let in, of `guesses` those that were asked for a password, of `motions` the acknowledgements.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import select
 import socket
 import struct
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 MAIN, DISPLAY, INPUTS = 1, 2, 3  # channels
 MAIN_INIT, INPUTS_INIT, MOTION_ACK, MOUSE_MOTION = 103, 101, 111, 111  # messages
@@ -103,6 +105,25 @@ def displays(settings):
     return made
 
 
+def guesses(settings):
+    def of(origin):
+        return [guess(settings, origin) for _ in range(settings.count // settings.origins)]
+    with ThreadPoolExecutor(settings.origins) as pool:
+        return [made for all_of_one in pool.map(of, range(settings.origins)) for made in all_of_one]
+
+
+def guess(settings, number):
+    peer = connect(settings, number)
+    peer.settimeout(20)
+    peer.sendall(hello(0, MAIN, 0))
+    size = struct.unpack("<4sIII", exactly(peer, 16))[3]
+    if exactly(peer, size)[:4] != bytes(4):
+        return peer, False
+    peer.sendall(bytes(range(TICKET)))
+    assert exactly(peer, 4) == struct.pack("<I", 7)
+    return peer, True
+
+
 def motions(settings):
     main, session = start(settings, 0)
     peer, entered = link(settings, 0, session, INPUTS, 0)
@@ -160,7 +181,7 @@ def exactly(peer, size):
 
 
 MAKERS = {"silent": silent, "ticketless": ticketless, "leaving": leaving, "sessions": sessions, "channels": channels,
-          "displays": displays, "motions": motions}
+          "displays": displays, "guesses": guesses, "motions": motions}
 
 if __name__ == "__main__":
     main()

@@ -51,7 +51,7 @@ def displays_before_the_vm(rig):
     bus = rig.bus()
     server = rig.serve(None, "--wait", attach=["--dbus-address", bus.address])
     for _ in range(3):
-        with _Strangers(rig, server, "displays", 17) as strangers:
+        with Strangers(rig, server, "displays", 17) as strangers:
             assert strangers.told.split()[-1] == "1", strangers.told
     vm = rig.own_vm(display=f"dbus,addr={bus.address}")
     rig.same_picture(vm, rig.client(server))
@@ -64,7 +64,7 @@ def burst_of_motions(rig):
     vm = rig.vm()
     server = rig.serve(vm)
     vm.absolute_pointer(False)
-    with _Strangers(rig, server, "motions", 10_000) as client:
+    with Strangers(rig, server, "motions", 10_000) as client:
         # Each acknowledgement is for four motions.
         assert client.told.split()[-1] == "2500", client.told
     rig.same_picture(vm, rig.client(server))
@@ -86,7 +86,7 @@ def _beside(rig, kind, *options, count=MANY, password=True):
     vm.begin("animate 100000 250")
     before = old("stats")
     memory = server.memory()
-    with _Strangers(rig, server, kind, count, *options) as strangers:
+    with Strangers(rig, server, kind, count, *options) as strangers:
         files = server.files()
         new = rig.client(server, password=word)
         new("wait-picture")
@@ -111,8 +111,8 @@ def _beside(rig, kind, *options, count=MANY, password=True):
     return told
 
 
-class _Strangers:
-    """A process of tests/clients/crowd.py, which is there with all its connections."""
+# A process of tests/clients/crowd.py, which is there with all its connections.
+class Strangers:
 
     def __init__(self, rig, server, kind, count, *options):
         host, port = server.uri.removeprefix("spice://").split(":")

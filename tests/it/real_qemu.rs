@@ -218,6 +218,7 @@ async fn offered_again_the_picture_is_the_one_qemu_has() {
         roster: roster.clone(),
         access: Access::default(),
         newcomers: Newcomers::default(),
+        addresses: Vec::new(),
         relay,
     };
     let connection = presence.connect().await.unwrap();

@@ -24,6 +24,8 @@ pub(super) enum ChannelEnd {
     Socket(#[from] std::io::Error),
     #[error("it gave its place to a newer connection before it had logged in")]
     Displaced,
+    #[error("it has to wait, because wrong passwords came from where it comes from")]
+    HeldOff,
     #[error("the session ended")]
     Session,
 }
@@ -33,6 +35,7 @@ impl ChannelEnd {
     pub(super) fn refused(&self) -> Option<Refused> {
         Some(match self {
             Self::Displaced => Refused::Displaced,
+            Self::HeldOff => Refused::HeldOff,
             Self::Link(LinkFailure::Deadline(_)) | Self::Open(OpenError::Late(..)) => Refused::Late,
             Self::Open(OpenError::NoTls | OpenError::Http(HttpError::Origin(_))) => Refused::NotOffered,
             Self::Open(OpenError::Handshake(_) | OpenError::Http(_)) => Refused::Malformed,

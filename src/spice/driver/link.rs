@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spice_proto::auth::TicketKey;
+use spice_proto::auth::{Admission, Proof, TicketKey};
 use spice_proto::channels::Machine;
 use spice_proto::link::{LinkError, LinkEvent, LinkFailure, LinkMachine, LinkRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,12 +12,16 @@ use super::{ChannelEnd, Connection, Server, channels};
 use crate::frame::ConsoleId;
 use crate::hub::{Console, Hub};
 use crate::spice::lobby::Place;
+use crate::spice::session::Standing;
 use crate::transport::{Route, Stream};
 use crate::viewer::sleep_until;
 
 /// How long someone with a wrong password waits for the answer. How many passwords can be tried in a second
 /// is bounded by how many keys are made.
 const WRONG_PASSWORD_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long someone waits, at most, who has to wait before the next attempt. Whoever would wait longer is turned away.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Bytes read at a time; the whole stage has a few hundred.
 const READ_SIZE: usize = 1024;
@@ -33,6 +37,8 @@ pub(super) struct Linking {
 /// A connection that may attach, if there is a place for it.
 pub(super) struct Linked {
     pub(super) request: LinkRequest,
+    /// What it has shown.
+    pub(super) proof: Proof,
     linking: Linking,
 }
 
@@ -41,7 +47,7 @@ pub(super) async fn run(
     server: &Server,
     linking: &mut Linking,
     place: &mut Place,
-) -> Result<LinkRequest, ChannelEnd> {
+) -> Result<(LinkRequest, Proof), ChannelEnd> {
     let Linking { machine, stream, input } = linking;
     loop {
         let mut rest = input.as_slice();
@@ -52,6 +58,7 @@ pub(super) async fn run(
             Ok(event) => event,
             Err(failure) => {
                 if failure == LinkFailure::WrongPassword {
+                    server.access.failed(stream.peer().origin());
                     tokio::time::sleep(WRONG_PASSWORD_PAUSE).await;
                 }
                 return fail(stream, machine, failure).await;
@@ -78,11 +85,18 @@ pub(super) async fn run(
                             machine.handle_timeout(Instant::now())?;
                             continue;
                         }
-                        admission = server.login.admission(asks, is_admitted) => admission,
+                        admission = admission(server, asks, is_admitted) => admission,
                     };
-                    let Ok(admission) = admission else {
-                        let failure = machine.reject(LinkError::Error);
-                        return fail(stream, machine, failure).await;
+                    let admission = match admission {
+                        Ok(admission) => admission,
+                        Err(NotAsked::TooSoon) => {
+                            machine.reject(LinkError::PermissionDenied);
+                            return fail(stream, machine, ChannelEnd::HeldOff).await;
+                        }
+                        Err(NotAsked::NoKey) => {
+                            let failure = machine.reject(LinkError::Error);
+                            return fail(stream, machine, failure).await;
+                        }
                     };
                     machine.greet(admission, (channel.caps)());
                     stream.write_all(&machine.take_output()).await?;
@@ -94,7 +108,7 @@ pub(super) async fn run(
                     return fail(stream, machine, failure).await;
                 }
             },
-            Some(LinkEvent::Linked(request)) => return Ok(request),
+            Some(LinkEvent::Linked(request, proof)) => return Ok((request, proof)),
             None => {}
         }
         input.reserve(READ_SIZE);
@@ -109,6 +123,27 @@ pub(super) async fn run(
     }
 }
 
+/// Why a client is not asked for a secret.
+enum NotAsked {
+    /// It has to wait too long.
+    TooSoon,
+    /// There is no key for it.
+    NoKey,
+}
+
+/// Returns what a client has to show, once it may try; nothing if it `is_admitted` already.
+async fn admission(server: &Server, asks: Standing, is_admitted: bool) -> Result<Admission, NotAsked> {
+    // Who knows a session has logged in already.
+    while let (Standing::Stranger(origin), false) = (asks, is_admitted) {
+        match server.access.attempt(origin) {
+            Ok(()) => break,
+            Err(wait) if wait > PATIENCE => return Err(NotAsked::TooSoon),
+            Err(wait) => tokio::time::sleep(wait).await,
+        }
+    }
+    server.login.admission(asks, is_admitted).await.map_err(|_| NotAsked::NoKey)
+}
+
 impl Linking {
     pub(super) fn new(stream: Stream) -> Self {
         let machine = LinkMachine::new(Instant::now());
@@ -120,9 +155,9 @@ impl Linking {
         self.machine.unused_key()
     }
 
-    /// Ends the stage with the request that [`run`] came to.
-    pub(super) fn linked(self, request: LinkRequest) -> Linked {
-        Linked { request, linking: self }
+    /// Ends the stage with what [`run`] came to.
+    pub(super) fn linked(self, (request, proof): (LinkRequest, Proof)) -> Linked {
+        Linked { request, proof, linking: self }
     }
 }
 
@@ -142,11 +177,20 @@ impl Linked {
         self,
         start: impl FnOnce(&LinkRequest, Instant) -> M,
     ) -> Result<Connection<M>, ChannelEnd> {
-        let Self { request, linking: Linking { mut machine, mut stream, input } } = self;
+        let Self { request, linking: Linking { mut machine, mut stream, input }, .. } = self;
         machine.accept();
         stream.write_all(&machine.take_output()).await?;
         stream.flush().await?;
         Ok(Connection::new(stream, start(&request, Instant::now()), input)?)
+    }
+
+    /// Refuses the client as if its password were wrong.
+    pub(super) async fn refuse_secret(mut self, server: &Server) -> Result<(), ChannelEnd> {
+        let Linking { machine, stream, .. } = &mut self.linking;
+        server.access.failed(stream.peer().origin());
+        tokio::time::sleep(WRONG_PASSWORD_PAUSE).await;
+        machine.refuse(LinkError::PermissionDenied);
+        fail(stream, machine, LinkFailure::WrongPassword).await
     }
 
     /// Refuses the client with `error`.
@@ -170,7 +214,7 @@ async fn closed(stream: &mut Stream, input: &mut Vec<u8>) {
 async fn fail<T>(
     stream: &mut Stream,
     machine: &mut LinkMachine,
-    failure: LinkFailure,
+    failure: impl Into<ChannelEnd>,
 ) -> Result<T, ChannelEnd> {
     stream.write_all(&machine.take_output()).await?;
     stream.shutdown().await?;

@@ -41,10 +41,7 @@ impl Login {
         let asked = if is_admitted { Asked::Nothing } else { self.access.asked(SystemTime::now()) };
         match asked {
             Asked::Nothing => self.open.get_or_try_init(public_key).await.copied().map(Admission::Open),
-            Asked::Password(password) => {
-                self.keys.take(standing).await.map(|key| Admission::Password(password, key))
-            }
-            Asked::Never => self.keys.take(standing).await.map(Admission::Nobody),
+            Asked::OneOf(secrets) => self.keys.take(standing).await.map(|key| Admission::OneOf(secrets, key)),
         }
     }
 

@@ -23,7 +23,7 @@ use self::clock::Clock;
 use self::connection::Connection;
 use self::link::{Linked, Linking};
 use self::login::Login;
-use super::access::Access;
+use super::access::{Access, Refusal};
 use super::lobby::Lobby;
 use crate::frame::GuestCommand;
 use crate::hub::Hub;
@@ -129,8 +129,8 @@ impl Server {
             () = self.end.cancelled() => return Err(ChannelEnd::Session),
         };
         let mut linking = Linking::new(stream);
-        let request = tokio::select! {
-            request = link::run(self, &mut linking, &mut place) => request,
+        let shown = tokio::select! {
+            shown = link::run(self, &mut linking, &mut place) => shown,
             () = given_away.cancelled() => Err(ChannelEnd::Displaced),
             () = self.end.cancelled() => Err(ChannelEnd::Session),
         };
@@ -138,7 +138,7 @@ impl Server {
         if let Some(key) = linking.unused_key() {
             self.login.take_back(key);
         }
-        Ok(linking.linked(request?))
+        Ok(linking.linked(shown?))
     }
 
     async fn serve_channel(&self, linked: Linked) -> Result<(), ChannelEnd> {
@@ -154,13 +154,18 @@ impl Server {
         if linked.request.connection_id != 0 {
             return linked.refuse(LinkError::BadConnectionId).await;
         }
-        let seat = match self.access.sessions().start(linked.route(), &self.end) {
+        let seat = match self.access.start_session(linked.proof, linked.route(), &self.end) {
             Ok(seat) => seat,
-            Err(error) => return linked.refuse(error).await,
+            Err(Refusal::Secret) => return linked.refuse_secret(self).await,
+            Err(Refusal::Place(error)) => return linked.refuse(error).await,
         };
         let span = info_span!("client", number = seat.session().number);
         async {
-            self.log.log(|| info!(clients = self.access.sessions().count(), "connected"));
+            let grant = &seat.session().grant;
+            self.log.log(|| {
+                let (by, rights) = (&grant.who, grant.rights.name());
+                info!(clients = self.access.sessions().count(), %by, rights, "connected");
+            });
             let ended = (main.serve)(self, seat.session(), linked).await;
             let told = seat.session().ended().map(str::to_owned);
             drop(seat);
@@ -176,10 +181,10 @@ impl Server {
     /// Serves another channel of a session. A client that loses one ends: it would go on with a channel
     /// missing.
     async fn join_session(&self, channel: &Channel, linked: Linked) -> Result<(), ChannelEnd> {
-        let request = linked.request;
-        let seat = match self.access.sessions().join(request.connection_id, request.channel) {
+        let seat = match self.access.join_session(linked.proof, &linked.request) {
             Ok(seat) => seat,
-            Err(error) => return linked.refuse(error).await,
+            Err(Refusal::Secret) => return linked.refuse_secret(self).await,
+            Err(Refusal::Place(error)) => return linked.refuse(error).await,
         };
         let session = seat.session();
         let span = info_span!("client", number = session.number);
@@ -191,7 +196,7 @@ impl Server {
             debug!(%error, "a channel ended, and its session with it");
             session.end_for(&match error {
                 ChannelEnd::Closed => error.to_string(),
-                _ => format!("its {} channel ended: {error}", request.channel.kind),
+                _ => format!("its {} channel ended: {error}", channel.kind),
             });
         }
         ended

@@ -12,18 +12,20 @@ use crate::spice::driver::connection::{Connection, Progress};
 use crate::spice::driver::convert::{command, lights};
 use crate::spice::driver::link::Linked;
 use crate::spice::driver::{ChannelEnd, Server};
+use crate::spice::grant::Deed;
+use crate::spice::session::Session;
 
 pub(super) const CHANNEL: Channel = Channel {
     kind: ChannelType::Inputs,
     caps: || Caps::of(&[inputs::caps::KEY_SCANCODE]),
     ids: |_| vec![0],
-    serve: |server, _, linked| Box::pin(serve(server, linked)),
+    serve: |server, session, linked| Box::pin(serve(server, session, linked)),
 };
 
 /// Serves the channel until the client leaves. Nothing that the client held stays pressed.
-async fn serve(server: &Server, linked: Linked) -> Result<(), ChannelEnd> {
+async fn serve(server: &Server, session: &Session, linked: Linked) -> Result<(), ChannelEnd> {
     let connection = linked.accept(|request, now| start(server, request, now)).await?;
-    Inputs { server, connection }.run().await
+    Inputs { server, session, connection }.run().await
 }
 
 /// Starts the machine with the lights as they are now.
@@ -39,6 +41,7 @@ fn start(server: &Server, request: &LinkRequest, now: Instant) -> InputsChannel 
 /// a key.
 struct Inputs<'a> {
     server: &'a Server,
+    session: &'a Session,
     connection: Connection<InputsChannel>,
 }
 
@@ -49,8 +52,11 @@ impl Inputs<'_> {
         loop {
             tokio::select! {
                 turn = self.connection.turn(|_| false) => {
-                    if let Progress::Event(event) = turn? {
-                        self.send(command(event)).await;
+                    match turn? {
+                        Progress::Event(event) if self.session.may(Deed::Input, &self.server.log) => {
+                            self.send(command(event)).await;
+                        }
+                        Progress::Event(_) | Progress::Ready => {}
                     }
                 }
                 changed = guest.changed() => {
@@ -73,7 +79,10 @@ impl Inputs<'_> {
 impl Drop for Inputs<'_> {
     fn drop(&mut self) {
         let commands = self.server.commands.clone();
-        let held = self.connection.machine.release_all();
+        let mut held = self.connection.machine.release_all();
+        if !self.session.grant.allows(Deed::Input) {
+            held.clear(); // somebody else may hold these keys
+        }
         if let (false, Ok(runtime)) = (held.is_empty(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move {
                 for event in held {

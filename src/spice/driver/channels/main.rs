@@ -1,7 +1,8 @@
 //! The main channel: a client's session lives as long as it does.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use spice_proto::channels::base::Severity;
 use spice_proto::channels::main::{MainChannel, MainEvent, MainStart, MouseMode, MouseModes, caps};
 use spice_proto::link::LinkRequest;
 use spice_proto::wire::{Caps, ChannelType};
@@ -12,6 +13,7 @@ use crate::spice::driver::connection::{Connection, Progress};
 use crate::spice::driver::convert::mouse_mode;
 use crate::spice::driver::link::Linked;
 use crate::spice::driver::{ChannelEnd, Server};
+use crate::spice::grant::Deed;
 use crate::spice::session::Session;
 
 /// How long a client has to take our last words.
@@ -56,11 +58,20 @@ async fn run(
     let mut guest = server.hub.guest();
     guest.mark_changed(); // it may have since the start
     let mut known = connection.machine.channels().to_vec();
+    let granted = passed(session.grant.until);
+    tokio::pin!(granted);
     loop {
         tokio::select! {
             turn = connection.turn(|_| false) => {
-                if let Progress::Event(MainEvent::MouseMode(mode)) = turn? {
-                    session.absolute.send_replace(mode == MouseMode::Client);
+                match turn? {
+                    Progress::Event(MainEvent::MouseMode(mode)) if session.may(Deed::PointerMode, &server.log) => {
+                        session.absolute.send_replace(mode == MouseMode::Client);
+                    }
+                    Progress::Event(MainEvent::MouseMode(_)) => {
+                        let mouse = mouse(&guest.borrow(), session);
+                        connection.machine.set_mouse(mouse, Instant::now())?;
+                    }
+                    Progress::Ready => {}
                 }
             }
             changed = guest.changed() => {
@@ -81,12 +92,25 @@ async fn run(
                     connection.machine.set_mouse(mouse(&guest, session), now)?;
                 }
             }
+            () = &mut granted, if !session.end.is_cancelled() => session.end_for("the time of its invitation is over"),
             () = session.end.cancelled() => {
+                if let Some(reason) = session.ended() {
+                    connection.machine.notify(Severity::Warn, reason, Instant::now())?;
+                }
                 connection.machine.disconnect(Instant::now())?;
                 let _ = tokio::time::timeout(LAST_WORDS, connection.finish()).await;
                 return if server.end.is_cancelled() { Ok(()) } else { Err(ChannelEnd::Session) };
             }
         }
+    }
+}
+
+/// Waits until `end` by the clock on the wall; for ever without one. If that clock is set forward meanwhile, this is
+/// late.
+async fn passed(end: Option<SystemTime>) {
+    let Some(end) = end else { return std::future::pending().await };
+    while let Some(left) = end.duration_since(SystemTime::now()).ok().filter(|left| !left.is_zero()) {
+        tokio::time::sleep(left).await;
     }
 }
 
