@@ -21,13 +21,16 @@ use zeroize::Zeroizing;
 
 use crate::admin::{self, ConnectionFile, MessageBus, Presence, certificate};
 use crate::cli::{
-    Cli, Command, DeviceSocket, Document, Passthrough, Plain, ReadDmabuf, RelayBus, Serve, VideoCodec,
+    Cli, Command, DeviceSocket, Document, Passthrough, Plain, Pointer, ReadDmabuf, RelayBus, Serve,
+    VideoCodec,
 };
 use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::relay::Relay;
-use crate::source::{Attach, Ended, Source, SourceError, Sources, VhostUserGpu, VhostUserInput};
+use crate::source::{
+    Attach, Ended, PointingDevice, Source, SourceError, Sources, VhostUserGpu, VhostUserInput,
+};
 use crate::spice::{Access, Lock, Newcomers, Password, PlainChannels, Server, Settings};
 use crate::transport::{Address, ClientCertificates, Listener, Origins, Security, Socket, Tls};
 use crate::viewer::{Policy, Roster};
@@ -109,7 +112,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let (leave, leaving) = oneshot::channel();
     let attach = attach(&options)?;
     let gpu = device(VhostUserGpu::bind, VhostUserGpu::inherit, options.vhost_user_gpu.as_ref())?;
-    let input = device(VhostUserInput::bind, VhostUserInput::inherit, options.vhost_user_input.as_ref())?;
+    let input = input(&options)?;
     if let Some(bus) = relay_bus(&options, attach.as_ref()) {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
         let (hub, roster, access) = (hub.clone(), roster.clone(), access.clone());
@@ -242,6 +245,16 @@ fn attach(options: &Serve) -> anyhow::Result<Option<Attach>> {
     }))
 }
 
+/// Makes the keyboard and pointer that a VMM finds at a socket.
+fn input(options: &Serve) -> anyhow::Result<Option<VhostUserInput>> {
+    let pointer = match options.vhost_user_pointer {
+        Pointer::Tablet => PointingDevice::Tablet,
+        Pointer::Mouse => PointingDevice::Mouse,
+    };
+    let input = device(VhostUserInput::bind, VhostUserInput::inherit, options.vhost_user_input.as_ref())?;
+    Ok(input.map(|input| input.with_pointer(pointer)))
+}
+
 /// Makes a device that a VMM finds at a socket.
 fn device<T>(
     bind: fn(&Path) -> io::Result<T>,
@@ -366,6 +379,8 @@ fn capabilities() -> serde_json::Value {
         "qmp",
         "vhost-user-gpu",
         "vhost-user-input",
+        "vhost-user-pointer",
+        "vhost-user-fd",
         "wait",
         "spice-addr",
         "spice-addr-unix",

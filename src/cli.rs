@@ -225,12 +225,16 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SOCKET", help_heading = "Virtual machine")]
     pub vhost_user_gpu: Option<DeviceSocket>,
 
-    /// Be the virtual machine's keyboard and tablet too: QEMU connects to this socket
+    /// Be the virtual machine's keyboard and pointer too: QEMU connects to this socket
     ///
     /// QEMU needs shared memory, as for --vhost-user-gpu, and the device: `-chardev socket,id=keys,path=SOCKET -device
     /// vhost-user-input-pci,chardev=keys`.
     #[arg(long, value_name = "SOCKET", help_heading = "Virtual machine", requires = "vhost_user_gpu")]
     pub vhost_user_input: Option<DeviceSocket>,
+
+    /// The pointer of --vhost-user-input
+    #[arg(long, value_enum, value_name = "KIND", default_value_t = Pointer::Tablet, help_heading = "Virtual machine")]
+    pub vhost_user_pointer: Pointer,
 
     /// The name QEMU has on the bus
     #[arg(long, value_name = "NAME", default_value = "org.qemu", help_heading = "Virtual machine")]
@@ -461,6 +465,15 @@ impl FromStr for Plain {
             names => names.split(',').map(channel).collect::<Result<_, _>>().map(Self::Only),
         }
     }
+}
+
+/// What the guest's pointer is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Pointer {
+    /// In the place where the viewer's pointer is
+    Tablet,
+    /// Moved by as much as the viewer's, for guests and games that want a mouse
+    Mouse,
 }
 
 /// When to pass the guest's buffers through.

@@ -17,7 +17,7 @@ pub use error::SourceError;
 pub(crate) use obstacle::Obstacle;
 pub use qmp::{QmpError, open_display};
 pub use vhost_user::{Messages, QUEUE_ADDRESSES, QUEUE_ENTRIES, QueuesInMemory};
-pub(crate) use vhost_user::{VhostUserGpu, VhostUserInput};
+pub(crate) use vhost_user::{PointingDevice, VhostUserGpu, VhostUserInput};
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

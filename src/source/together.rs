@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::frame::ConsoleId;
 
@@ -10,7 +10,7 @@ pub(super) struct Together(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     has_gpu: AtomicBool,
-    has_tablet: AtomicBool,
+    pointer: Mutex<Option<bool>>,
     first_console: AtomicU32,
 }
 
@@ -27,14 +27,18 @@ impl Together {
         self.0.has_gpu.load(Ordering::SeqCst)
     }
 
-    /// Stores whether the guest has a tablet of ours.
-    pub(super) fn set_tablet(&self, has_tablet: bool) {
-        self.0.has_tablet.store(has_tablet, Ordering::SeqCst);
+    /// Stores what pointer of ours the guest has: whether it takes places; `None` without one.
+    pub(super) fn set_pointer(&self, absolute: Option<bool>) {
+        *self.pointer_state() = absolute;
     }
 
-    /// Returns whether the guest has a tablet of ours.
-    pub(super) fn has_tablet(&self) -> bool {
-        self.0.has_tablet.load(Ordering::SeqCst)
+    /// Returns whether the pointer of ours that the guest has takes places; `None` without one.
+    pub(super) fn pointer(&self) -> Option<bool> {
+        *self.pointer_state()
+    }
+
+    fn pointer_state(&self) -> MutexGuard<'_, Option<bool>> {
+        self.0.pointer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores which number QEMU gives to the first console of our graphics card.

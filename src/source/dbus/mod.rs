@@ -89,7 +89,7 @@ fn consoles_of_our_card(qemu: &Qemu, together: &Together, guest: &mut Guest) -> 
     let ours = guest.consoles.iter_mut().filter(|(_, info)| qemu.known.is_vhost_user(&info.label));
     let ours: Vec<_> = ours
         .map(|(id, info)| {
-            info.absolute |= together.has_tablet();
+            info.absolute = together.pointer().unwrap_or(info.absolute);
             *id
         })
         .collect();

@@ -16,6 +16,7 @@ mod queue;
 mod queues_in_memory;
 mod socket;
 
+pub(crate) use input::PointingDevice;
 pub use messages::Messages;
 pub use queues_in_memory::{QUEUE_ADDRESSES, QUEUE_ENTRIES, QueuesInMemory};
 
@@ -48,7 +49,10 @@ pub(crate) struct VhostUserGpu(Socket);
 
 /// Where a VMM finds its keyboard and pointer.
 #[derive(Debug)]
-pub(crate) struct VhostUserInput(Socket);
+pub(crate) struct VhostUserInput {
+    socket: Socket,
+    pointer: PointingDevice,
+}
 
 impl VhostUserGpu {
     /// Listens on a socket at `path`.
@@ -131,7 +135,7 @@ impl VhostUserInput {
     /// # Errors
     /// If somebody else does, or the system refuses.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
-        Socket::bind(path).map(Self)
+        Socket::bind(path).map(Self::new)
     }
 
     /// Takes over a listening or connected socket that the parent process left open.
@@ -139,7 +143,16 @@ impl VhostUserInput {
     /// # Errors
     /// If `fd` is no such socket.
     pub(crate) fn inherit(fd: i32) -> io::Result<Self> {
-        Socket::inherit(fd).map(Self)
+        Socket::inherit(fd).map(Self::new)
+    }
+
+    fn new(socket: Socket) -> Self {
+        Self { socket, pointer: PointingDevice::default() }
+    }
+
+    /// Makes the pointer a `pointer`, in the place of a tablet.
+    pub(crate) fn with_pointer(self, pointer: PointingDevice) -> Self {
+        Self { pointer, ..self }
     }
 
     /// Is keyboard and pointer of each VMM that connects, one after the other, and brings `commands` to its guest,
@@ -154,13 +167,13 @@ impl VhostUserInput {
         mut commands: mpsc::Receiver<GuestCommand>,
         cancel: CancellationToken,
     ) -> Result<Ended, SourceError> {
-        let name = self.0.name().to_owned();
+        let name = self.socket.name().to_owned();
         let refused = |error| SourceError::Listen { path: name.clone(), error };
         info!(socket = %name.display(), "waiting for a VMM to use keyboard and pointer");
         loop {
             let next = tokio::select! {
                 () = cancel.cancelled() => return Ok(Ended::Cancelled),
-                next = self.0.next() => next.map_err(refused)?,
+                next = self.socket.next() => next.map_err(refused)?,
                 never = discard(&mut commands) => match never {},
             };
             let Some(vmm) = next else {
@@ -171,7 +184,8 @@ impl VhostUserInput {
                 }
             };
             let memory = GuestMemory::new(GuestMemoryMmap::new());
-            let device = Arc::new(InputDevice::new(memory.clone(), hub.clone(), together.clone()));
+            let device =
+                Arc::new(InputDevice::new(memory.clone(), hub.clone(), together.clone(), self.pointer));
             let served = tokio::select! {
                 served = vmm.serve(device.clone(), memory, &cancel) => served,
                 never = input::forward(&device, &hub, &mut commands) => match never {},

@@ -114,7 +114,7 @@ impl Pictures {
                 }
                 return;
             }
-            (None, None) => {}
+            (None, None) => return self.hub.add_console(console).go_dark(),
         }
         self.hub.add_console(console).show(shown);
     }
@@ -135,7 +135,7 @@ impl Pictures {
     }
 
     fn announce(&self, console: ConsoleId) {
-        let info = ConsoleInfo { label: LABEL.into(), absolute: self.together.has_tablet() };
+        let info = ConsoleInfo { label: LABEL.into(), absolute: self.together.pointer() == Some(true) };
         self.hub.change_guest(|guest| {
             guest.consoles.entry(console).or_insert(info);
         });
@@ -153,7 +153,7 @@ async fn go_dark(hub: Hub, dark: Arc<Mutex<Dark>>, console: ConsoleId) {
         }
         dark.remove(&console);
         if due.is_some() {
-            hub.add_console(console).show(None);
+            hub.add_console(console).go_dark();
         }
         return;
     }

@@ -1,26 +1,31 @@
 //! What the device says of itself: the guest selects a question, and reads the answer.
 
-use super::events::{ABS_X, ABS_Y, BUTTONS, EV_ABS, EV_KEY, EV_LED, EV_REL, EV_REP, MAX_PLACE, REL_WHEEL};
-use super::keys;
+use super::events::{
+    ABS_X, ABS_Y, BUTTONS, EV_ABS, EV_KEY, EV_LED, EV_REL, EV_REP, MAX_PLACE, REL_WHEEL, REL_X, REL_Y,
+};
+use super::{PointingDevice, keys};
 
 /// Bytes of an answer's header, and of the longest answer.
 const HEADER: usize = 8;
 const ANSWER: usize = 128;
 
-/// What the guest's system calls the device.
-const NAME: &str = "qemu-spice keyboard and tablet";
-
 /// Bus, vendor, product and version: virtual, and virtio's number of such a device.
 const IDS: [u16; 4] = [6, 0x1af4, 0x1052, 1];
 
-/// The question that the guest has selected.
+/// What the device is, and the question that the guest has selected.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Config {
+    pointer: PointingDevice,
     select: u8,
     detail: u8,
 }
 
 impl Config {
+    /// Describes a keyboard with this pointer.
+    pub(super) fn new(pointer: PointingDevice) -> Self {
+        Self { pointer, select: 0, detail: 0 }
+    }
+
     /// Takes bytes that the guest wrote at `offset`. QEMU writes all bytes for each that changed.
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
         for (at, byte) in (offset..).zip(bytes) {
@@ -43,15 +48,21 @@ impl Config {
 
     /// Answers by `VIRTIO_INPUT_CFG_` numbers; what there is not has no bytes.
     fn answer(self) -> Vec<u8> {
+        let is_tablet = self.pointer == PointingDevice::Tablet;
         match (self.select, u16::from(self.detail)) {
-            (1, 0) => NAME.into(),
+            // What the guest's system calls the device.
+            (1, 0) if is_tablet => b"qemu-spice keyboard and tablet".into(),
+            (1, 0) => b"qemu-spice keyboard and mouse".into(),
             (3, 0) => IDS.iter().flat_map(|id| id.to_le_bytes()).collect(),
             (0x11, EV_KEY) => bits(keys::all().chain(BUTTONS)),
-            (0x11, EV_REL) => bits([REL_WHEEL]),
-            (0x11, EV_ABS) => bits([ABS_X, ABS_Y]),
+            (0x11, EV_REL) if is_tablet => bits([REL_WHEEL]),
+            (0x11, EV_REL) => bits([REL_X, REL_Y, REL_WHEEL]),
+            (0x11, EV_ABS) if is_tablet => bits([ABS_X, ABS_Y]),
             (0x11, EV_LED) => bits(0..3),
             (0x11, EV_REP) => bits(0..2),
-            (0x12, ABS_X | ABS_Y) => [0, MAX_PLACE, 0, 0, 0].iter().flat_map(|n| n.to_le_bytes()).collect(),
+            (0x12, ABS_X | ABS_Y) if is_tablet => {
+                [0, MAX_PLACE, 0, 0, 0].iter().flat_map(|n| n.to_le_bytes()).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -74,7 +85,11 @@ mod tests {
     use super::*;
 
     fn ask(select: u8, detail: u8) -> Vec<u8> {
-        let mut config = Config::default();
+        ask_of(PointingDevice::Tablet, select, detail)
+    }
+
+    fn ask_of(pointer: PointingDevice, select: u8, detail: u8) -> Vec<u8> {
+        let mut config = Config::new(pointer);
         let mut image = config.read(0, 136);
         image[0] = select;
         config.write(0, &image);
@@ -86,7 +101,11 @@ mod tests {
 
     #[test]
     fn the_guest_learns_what_the_device_has() {
-        assert_eq!(ask(1, 0), NAME.as_bytes());
+        assert_eq!(ask(1, 0), b"qemu-spice keyboard and tablet");
+        let mouse = |select, detail| ask_of(PointingDevice::Mouse, select, detail);
+        assert_eq!(mouse(1, 0), b"qemu-spice keyboard and mouse");
+        assert_eq!((mouse(0x11, 1), mouse(0x11, 2)), (ask(0x11, 1), vec![3, 1]));
+        assert!(mouse(0x11, 3).is_empty() && mouse(0x12, 0).is_empty());
         let keys = ask(0x11, 1);
         let has = |code: usize| keys[code / 8] & 1 << (code % 8) != 0;
         assert!(has(30) && has(57) && has(125) && has(0x110) && has(0x114) && !has(0) && !has(0x115));

@@ -9,6 +9,7 @@ use vhost_user_backend::VhostUserBackend;
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use vmm_sys_util::epoll::EventSet;
 
+use super::PointingDevice;
 use super::config::Config;
 use super::events::{EV_LED, Event};
 use crate::hub::{Hub, Leds};
@@ -27,11 +28,12 @@ const QUEUES: usize = 2;
 /// The largest queue. QEMU's have 4 entries.
 const QUEUE_SIZE: usize = 1024;
 
-/// A keyboard and tablet with one connection to a VMM.
+/// A keyboard and pointer with one connection to a VMM.
 pub(in crate::source::vhost_user) struct InputDevice {
     memory: GuestMemory,
     hub: Hub,
     together: Together,
+    pointer: PointingDevice,
     config: Mutex<Config>,
     /// Where events go, once the guest's driver is there.
     events: Mutex<Option<Vring>>,
@@ -42,20 +44,31 @@ pub(in crate::source::vhost_user) struct InputDevice {
 }
 
 impl InputDevice {
-    /// Makes a device for a guest whose memory `memory` will be. Its LEDs, and that there is a tablet, are told.
-    pub(in crate::source::vhost_user) fn new(memory: GuestMemory, hub: Hub, together: Together) -> Self {
+    /// Makes a device for a guest whose memory `memory` will be. Its LEDs, and what its pointer is, are told.
+    pub(in crate::source::vhost_user) fn new(
+        memory: GuestMemory,
+        hub: Hub,
+        together: Together,
+        pointer: PointingDevice,
+    ) -> Self {
         let device = Self {
             memory,
             hub,
             together,
-            config: Mutex::default(),
+            pointer,
+            config: Mutex::new(Config::new(pointer)),
             events: Mutex::default(),
             room: Notify::new(),
             leds: Mutex::default(),
             is_broken: AtomicBool::new(false),
         };
-        device.tell_absolute(true);
+        device.tell_pointer(Some(pointer == PointingDevice::Tablet));
         device
+    }
+
+    /// Returns what the pointer is.
+    pub(super) fn pointer(&self) -> PointingDevice {
+        self.pointer
     }
 
     /// Gives a group of events to the guest, and waits while it has no room for them. A guest without a driver gets
@@ -101,9 +114,10 @@ impl InputDevice {
         }
     }
 
-    /// Says whether the guest has a pointer that takes places.
-    fn tell_absolute(&self, absolute: bool) {
-        self.together.set_tablet(absolute);
+    /// Tells whether the pointer takes places; `None` without one.
+    fn tell_pointer(&self, absolute: Option<bool>) {
+        self.together.set_pointer(absolute);
+        let absolute = absolute == Some(true);
         self.hub.change_guest(|guest| {
             for console in guest.consoles.values_mut().filter(|console| console.label.starts_with(LABEL)) {
                 console.absolute = absolute;
@@ -129,7 +143,7 @@ impl Device for InputDevice {
     fn end(&self) {
         *lock(&self.events) = None;
         self.room.notify_one();
-        self.tell_absolute(false);
+        self.tell_pointer(None);
     }
 }
 

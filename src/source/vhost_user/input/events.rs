@@ -1,6 +1,6 @@
 //! Viewers' commands as events of a Linux input device.
 
-use super::keys;
+use super::{PointingDevice, keys};
 use crate::frame::{GuestCommand, PointerButton, Size};
 
 /// The largest place on an axis: the right or lower edge of the screen.
@@ -12,6 +12,8 @@ pub(super) const EV_REL: u16 = 2;
 pub(super) const EV_ABS: u16 = 3;
 pub(super) const EV_LED: u16 = 0x11;
 pub(super) const EV_REP: u16 = 0x14;
+pub(super) const REL_X: u16 = 0;
+pub(super) const REL_Y: u16 = 1;
 pub(super) const REL_WHEEL: u16 = 8;
 pub(super) const ABS_X: u16 = 0;
 pub(super) const ABS_Y: u16 = 1;
@@ -49,20 +51,28 @@ impl Event {
     }
 }
 
-/// Returns the group of events that `command` is; none for what this device cannot do. `size` is that of the picture in
-/// which a place is given.
-pub(super) fn events(command: GuestCommand, size: Option<Size>) -> Vec<Event> {
+/// Returns the group of events that `command` is; none for what this device cannot do, whose pointer is a `pointer`.
+/// `size` is that of the picture in which a place is given.
+pub(super) fn events(command: GuestCommand, pointer: PointingDevice, size: Option<Size>) -> Vec<Event> {
     let mut group = match command {
         GuestCommand::Key { qnum, down } => {
             let key = |code| Event { kind: EV_KEY, code, value: down.into() };
             keys::linux_code(qnum).map(key).into_iter().collect()
         }
         GuestCommand::Button { button, down, .. } => button_event(button, down).into_iter().collect(),
-        GuestCommand::Position { x, y, .. } => size.map_or_else(Vec::new, |size| {
-            let axis = |code, at, side| Event { kind: EV_ABS, code, value: place(at, side) };
-            vec![axis(ABS_X, x, size.width), axis(ABS_Y, y, size.height)]
-        }),
-        GuestCommand::Motion { .. } | GuestCommand::Window { .. } => Vec::new(),
+        GuestCommand::Position { x, y, .. } if pointer == PointingDevice::Tablet => {
+            size.map_or_else(Vec::new, |size| {
+                let axis = |code, at, side| Event { kind: EV_ABS, code, value: place(at, side) };
+                vec![axis(ABS_X, x, size.width), axis(ABS_Y, y, size.height)]
+            })
+        }
+        GuestCommand::Motion { dx, dy, .. } if pointer == PointingDevice::Mouse => {
+            let ways = [(REL_X, dx), (REL_Y, dy)].into_iter().filter(|(_, way)| *way != 0);
+            ways.map(|(code, way)| Event { kind: EV_REL, code, value: way.cast_unsigned() }).collect()
+        }
+        GuestCommand::Position { .. } | GuestCommand::Motion { .. } | GuestCommand::Window { .. } => {
+            Vec::new()
+        }
     };
     if !group.is_empty() {
         group.push(SYN);
@@ -104,7 +114,7 @@ mod tests {
     const CONSOLE: ConsoleId = ConsoleId(0);
 
     fn plain(command: GuestCommand) -> Vec<(u16, u16, i32)> {
-        let events = events(command, Some(Size::new(1280, 720)));
+        let events = events(command, PointingDevice::Tablet, Some(Size::new(1280, 720)));
         events.into_iter().map(|event| (event.kind, event.code, event.value.cast_signed())).collect()
     }
 
@@ -134,6 +144,20 @@ mod tests {
             assert_eq!(place(u32::MAX, side), place(side - 1, side), "beyond the edge");
         }
         assert_eq!(place(0, 0), 0);
-        assert!(events(GuestCommand::Position { console: CONSOLE, x: 1, y: 1 }, None).is_empty());
+        let position = GuestCommand::Position { console: CONSOLE, x: 1, y: 1 };
+        assert!(events(position, PointingDevice::Tablet, None).is_empty());
+    }
+
+    #[test]
+    fn a_mouse_moves_by_a_way_and_a_tablet_to_a_place() {
+        let position = GuestCommand::Position { console: CONSOLE, x: 1, y: 1 };
+        let motion = |dx, dy| GuestCommand::Motion { console: CONSOLE, dx, dy };
+        let by = |command| -> Vec<_> {
+            let events = events(command, PointingDevice::Mouse, Some(Size::new(1280, 720)));
+            events.into_iter().map(|event| (event.kind, event.code, event.value.cast_signed())).collect()
+        };
+        assert_eq!(by(motion(5, -3)), [(2, 0, 5), (2, 1, -3), (0, 0, 0)]);
+        assert_eq!((by(motion(0, 7)), by(motion(0, 0))), (vec![(2, 1, 7), (0, 0, 0)], vec![]));
+        assert_eq!((by(position), plain(motion(5, -3))), (vec![], vec![]));
     }
 }

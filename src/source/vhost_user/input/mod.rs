@@ -1,4 +1,4 @@
-//! Keyboard and tablet of the guest, in one virtio-input device.
+//! Keyboard and pointer of the guest, in one virtio-input device.
 
 mod config;
 mod device;
@@ -14,6 +14,16 @@ use tokio::sync::mpsc;
 use crate::frame::GuestCommand;
 use crate::hub::Hub;
 use crate::source::moves::coalesce;
+
+/// What the pointer of a device is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum PointingDevice {
+    /// It is put to places.
+    #[default]
+    Tablet,
+    /// It is moved by ways.
+    Mouse,
+}
 
 /// The most commands taken at once.
 const BATCH: usize = 128;
@@ -35,7 +45,7 @@ pub(super) async fn forward(
                 }
                 _ => None,
             };
-            device.send(&events::events(command, size)).await;
+            device.send(&events::events(command, device.pointer(), size)).await;
         }
     }
     std::future::pending().await
