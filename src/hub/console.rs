@@ -21,6 +21,8 @@ pub struct Console {
 #[derive(Debug, Default)]
 struct ScreenState {
     scanout: Option<Arc<Scanout>>,
+    /// The scanout is black in the place of one that was turned off.
+    is_dark: bool,
     draws: Draws,
     readers: BTreeMap<u64, Subscriber>,
     next_reader: u64,
@@ -77,9 +79,21 @@ impl Console {
         self.info.subscribe()
     }
 
-    /// Replaces the scanout; `None` turns the console off. For the source alone.
+    /// Replaces the scanout; `None` if the source has none. For the source alone.
     pub fn show(&self, scanout: Option<Scanout>) {
+        self.replace(scanout, false);
+    }
+
+    /// Shows black in the place of a scanout that the guest turned off, to viewers that come later too. For the source
+    /// alone.
+    pub fn go_dark(&self) {
+        let black = self.size().and_then(|size| Scanout::black(size).ok());
+        self.replace(black, true);
+    }
+
+    fn replace(&self, scanout: Option<Scanout>, is_dark: bool) {
         let mut screen = lock(&self.screen);
+        screen.is_dark = is_dark;
         let info = scanout.as_ref().map(Scanout::info);
         screen.scanout = scanout.map(Arc::new);
         self.info.send_if_modified(|known| std::mem::replace(known, info) != info);
@@ -89,10 +103,11 @@ impl Console {
         }
     }
 
-    /// Returns the current scanout. The source writes pixels and compares rows in it.
+    /// Returns the source's current scanout. The source writes pixels and compares rows in it.
     #[must_use]
     pub fn shown(&self) -> Option<Arc<Scanout>> {
-        lock(&self.screen).scanout.clone()
+        let screen = lock(&self.screen);
+        screen.scanout.clone().filter(|_| !screen.is_dark)
     }
 
     /// Watches whether the console has any reader.
@@ -114,7 +129,7 @@ impl Console {
     /// source alone.
     pub fn damage_region(&self, damage: &Region, release: Option<Release>) {
         let mut screen = lock(&self.screen);
-        if screen.scanout.is_none() || damage.is_empty() {
+        if screen.scanout.is_none() || screen.is_dark || damage.is_empty() {
             return;
         }
         for reader in screen.readers.values_mut() {

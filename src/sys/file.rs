@@ -1,5 +1,7 @@
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
 /// Which file an fd stands for, whatever its number.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -42,4 +44,15 @@ pub(crate) fn read_at(fd: impl AsFd, at: u64, out: &mut [u8]) -> io::Result<()> 
         }
     }
     Ok(())
+}
+
+/// Makes shared memory of `bytes` zeros, which keeps its size. What nobody writes to takes no memory.
+///
+/// # Errors
+/// If the system refuses.
+pub(crate) fn sealed_memory(bytes: u64) -> io::Result<OwnedFd> {
+    let file = memfd_create("pixels", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&file, bytes)?;
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file)
 }

@@ -16,7 +16,7 @@ mod wait;
 pub(crate) use dmabuf::{DmabufMap, ReadSpan, is_dmabuf, is_sealed};
 pub(crate) use fd_passing::{receive, send};
 pub use file::FileId;
-pub(crate) use file::{file_size, read_at};
+pub(crate) use file::{file_size, read_at, sealed_memory};
 pub use gpu::GpuError;
 pub(crate) use gpu::{Gpu, GpuImage, GpuPlane, GpuWindow};
 pub(crate) use gst_memory::dmabuf_memory;

@@ -124,6 +124,18 @@ impl Scanout {
         Ok(Self::new(size, format, Memory::Shared { fd, offset, stride }))
     }
 
+    /// Makes a black picture, which takes no memory: what a screen shows that was switched off.
+    ///
+    /// # Errors
+    /// If there is no picture of this size, or the system refuses.
+    pub fn black(size: Size) -> Result<Self, ScanoutError> {
+        let Size { width, height } = checked_size(size.width, size.height)?;
+        let format = PixelFormat::Xrgb8888;
+        let memory = crate::sys::sealed_memory(size.area() * 4)?;
+        let pixman = format.pixman().ok_or(ScanoutError::Format(format.fourcc()))?;
+        Self::shared(memory, 0, width, height, width * 4, pixman)
+    }
+
     /// Makes a scanout of a GPU buffer (`Listener.ScanoutDMABUF`) of up to four planes in any tiling. `reads`
     /// reads its pixels if they are needed; whether that works shows only then.
     ///

@@ -31,6 +31,15 @@ fn linear(fd: OwnedFd, bottom_up: bool) -> Dmabuf {
 }
 
 #[test]
+fn a_black_picture_is_black_and_takes_no_memory() {
+    let black = Scanout::black(Size::new(640, 480)).unwrap();
+    assert!(all(&black).iter().all(|byte| *byte == 0));
+    let stat = rustix::fs::fstat(black.as_shared().unwrap().fd).unwrap();
+    assert_eq!((stat.st_size, stat.st_blocks), (640 * 480 * 4, 0));
+    assert!(Scanout::black(Size::new(0, 480)).is_err());
+}
+
+#[test]
 fn padded_rows_are_read_without_their_padding() {
     let bytes = [1, 2, 3, 0, 9, 9, 9, 9, 4, 5, 6, 0];
     let owned = Scanout::owned(1, 2, 8, XRGB, &bytes).unwrap();

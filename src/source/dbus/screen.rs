@@ -138,7 +138,7 @@ impl Screen {
         if self.disable.stands(now) {
             self.known_buffers.forget();
             self.lost_flips.forget();
-            self.console.show(None);
+            self.console.go_dark();
         }
         self.damage_filter.tick(now);
         self.is_watched() && self.lost_flips.due(now)
@@ -160,7 +160,7 @@ impl Screen {
     }
 
     fn drawn(&self, at: Area) -> Drawn {
-        let Some(size) = self.console.size() else { return Drawn::OnNothing };
+        let Some(size) = self.console.shown().map(|shown| shown.size()) else { return Drawn::OnNothing };
         if at == size.rect().into() { Drawn::All } else { Drawn::Part }
     }
 

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use tracing::debug;
 use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryLoadGuard,
@@ -14,7 +13,7 @@ use vm_memory::{
 
 use super::gpu::{Host, Range};
 use crate::frame::Buffer;
-use crate::sys::{FilePages, udmabuf};
+use crate::sys::{FilePages, sealed_memory, udmabuf};
 
 /// The guest's memory, as the VMM last told where it is.
 pub(super) type GuestMemory = GuestMemoryAtomic<GuestMemoryMmap>;
@@ -37,9 +36,7 @@ pub(super) struct Memory(Arc<MmapRegion>);
 
 impl Memory {
     fn new(bytes: u64) -> io::Result<Self> {
-        let file = memfd_create("pixels", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        ftruncate(&file, bytes)?;
-        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let file = sealed_memory(bytes)?;
         let size = usize::try_from(bytes).map_err(io::Error::other)?;
         let region = MmapRegion::from_file(FileOffset::new(File::from(file), 0), size);
         Ok(Self(Arc::new(region.map_err(io::Error::other)?)))
