@@ -161,8 +161,8 @@ impl StatusObject {
     /// The VM's graphic consoles. Of each: "console" (u, its number), "label" (s); what the guest was held for
     /// drawing into dmabufs, since the VM was attached: "draws" (t, how often it drew), "late" (t, how often it was
     /// held as long as it ever is, because a viewer was not done) and "held" (t, microseconds in all); and where it
-    /// shows something, "width" and "height" (u, pixels), "memory" (s: "owned", "shared" or "dmabuf"), "format" (s,
-    /// DRM's name), and of a dmabuf "planes" (u) and "modifier" (t, DRM's).
+    /// shows something, "width" and "height" (u, pixels), "memory" (s: "owned", "shared", "guest" or "dmabuf"),
+    /// "format" (s, DRM's name), and of a dmabuf "planes" (u) and "modifier" (t, DRM's).
     #[zbus(property(emits_changed_signal = "false"))]
     fn consoles(&self) -> Vec<Properties> {
         let guest = self.hub.guest().borrow().clone();
@@ -230,6 +230,7 @@ impl StatusObject {
         let memory = match scanout.info().memory {
             MemoryKind::Owned => "owned",
             MemoryKind::Shared => "shared",
+            MemoryKind::Guest => "guest",
             MemoryKind::Dmabuf { planes, modifier, .. } => {
                 row.insert("planes", u32::try_from(planes).unwrap_or(u32::MAX).into());
                 row.insert("modifier", modifier.into());

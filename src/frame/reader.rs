@@ -2,6 +2,7 @@ use std::os::fd::OwnedFd;
 use std::sync::MutexGuard;
 
 use super::gpu::GpuRows;
+use super::guest_memory::GuestPixels;
 use super::placement::Placement;
 use super::{PixelFormat, Rect, ScanoutError, Size};
 use crate::sys::{ReadSpan, read_at};
@@ -98,6 +99,8 @@ pub(super) enum PlaneMemory<'a> {
     File(&'a OwnedFd),
     /// Mapped.
     Map(ReadSpan<'a>),
+    /// The guest's, in pieces.
+    Guest(&'a dyn GuestPixels),
 }
 
 impl<'a> PictureRows<'a> {
@@ -175,6 +178,14 @@ impl<'a> PlaneRows<'a> {
                 }
                 Ok((buffer, row))
             }
+            PlaneMemory::Guest(pixels) => {
+                let buffer = first(&mut self.buffer, row.saturating_mul(count));
+                for to in buffer.chunks_exact_mut(row) {
+                    pixels.read_at(at, to)?;
+                    at += u64::from(self.stride);
+                }
+                Ok((buffer, row))
+            }
         }
     }
 
@@ -183,6 +194,7 @@ impl<'a> PlaneRows<'a> {
         let packed = row == bytes(self.stride.into())? || row == out.len();
         match &self.bytes {
             PlaneMemory::File(fd) if packed => read_at(fd, self.at(x, y), out)?,
+            PlaneMemory::Guest(pixels) if packed => pixels.read_at(self.at(x, y), out)?,
             _ => return Ok(false),
         }
         Ok(true)

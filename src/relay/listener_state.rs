@@ -233,6 +233,10 @@ impl ListenerState {
             (Means::Pixels, MemoryKind::Shared) => {
                 (Delivery::Images, "the listener does not take shared memory")
             }
+            (Means::Pixels, MemoryKind::Guest) => (
+                Delivery::Images,
+                "the guest's memory cannot be passed: there is no /dev/udmabuf that takes it",
+            ),
             (Means::Pixels, _) if self.takes.dmabuf => {
                 (Delivery::Images, "the listener takes only whole GPU buffers of one plane")
             }

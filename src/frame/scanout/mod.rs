@@ -6,10 +6,11 @@ pub use error::ScanoutError;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::changed_rows::ChangedRows;
 use super::gpu::{DmabufReads, GpuRows, ReadPath};
+use super::guest_memory::GuestPixels;
 use super::placement::Placement;
 use super::reader::{Access, PictureRows, PlaneMemory, PlaneRows, ScanoutReader};
 use super::{Dmabuf, PixelFormat, Rect, Region, Size};
@@ -44,6 +45,8 @@ enum Memory {
     Owned,
     /// Shared by QEMU, read with `pread`: nothing that happens to the file can hurt more than the read.
     Shared { fd: OwnedFd, offset: u32, stride: u32 },
+    /// The guest's own.
+    Guest { pixels: Arc<dyn GuestPixels>, offset: u32, stride: u32 },
     /// A GPU's.
     Dmabuf { dmabuf: Dmabuf, reads: DmabufReads },
 }
@@ -64,6 +67,8 @@ pub enum MemoryKind {
     Owned,
     /// In memory that QEMU shares.
     Shared,
+    /// In the guest's own memory, which is read in place.
+    Guest,
     /// In a GPU's buffer.
     Dmabuf {
         /// How many planes it has.
@@ -124,6 +129,22 @@ impl Scanout {
         Ok(Self::new(size, format, Memory::Shared { fd, offset, stride }))
     }
 
+    /// Makes a scanout of the guest's own memory, whose first row begins `offset` bytes into `pixels`.
+    ///
+    /// # Errors
+    /// If the numbers do not fit each other or the memory's size.
+    pub(crate) fn guest(
+        pixels: Arc<dyn GuestPixels>,
+        offset: u32,
+        size: Size,
+        stride: u32,
+        format: PixelFormat,
+    ) -> Result<Self, ScanoutError> {
+        let size = checked_size(size.width, size.height)?;
+        check_span(size, stride, format, 0, u64::from(offset), pixels.len())?;
+        Ok(Self::new(size, format, Memory::Guest { pixels, offset, stride }))
+    }
+
     /// Makes a black picture, which takes no memory: what a screen shows that was switched off.
     ///
     /// # Errors
@@ -181,6 +202,7 @@ impl Scanout {
         let memory = match &self.memory {
             Memory::Owned => MemoryKind::Owned,
             Memory::Shared { .. } => MemoryKind::Shared,
+            Memory::Guest { .. } => MemoryKind::Guest,
             Memory::Dmabuf { dmabuf, .. } => MemoryKind::Dmabuf {
                 planes: dmabuf.planes.len(),
                 modifier: dmabuf.modifier,
@@ -319,6 +341,11 @@ impl Scanout {
             Memory::Shared { fd, offset, stride } => {
                 let place = Placement { crop: self.size.rect(), bottom_up: false };
                 let plane = PlaneRows::new(PlaneMemory::File(fd), *offset, *stride);
+                Ok(Access::PictureRows(PictureRows::new(self.format, place, plane, None)))
+            }
+            Memory::Guest { pixels, offset, stride } => {
+                let place = Placement { crop: self.size.rect(), bottom_up: false };
+                let plane = PlaneRows::new(PlaneMemory::Guest(pixels.as_ref()), *offset, *stride);
                 Ok(Access::PictureRows(PictureRows::new(self.format, place, plane, None)))
             }
             Memory::Dmabuf { dmabuf, reads } => self.dmabuf_access(dmabuf, reads),

@@ -3,8 +3,8 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
@@ -20,7 +20,7 @@ use super::gpu::{Config, Device as Gpu, Effect, asks_for_display};
 use super::hold::{Turn, lock};
 use super::notices::Notices;
 use super::pictures::Pictures;
-use super::pixels::{DeviceMemory, GuestMemory, Pixels, Snapshot};
+use super::pixels::{DeviceMemory, Guards, GuestMemory, Pixels, Snapshot};
 use super::queue::{self, Broken, Request, Vring};
 use super::socket::{Device, check_end};
 use crate::frame::{Size, Window};
@@ -43,6 +43,7 @@ const SIZES_WITHIN: Duration = Duration::from_millis(1500);
 #[derive(Debug)]
 pub(super) struct Backend {
     memory: GuestMemory,
+    guards: Mutex<Arc<Guards>>,
     device: Mutex<Gpu<Pixels>>,
     /// INVARIANT: nobody who holds this lock waits for the VMM, which may wait for our answer to a config request.
     config: Mutex<Config>,
@@ -60,6 +61,7 @@ impl Backend {
     pub(super) fn new(memory: GuestMemory, pictures: Pictures) -> Self {
         Self {
             memory,
+            guards: Mutex::default(),
             device: Mutex::default(),
             config: Mutex::default(),
             front_end: FrontEnd::default(),
@@ -114,7 +116,7 @@ impl Backend {
 
     /// Carries out one request. Returns its reply when what it drew was read.
     fn carry_out(&self, queue: usize, request: &Request, memory: &Snapshot, turn: &Turn) -> Vec<u8> {
-        let host = DeviceMemory(memory.clone());
+        let host = DeviceMemory { guest: memory.clone(), guards: lock(&self.guards).clone() };
         if queue != CONTROL {
             let effect = lock(&self.device).cursor(&request.bytes, &host);
             self.pictures.apply(effect.into_iter().collect(), turn);
@@ -229,8 +231,9 @@ impl VhostUserBackend for Backend {
         Ok(())
     }
 
-    fn update_memory(&self, _memory: GuestMemory) -> io::Result<()> {
-        Ok(()) // the same that we have
+    fn update_memory(&self, memory: GuestMemory) -> io::Result<()> {
+        *lock(&self.guards) = Guards::of(&memory);
+        Ok(())
     }
 
     fn set_gpu_socket(&self, socket: GpuBackend) -> io::Result<()> {

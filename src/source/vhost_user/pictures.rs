@@ -11,7 +11,9 @@ use super::LABEL;
 use super::gpu::{CursorChange, Effect, Picture};
 use super::hold::{Turn, lock};
 use super::pixels::Pixels;
-use crate::frame::{ConsoleId, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_LINEAR, Scanout, ScanoutError};
+use crate::frame::{
+    ConsoleId, Dmabuf, DmabufPlane, DmabufReads, MODIFIER_LINEAR, Scanout, ScanoutError, Size,
+};
 use crate::hub::{ConsoleInfo, Hub, Ledger, ReleaseQueue};
 use crate::source::together::Together;
 use crate::source::warning_limit::WarningLimit;
@@ -176,15 +178,18 @@ impl Frames {
 /// Makes a scanout of a picture. Its numbers were checked against its memory when it was made.
 fn scanout(picture: Picture<Pixels>, reads: &DmabufReads) -> Result<Scanout, ScanoutError> {
     let Picture { pixels, offset, stride, whole, part, format } = picture;
+    let first = u64::from(offset) + u64::from(part.y) * u64::from(stride);
+    let first = first + u64::from(part.x) * u64::from(format.bytes_per_pixel());
+    let first = u32::try_from(first).map_err(|_| ScanoutError::Crop);
     match pixels {
         Pixels::Copied(memory) => {
-            let first = u64::from(offset) + u64::from(part.y) * u64::from(stride);
-            let first = first + u64::from(part.x) * u64::from(format.bytes_per_pixel());
-            let first = u32::try_from(first).map_err(|_| ScanoutError::Crop)?;
             let pixman = format.pixman().ok_or(ScanoutError::Format(format.fourcc()))?;
-            Scanout::shared(memory.file()?, first, part.width, part.height, stride, pixman)
+            Scanout::shared(memory.file()?, first?, part.width, part.height, stride, pixman)
         }
-        Pixels::InPlace(buffer) => {
+        Pixels::Pieces(pieces) => {
+            Scanout::guest(pieces, first?, Size::new(part.width, part.height), stride, format)
+        }
+        Pixels::Buffer(buffer) => {
             let dmabuf = Dmabuf {
                 planes: vec![DmabufPlane { buffer, offset, stride }],
                 fourcc: format.fourcc(),

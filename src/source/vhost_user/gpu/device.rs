@@ -135,7 +135,7 @@ impl<P: Clone> Device<P> {
                 self.show(scanout, Shown { resource, part, blob: Some(layout) }, picture, effects);
                 Ok(())
             }
-            Command::Flush { resource, part } => self.flush(resource, part, host, effects),
+            Command::Flush { resource, part } => self.flush(resource, part, effects),
             Command::GetDisplayInfo
             | Command::GetEdid { .. }
             | Command::CreateBlob { .. }
@@ -150,20 +150,11 @@ impl<P: Clone> Device<P> {
     }
 
     /// Tells those who read of what the guest drew.
-    fn flush(
-        &self,
-        resource: u32,
-        part: Rect,
-        host: &impl Host<Pixels = P>,
-        effects: &mut Vec<Effect<P>>,
-    ) -> Result<(), Refusal> {
+    fn flush(&self, resource: u32, part: Rect, effects: &mut Vec<Effect<P>>) -> Result<(), Refusal> {
         if !self.resources.contains(resource) {
             return Err(Refusal::Resource);
         }
         for (scanout, shown, seen) in self.scanouts.flushed(resource, part) {
-            if let Some(layout) = shown.blob {
-                self.resources.refresh(resource, seen, layout, host)?;
-            }
             let part = Rect { x: seen.x - shown.part.x, y: seen.y - shown.part.y, ..seen };
             effects.push(Effect::Damage { scanout, part });
         }

@@ -23,7 +23,7 @@ pub(in super::super) trait Host {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in super::super) struct Range {
     /// Where it begins in the resource.
-    pub(super) at: u64,
+    pub at: u64,
     /// Guest address.
     pub address: u64,
     /// Bytes.

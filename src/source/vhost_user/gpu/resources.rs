@@ -47,8 +47,8 @@ struct Resource<P> {
 enum Kind {
     /// Pixels that the guest transfers.
     Copied { size: Size, format: PixelFormat },
-    /// Guest memory of this many bytes; `shared` if readers have it in place, without a copy of ours.
-    Blob { bytes: u64, shared: bool },
+    /// Guest memory of this many bytes, which readers have in place.
+    Blob { bytes: u64 },
 }
 
 /// Ranges of guest memory that are one after the other in a resource.
@@ -92,7 +92,7 @@ impl<P: Clone> Resources<P> {
         if bytes == 0 || bytes > backing.len {
             return Err(Refusal::Parameter);
         }
-        let kind = Kind::Blob { bytes, shared: false };
+        let kind = Kind::Blob { bytes };
         self.ranges += backing.ranges.len();
         self.all.insert(id, Resource { kind, pixels: None, charge: 0, backing: Some(backing) });
         Ok(())
@@ -157,7 +157,7 @@ impl<P: Clone> Resources<P> {
         Ok(Picture { pixels: pixels.clone(), offset: 0, stride, whole: size, part, format })
     }
 
-    /// Returns the picture that `part` of a blob is. Makes the copy that it is read from, if it cannot be shared.
+    /// Returns the picture that `part` of a blob is.
     pub(super) fn blob_picture(
         &mut self,
         id: u32,
@@ -165,7 +165,7 @@ impl<P: Clone> Resources<P> {
         layout: BlobLayout,
         host: &impl Host<Pixels = P>,
     ) -> Result<Picture<P>, Refusal> {
-        let Kind::Blob { bytes, .. } = self.find(id)?.kind else { return Err(Refusal::Resource) };
+        let Kind::Blob { bytes } = self.find(id)?.kind else { return Err(Refusal::Resource) };
         let format = pixel_format(layout.format)?;
         check_inside(part, layout.size)?;
         let is_too_large = layout.size.width > MAX_SIDE || layout.size.height > MAX_SIDE;
@@ -179,43 +179,18 @@ impl<P: Clone> Resources<P> {
         }
         let pixels = match &self.find(id)?.pixels {
             Some(pixels) => pixels.clone(),
-            None => self.show_blob(id, bytes, host)?,
+            None => self.share(id, host)?,
         };
-        self.refresh(id, part, layout, host)?;
         let BlobLayout { size: whole, stride, offset, .. } = layout;
         Ok(Picture { pixels, offset, stride, whole, part, format })
     }
 
-    /// Makes a blob readable that is shown for the first time: as it is, or else by a copy.
-    fn show_blob(&mut self, id: u32, bytes: u64, host: &impl Host<Pixels = P>) -> Result<P, Refusal> {
+    /// Makes a blob readable that is shown for the first time.
+    fn share(&mut self, id: u32, host: &impl Host<Pixels = P>) -> Result<P, Refusal> {
         let backing = self.find(id)?.backing.as_ref();
-        let in_place = backing.and_then(|backing| host.share(&backing.ranges));
-        let shared = in_place.is_some();
-        let (pixels, charge) = match in_place {
-            Some(pixels) => (pixels, 0),
-            None => self.allocate(bytes, host)?,
-        };
-        let resource = self.find_mut(id)?;
-        resource.kind = Kind::Blob { bytes, shared };
-        (resource.pixels, resource.charge) = (Some(pixels.clone()), charge);
+        let pixels = backing.and_then(|backing| host.share(&backing.ranges)).ok_or(Refusal::Parameter)?;
+        self.find_mut(id)?.pixels = Some(pixels.clone());
         Ok(pixels)
-    }
-
-    /// Copies `part` of a blob to where it is read, if it is not read in place.
-    pub(super) fn refresh(
-        &self,
-        id: u32,
-        part: Rect,
-        layout: BlobLayout,
-        host: &impl Host<Pixels = P>,
-    ) -> Result<(), Refusal> {
-        let resource = self.find(id)?;
-        let Kind::Blob { shared: false, .. } = resource.kind else { return Ok(()) };
-        let (Some(pixels), Some(backing)) = (&resource.pixels, &resource.backing) else { return Ok(()) };
-        let at = blob_offset(part, layout);
-        let row = u64::from(part.width) * u64::from(PIXEL);
-        let stride = u64::from(layout.stride);
-        backing.copy_rows(Rows { from: at, to: at, stride, row, rows: part.height }, pixels, host)
     }
 
     /// Returns the size of the picture in a 2D resource, and its pixels.
@@ -342,13 +317,6 @@ impl Backing {
         }
         if done == len { Ok(()) } else { Err(Refusal::Parameter) }
     }
-}
-
-/// Returns where `part` begins in a blob.
-fn blob_offset(part: Rect, layout: BlobLayout) -> u64 {
-    u64::from(layout.offset)
-        + u64::from(part.y) * u64::from(layout.stride)
-        + u64::from(part.x) * u64::from(PIXEL)
 }
 
 /// Checks that `part` has an area and is inside a picture of `size`.

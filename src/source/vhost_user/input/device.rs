@@ -1,6 +1,6 @@
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tracing::warn;
@@ -17,7 +17,7 @@ use crate::source::together::Together;
 use crate::source::vhost_user::LABEL;
 use crate::source::vhost_user::backend::ring_features;
 use crate::source::vhost_user::hold::lock;
-use crate::source::vhost_user::pixels::GuestMemory;
+use crate::source::vhost_user::pixels::{Guards, GuestMemory};
 use crate::source::vhost_user::queue::{self, Broken, Vring};
 use crate::source::vhost_user::socket::{Device, check_end};
 
@@ -31,6 +31,7 @@ const QUEUE_SIZE: usize = 1024;
 /// A keyboard and pointer with one connection to a VMM.
 pub(in crate::source::vhost_user) struct InputDevice {
     memory: GuestMemory,
+    guards: Mutex<Arc<Guards>>,
     hub: Hub,
     together: Together,
     pointer: PointingDevice,
@@ -53,6 +54,7 @@ impl InputDevice {
     ) -> Self {
         let device = Self {
             memory,
+            guards: Mutex::default(),
             hub,
             together,
             pointer,
@@ -187,8 +189,9 @@ impl VhostUserBackend for InputDevice {
         Ok(())
     }
 
-    fn update_memory(&self, _memory: GuestMemory) -> io::Result<()> {
-        Ok(()) // the same that we have
+    fn update_memory(&self, memory: GuestMemory) -> io::Result<()> {
+        *lock(&self.guards) = Guards::of(&memory);
+        Ok(())
     }
 
     /// The queue takes nothing any more, so nothing waits for room in it.
