@@ -122,7 +122,7 @@ impl Shared {
         let mut guest = self.hub.guest();
         tokio::spawn(async move {
             let shared = &place.shared;
-            shared.log.log(|| info!(console = %id, viewer = name, "a D-Bus viewer registered a listener"));
+            shared.log.log(|_| info!(console = %id, viewer = name, "a D-Bus viewer registered a listener"));
             let gone = guest.wait_for(|guest| !guest.consoles.contains_key(&id));
             let ended = tokio::select! {
                 ended = listener::run(socket, console, listing, shared.passthrough) => ended,
@@ -130,7 +130,9 @@ impl Shared {
                 () = shared.end.cancelled() => Ok(()),
             };
             let reason = ended.err().map_or_else(|| "closed".to_owned(), |error| error.to_string());
-            shared.log.log(|| info!(console = %id, viewer = name, reason, "a D-Bus viewer's listener ended"));
+            shared
+                .log
+                .log(|_| info!(console = %id, viewer = name, reason, "a D-Bus viewer's listener ended"));
         });
         Ok(())
     }

@@ -49,7 +49,8 @@ pub(crate) struct Session {
     pub absolute: watch::Sender<bool>,
     /// How the client came.
     pub route: Route,
-    since: SystemTime,
+    /// When it had logged in.
+    pub since: SystemTime,
     /// Why `end` was cancelled, if not for the end of the server.
     ended: OnceLock<String>,
     channels: Mutex<Channels>,
@@ -237,7 +238,7 @@ impl Session {
     pub(crate) fn may(&self, deed: Deed, log: &LogLimit) -> bool {
         let may = self.grant.allows(deed);
         if !may && !self.overstepped.swap(true, Ordering::Relaxed) {
-            log.log(|| info!("this viewer may only look: {deed}"));
+            log.log(|_| info!("this viewer may only look: {deed}"));
         }
         may
     }
@@ -301,7 +302,7 @@ mod tests {
     const THERE: Route = of_user(1001);
 
     const fn of_user(user: u32) -> Route {
-        Route { peer: Peer::Local { process: None, user }, tls: false, web_socket: false }
+        Route { peer: Peer::Local { process: None, user }, tls: false, web_socket: false, is_admitted: false }
     }
 
     fn display(id: u8) -> ChannelId {

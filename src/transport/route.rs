@@ -9,6 +9,8 @@ pub(crate) struct Route {
     pub tls: bool,
     /// Whether its bytes travel in a WebSocket.
     pub web_socket: bool,
+    /// Whether somebody else has already seen to who the client is: it is asked for nothing.
+    pub is_admitted: bool,
 }
 
 impl Route {

@@ -34,13 +34,8 @@ impl Stream {
             peer: self.peer(),
             tls: matches!(self.carrier(), Carrier::Tls(_)),
             web_socket: matches!(self.0, Form::WebSocket(_)),
+            is_admitted: self.carrier().socket().is_admitted(),
         }
-    }
-
-    /// Returns whether somebody else has already seen to who the client is: it is asked for nothing.
-    #[must_use]
-    pub(crate) fn is_admitted(&self) -> bool {
-        self.carrier().socket().is_admitted()
     }
 
     /// Returns whether nobody on the way can read or change the bytes.

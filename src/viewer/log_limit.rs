@@ -19,26 +19,34 @@ pub(crate) struct LogLimit {
 struct Lines {
     since: Option<Instant>,
     written: u32,
+    /// Those that were not written since the last that was.
+    kept_back: u64,
 }
 
 impl LogLimit {
-    /// Calls `log`, unless [`MAX_LINES`] were logged in this interval.
-    pub(crate) fn log(&self, log: impl FnOnce()) {
+    /// Calls `log`, unless [`MAX_LINES`] were logged in this interval. It is given how many lines were not logged since
+    /// the last one, if any.
+    pub(crate) fn log(&self, log: impl FnOnce(Option<u64>)) {
         // What is under the lock is whole whoever panicked: any count is one.
-        if self.lines.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now()) {
-            log();
+        let passed = self.lines.lock().unwrap_or_else(PoisonError::into_inner).pass(Instant::now());
+        if let Some(kept_back) = passed {
+            log(Some(kept_back).filter(|count| *count > 0));
         }
     }
 }
 
 impl Lines {
-    /// Returns whether another line may be written now.
-    fn pass(&mut self, now: Instant) -> bool {
+    /// Returns, if another line may be written now, how many were not since the last.
+    fn pass(&mut self, now: Instant) -> Option<u64> {
         if self.since.is_none_or(|since| since + INTERVAL <= now) {
             (self.since, self.written) = (Some(now), 0);
         }
+        if self.written >= MAX_LINES {
+            self.kept_back = self.kept_back.saturating_add(1);
+            return None;
+        }
         self.written = self.written.saturating_add(1);
-        self.written <= MAX_LINES
+        Some(std::mem::take(&mut self.kept_back))
     }
 }
 
@@ -49,8 +57,10 @@ mod tests {
     #[test]
     fn a_flood_is_a_few_lines() {
         let (mut lines, start) = (Lines::default(), Instant::now());
-        let written = (0..30_000).filter(|&ms| lines.pass(start + Duration::from_millis(ms))).count();
-        assert_eq!(written, 60);
+        let written: Vec<u64> =
+            (0..30_000).filter_map(|ms| lines.pass(start + Duration::from_millis(ms))).collect();
+        assert_eq!(written.len(), 60);
+        assert_eq!(written.iter().sum::<u64>(), 2 * (10_000 - 20), "and how many were kept back");
     }
 
     #[test]
@@ -59,7 +69,7 @@ mod tests {
         let (one, other) = (limit.clone(), limit);
         let mut written = 0;
         for limit in [one, other] {
-            (0..MAX_LINES).for_each(|_| limit.log(|| written += 1));
+            (0..MAX_LINES).for_each(|_| limit.log(|_| written += 1));
         }
         assert_eq!(written, MAX_LINES);
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use spice_proto::auth::{Admission, Proof, TicketKey};
 use spice_proto::channels::Machine;
 use spice_proto::link::{LinkError, LinkEvent, LinkFailure, LinkMachine, LinkRequest};
+use spice_proto::wire::ChannelId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{ChannelEnd, Connection, Server, channels};
@@ -32,6 +33,8 @@ pub(super) struct Linking {
     stream: Stream,
     /// What the machine has not taken yet.
     input: Vec<u8>,
+    /// The channel that the client asks for, once it does.
+    channel: Option<ChannelId>,
 }
 
 /// A connection that may attach, if there is a place for it.
@@ -48,7 +51,7 @@ pub(super) async fn run(
     linking: &mut Linking,
     place: &mut Place,
 ) -> Result<(LinkRequest, Proof), ChannelEnd> {
-    let Linking { machine, stream, input } = linking;
+    let Linking { machine, stream, input, channel: asked } = linking;
     loop {
         let mut rest = input.as_slice();
         let event = machine.recv(&mut rest);
@@ -64,6 +67,9 @@ pub(super) async fn run(
                 return fail(stream, machine, failure).await;
             }
         };
+        if let Some(LinkEvent::Hello(request)) = &event {
+            *asked = Some(request.channel);
+        }
         match event {
             Some(LinkEvent::Hello(request)) => match channels::find(request.channel.kind) {
                 Some(_) if !stream.is_secure() && !server.plain.has(request.channel.kind) => {
@@ -75,7 +81,7 @@ pub(super) async fn run(
                     // A peer that left with its link message is seen to have left only after the next look at
                     // sockets.
                     tokio::task::yield_now().await;
-                    let (deadline, is_admitted) = (machine.deadline(), stream.is_admitted());
+                    let (deadline, is_admitted) = (machine.deadline(), stream.route().is_admitted);
                     let asks =
                         server.access.sessions().standing(stream.peer().origin(), request.connection_id);
                     let admission = tokio::select! {
@@ -147,7 +153,12 @@ async fn admission(server: &Server, asks: Standing, is_admitted: bool) -> Result
 impl Linking {
     pub(super) fn new(stream: Stream) -> Self {
         let machine = LinkMachine::new(Instant::now());
-        Self { machine, stream, input: Vec::with_capacity(READ_SIZE) }
+        Self { machine, stream, input: Vec::with_capacity(READ_SIZE), channel: None }
+    }
+
+    /// Returns the channel that the client asks for, once it does.
+    pub(super) fn channel(&self) -> Option<ChannelId> {
+        self.channel
     }
 
     /// Takes back the key of a ticket that has not come.
@@ -177,7 +188,7 @@ impl Linked {
         self,
         start: impl FnOnce(&LinkRequest, Instant) -> M,
     ) -> Result<Connection<M>, ChannelEnd> {
-        let Self { request, linking: Linking { mut machine, mut stream, input }, .. } = self;
+        let Self { request, linking: Linking { mut machine, mut stream, input, .. }, .. } = self;
         machine.accept();
         stream.write_all(&machine.take_output()).await?;
         stream.flush().await?;

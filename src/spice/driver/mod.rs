@@ -1,5 +1,6 @@
 //! The only part of `spice` that waits: sockets, clocks and tasks around the channels' state machines.
 
+mod audit;
 mod channel_end;
 mod channels;
 mod clock;
@@ -15,8 +16,9 @@ use spice_proto::link::LinkError;
 use spice_proto::wire::ChannelType;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info, info_span};
+use tracing::{Instrument, debug, info_span};
 
+use self::audit::{Audit, Known};
 use self::channel_end::ChannelEnd;
 use self::channels::Channel;
 use self::clock::Clock;
@@ -40,7 +42,8 @@ pub(crate) struct Server {
     login: Login,
     plain: PlainChannels,
     lobby: Arc<Lobby>,
-    /// For what clients can cause to be logged.
+    audit: Audit,
+    /// For what else clients can cause to be logged.
     log: LogLimit,
     clock: Clock,
     end: CancellationToken,
@@ -95,6 +98,7 @@ impl Server {
             access,
             plain,
             lobby: Arc::default(),
+            audit: Audit::default(),
             log: LogLimit::default(),
             clock: Clock::start(),
             end,
@@ -104,14 +108,18 @@ impl Server {
     /// Serves one connection until it ends: TLS if the client wants it, the link stage, and then its channel. What
     /// happens on it concerns no other.
     pub(crate) async fn serve(&self, socket: Socket) {
-        let span = info_span!("viewer", peer = %socket.peer());
+        let mut known = Known { peer: socket.peer(), route: None, channel: None };
+        let span = info_span!("viewer", peer = %known.peer);
         async {
-            let served = match self.link(socket).await {
+            let served = match self.link(socket, &mut known).await {
                 Ok(linked) => self.serve_channel(linked).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = served {
-                self.count_refused(&error);
+                if let Some(why) = error.refused() {
+                    self.roster.refuse(why);
+                    self.audit.refused(known, why, &error);
+                }
                 debug!(%error, "channel ended");
             }
         }
@@ -120,7 +128,7 @@ impl Server {
     }
 
     /// Takes a connection through TLS and its link stage, for which it has a place in the lobby.
-    async fn link(&self, socket: Socket) -> Result<Linked, ChannelEnd> {
+    async fn link(&self, socket: Socket, known: &mut Known) -> Result<Linked, ChannelEnd> {
         let mut place = self.lobby.enter(socket.peer().origin());
         let given_away = place.given_away();
         let stream = tokio::select! {
@@ -128,6 +136,7 @@ impl Server {
             () = given_away.cancelled() => return Err(ChannelEnd::Displaced),
             () = self.end.cancelled() => return Err(ChannelEnd::Session),
         };
+        known.route = Some(stream.route());
         let mut linking = Linking::new(stream);
         let shown = tokio::select! {
             shown = link::run(self, &mut linking, &mut place) => shown,
@@ -135,6 +144,7 @@ impl Server {
             () = self.end.cancelled() => Err(ChannelEnd::Session),
         };
         drop(place);
+        known.channel = linking.channel();
         if let Some(key) = linking.unused_key() {
             self.login.take_back(key);
         }
@@ -161,17 +171,14 @@ impl Server {
         };
         let span = info_span!("client", number = seat.session().number);
         async {
-            let grant = &seat.session().grant;
-            self.log.log(|| {
-                let (by, rights) = (&grant.who, grant.rights.name());
-                info!(clients = self.access.sessions().count(), %by, rights, "connected");
-            });
+            self.audit.login(seat.session(), self.access.sessions().count());
             let ended = (main.serve)(self, seat.session(), linked).await;
-            let told = seat.session().ended().map(str::to_owned);
+            let session = seat.session().clone();
             drop(seat);
+            let told = session.ended().map(str::to_owned);
             let reason = told.or_else(|| ended.err().map(|error| error.to_string()));
             let reason = reason.unwrap_or_else(|| "the server ends".to_owned());
-            self.log.log(|| info!(%reason, clients = self.access.sessions().count(), "disconnected"));
+            self.audit.end(&session, &reason, self.access.sessions().count());
             Ok(())
         }
         .instrument(span)
@@ -200,11 +207,5 @@ impl Server {
             });
         }
         ended
-    }
-
-    fn count_refused(&self, error: &ChannelEnd) {
-        let Some(why) = error.refused() else { return };
-        self.roster.refuse(why);
-        self.log.log(|| info!(%error, "refused"));
     }
 }

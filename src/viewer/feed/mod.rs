@@ -153,7 +153,7 @@ impl<O: Output> Feed<O> {
         if before != Some(chosen) {
             let (console, (delivery, reason)) = (self.console.id(), chosen);
             self.listing.deliver(delivery, reason);
-            self.log.log(|| info!(%console, ?delivery, %reason, "delivery chosen"));
+            self.log.log(|_| info!(%console, ?delivery, %reason, "delivery chosen"));
         }
         if before.map(|before| before.0) == Some(chosen.0) {
             return;
