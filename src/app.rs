@@ -1,8 +1,9 @@
 //! The wiring: which part gets which, in which order they start, and how all of it ends.
 
+mod logging;
 mod on_bus;
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
 use crate::admin::{self, ConnectionFile, MessageBus, Presence, certificate};
@@ -44,6 +44,12 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Pause after the system refused a connection, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Where to listen if nobody says otherwise.
+const USUAL_ADDRESS: &str = "127.0.0.1:5900";
+
+/// The name of the password among the credentials that systemd passes, as QEMU's VNC server has it.
+const PASSWORD_CREDENTIAL: &str = "spice-password";
+
 /// The most bytes of a password file that are looked at.
 const PASSWORD_FILE_MAX: u64 = 4096;
 
@@ -60,7 +66,7 @@ pub fn run() -> ExitCode {
 }
 
 fn perform(cli: Cli) -> anyhow::Result<()> {
-    start_logging();
+    logging::start();
     match cli.command {
         Some(Command::Probe) => return probe(),
         Some(
@@ -81,7 +87,7 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
     }
     crate::sys::give_back_large_buffers();
     crate::sys::raise_file_limit();
-    if cli.serve.password_file.is_some() || cli.serve.tls_creds.is_some() || cli.serve.invited_only {
+    if password_file(&cli.serve).is_some() || cli.serve.tls_creds.is_some() || cli.serve.invited_only {
         crate::sys::keep_memory_private();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -92,13 +98,13 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
 
 async fn serve(options: Serve) -> anyhow::Result<()> {
     // Everything that can be wrong with the arguments comes before anything that others notice.
-    let password = options.password_file.as_deref().map(read_password).transpose()?;
+    let password = password_file(&options).as_deref().map(read_password).transpose()?;
     let (tls, plain) = (tls(&options)?, plain(&options));
     let encoders = encoders(options.video_codec)?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listeners = bind(&options.spice_addr, password.is_some() || options.invited_only).await?;
+    let listeners = bind(&addresses(&options)?, password.is_some() || options.invited_only).await?;
     let uris = uris(&listeners, tls.is_some(), &plain);
     let security = Security::new(tls, Origins::new(options.web_origin.clone()));
     let access = Access::new(lock(password, options.invited_only), security);
@@ -361,8 +367,29 @@ fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
     }
 }
 
+/// The addresses to listen on: those that the user gives, else the sockets that systemd passes (sd_listen_fds(3)).
+fn addresses(options: &Serve) -> anyhow::Result<Vec<Address>> {
+    if !options.spice_addr.is_empty() {
+        return Ok(options.spice_addr.clone());
+    }
+    let passed: Vec<Address> = sd_notify::listen_fds()
+        .context("LISTEN_FDS, the sockets that systemd passes")?
+        .map(Address::Fd)
+        .collect();
+    if passed.is_empty() { Ok(vec![USUAL_ADDRESS.parse()?]) } else { Ok(passed) }
+}
+
+/// The file with the password: the one that the user gives, else systemd's credential.
+fn password_file(options: &Serve) -> Option<PathBuf> {
+    let credential = || {
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+        Some(Path::new(&folder).join(PASSWORD_CREDENTIAL)).filter(|path| path.exists())
+    };
+    options.password_file.clone().or_else(credential)
+}
+
 fn read_password(path: &Path) -> anyhow::Result<Password> {
-    let name = || format!("--password-file {}", path.display());
+    let name = || format!("the password in {}", path.display());
     let mut text = Zeroizing::new(String::new());
     let file = std::fs::File::open(path).with_context(name)?;
     file.take(PASSWORD_FILE_MAX).read_to_string(&mut text).with_context(name)?;
@@ -385,6 +412,8 @@ fn capabilities() -> serde_json::Value {
         "spice-addr",
         "spice-addr-unix",
         "spice-addr-fd",
+        "socket-activation",
+        "password-credential",
         "password-file",
         "password-control",
         "clients",
@@ -481,14 +510,4 @@ fn generate(what: Document) -> anyhow::Result<()> {
 fn say(line: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
-}
-
-fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("qemu_spice=info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }

@@ -247,11 +247,12 @@ pub(crate) struct Serve {
     pub wait: bool,
 
     /// Listen for viewers here: HOST:PORT, unix:PATH, unix:@NAME, fd:N (a listening socket) or none
+    /// [default: the sockets that systemd passes, else 127.0.0.1:5900]
     ///
     /// May be given several times. IPv6 addresses stand in brackets. Port 0 lets the system choose a port; the line
     /// printed tells which. unix:@NAME is a socket without a file, which all users of this machine reach; SPICE clients
     /// have no URI for it, so it is for programs that hand them a connection.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5900", help_heading = "Viewers")]
+    #[arg(long, value_name = "ADDR", help_heading = "Viewers")]
     pub spice_addr: Vec<Address>,
 
     /// Offer the display to D-Bus viewers too, and `qemu-spice status`, on this bus: `session`, an address or `none`
@@ -263,6 +264,7 @@ pub(crate) struct Serve {
     pub relay_bus: Option<RelayBus>,
 
     /// Ask viewers for the password in this file (its first line, at most 60 characters)
+    /// [default: the credential spice-password, if systemd passes one]
     ///
     /// Without it, whoever reaches an address sees and controls the machine.
     #[arg(long, value_name = "FILE", help_heading = "Viewers")]
