@@ -32,7 +32,9 @@ use crate::source::{
     Attach, Ended, PointingDevice, Source, SourceError, Sources, VhostUserGpu, VhostUserInput,
 };
 use crate::spice::{Access, Lock, Newcomers, Password, PlainChannels, Server, Settings};
-use crate::transport::{Address, ClientCertificates, Listener, Origins, Security, Socket, Tls};
+use crate::transport::{
+    Address, ClientCertificates, Listener, Origins, Security, Socket, Tls, TrustedProxies,
+};
 use crate::viewer::{Policy, Roster};
 
 /// Commands of viewers that may wait for QEMU. A key or a motion is one; past it the viewer's own socket waits.
@@ -106,7 +108,11 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listeners = bind(&addresses(&options)?, password.is_some() || options.invited_only).await?;
     let uris = uris(&listeners, tls.is_some(), &plain);
-    let security = Security::new(tls, Origins::new(options.web_origin.clone()));
+    let security = Security::new(
+        tls,
+        Origins::new(options.web_origin.clone()),
+        TrustedProxies::new(options.trusted_proxy.clone()),
+    );
     let access = Access::new(lock(password, options.invited_only), security);
 
     let (hub, roster) = (Hub::default(), Roster::default());
@@ -425,6 +431,7 @@ fn capabilities() -> serde_json::Value {
         "plain",
         "websocket",
         "web-origin",
+        "trusted-proxy",
         "video-codec",
         "passthrough",
         "relay-bus",

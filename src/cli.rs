@@ -10,7 +10,7 @@ use spice_proto::wire::ChannelType;
 
 use crate::encode::Codec;
 use crate::spice::Expiry;
-use crate::transport::Address;
+use crate::transport::{Address, TrustedProxy};
 
 const ABOUT: &str = "Serve the screens of a QEMU virtual machine to SPICE clients";
 
@@ -298,6 +298,14 @@ pub(crate) struct Serve {
     /// it is an IP address or localhost, or with TLS.
     #[arg(long, value_name = "ORIGIN", help_heading = "Viewers")]
     pub web_origin: Vec<String>,
+
+    /// Believe this proxy who its clients are: an address, a network such as 10.0.0.0/8, or `unix` for whoever may
+    /// connect to a unix socket of ours; may be given several times
+    ///
+    /// It tells by the PROXY protocol (1 or 2) or by X-Forwarded-For. Limits, the log and `status` then count its
+    /// clients as if they had come by themselves. docs/proxies.md has examples for nginx and HAProxy.
+    #[arg(long, value_name = "PROXY", help_heading = "Viewers")]
+    pub trusted_proxy: Vec<TrustedProxy>,
 
     /// The video codec to encode with; `none` sends every viewer exact images
     #[arg(long, value_name = "CODEC", value_parser = video_codec(), default_value = AUTO, help_heading = "Picture")]

@@ -1,5 +1,9 @@
 //! What this package's own tests, benchmarks and fuzz targets use. For nobody else: it changes as they do.
 
+use std::os::unix::net::UnixStream;
+
+use tokio::io::AsyncReadExt;
+
 pub use crate::admin::{MessageBus, Presence, status};
 pub use crate::encode::{AccessUnit, Codec, Picture, Pixels, StreamCheck, StreamError};
 pub use crate::frame::{
@@ -16,3 +20,17 @@ pub use crate::source::{
 pub use crate::spice::{Access, Newcomers};
 pub use crate::sys::{FileId, GpuError};
 pub use crate::viewer::Roster;
+
+use crate::transport::{Origins, Security, Socket, TrustedProxies, TrustedProxy};
+
+/// Opens a connection as one of a viewer's, or of a `trusted` proxy's, and reads it to its end. Returns what the viewer
+/// has sent after it was opened; `None` if it was refused.
+pub async fn open_and_read(socket: UnixStream, trusted: bool) -> Option<Vec<u8>> {
+    let proxies = if trusted { vec![TrustedProxy::Unix] } else { Vec::new() };
+    let security = Security::new(None, Origins::default(), TrustedProxies::new(proxies));
+    let socket = Socket::handed_over(socket.into(), false).ok()?;
+    let mut stream = security.open(socket, |_| {}).await.ok()?;
+    let mut read = Vec::new();
+    let _ = stream.read_to_end(&mut read).await; // broken frames end it, too
+    Some(read)
+}

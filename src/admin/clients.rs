@@ -50,12 +50,12 @@ impl ClientObject {
         }
     }
 
-    /// The client's port; empty on a unix socket.
+    /// The client's port; empty on a unix socket, or if a proxy does not tell it.
     #[zbus(property(emits_changed_signal = "const"))]
     fn service(&self) -> String {
         match self.info.route.peer {
-            Peer::Network(address) => address.port().to_string(),
-            Peer::Local { .. } => String::new(),
+            Peer::Network(address) if address.port() != 0 => address.port().to_string(),
+            Peer::Network(_) | Peer::Local { .. } => String::new(),
         }
     }
 
@@ -67,6 +67,12 @@ impl ClientObject {
             Peer::Network(_) => "ipv6",
             Peer::Local { .. } => "unix",
         }
+    }
+
+    /// The proxy that the client came through: its address and port, or its process; empty without one.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn proxy(&self) -> String {
+        self.info.route.proxy.map_or_else(String::new, |proxy| proxy.to_string())
     }
 
     /// What the connection is made of, as "Viewers" of the server has it: "tcp", "tls", "ws", "wss" or "unix".

@@ -386,7 +386,7 @@ mod tests {
 
     fn start(access: &Access, proof: Proof) -> Result<MainSeat, Refusal> {
         let peer = Peer::Local { process: None, user: 7 };
-        let route = Route { peer, tls: false, web_socket: false, is_admitted: false };
+        let route = Route { peer, proxy: None, tls: false, web_socket: false, is_admitted: false };
         access.start_session(proof, route, &CancellationToken::new())
     }
 

@@ -112,6 +112,14 @@ impl Place {
         }
     }
 
+    /// Counts the place to `origin` from now on, as a proxy has told.
+    pub(crate) fn comes_from(&mut self, origin: Origin) {
+        let room = if self.links { &self.lobby.linking } else { &self.lobby.silent };
+        room.lock().free(self.id);
+        self.id = room.enter(origin, self.given_away.clone());
+        self.origin = origin;
+    }
+
     /// Returns a token that is cancelled when the place is given to another connection.
     pub(crate) fn given_away(&self) -> CancellationToken {
         self.given_away.clone()
@@ -162,6 +170,24 @@ mod tests {
         assert_eq!(given_away(&waiting), 2000 - LINKING.all);
         let channels: Vec<_> = (0..6).map(|_| linking(&lobby, host(251))).collect();
         assert_eq!((given_away(&channels), lobby.linking.lock().len()), (0, LINKING.all));
+    }
+
+    #[test]
+    fn clients_of_a_proxy_are_told_apart() {
+        let lobby = Arc::new(Lobby::default());
+        let mut viewer = lobby.enter(host(1));
+        viewer.comes_from(host(9));
+        let mut crowd = Vec::new();
+        for _ in 0..2000 {
+            let mut place = lobby.enter(host(1));
+            place.comes_from(host(2));
+            crowd.push(place);
+        }
+        assert_eq!((given_away(&crowd), viewer.given_away.is_cancelled()), (2000 - SILENT.each, false));
+        viewer.links();
+        viewer.comes_from(host(2));
+        drop((viewer, crowd));
+        assert_eq!(lobby.linking.lock().len() + lobby.silent.lock().len(), 0);
     }
 
     #[test]

@@ -302,7 +302,13 @@ mod tests {
     const THERE: Route = of_user(1001);
 
     const fn of_user(user: u32) -> Route {
-        Route { peer: Peer::Local { process: None, user }, tls: false, web_socket: false, is_admitted: false }
+        Route {
+            peer: Peer::Local { process: None, user },
+            proxy: None,
+            tls: false,
+            web_socket: false,
+            is_admitted: false,
+        }
     }
 
     fn display(id: u8) -> ChannelId {

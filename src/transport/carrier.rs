@@ -26,6 +26,14 @@ impl Carrier {
         }
     }
 
+    /// Returns the socket.
+    pub(super) fn socket_mut(&mut self) -> &mut Socket {
+        match self {
+            Self::Plain(socket) => socket.get_mut(),
+            Self::Tls(stream) => stream.get_mut().get_mut().0.get_mut(),
+        }
+    }
+
     /// Waits for the first byte, which stays to be read. `None` if there is none because the peer has left.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 
 use super::carrier::Carrier;
 use super::web_socket::WebSocket;
+use super::{Peer, TrustedProxies};
 
 /// The most bytes of a request's head. A browser's has about 600, and cookies.
 const MAX_HEAD: usize = 16 << 10;
@@ -38,16 +39,16 @@ pub(crate) enum HttpError {
 }
 
 impl HttpError {
-    /// Returns the answer's status line, and a word for whoever reads it.
-    fn answer(&self) -> (&'static str, &'static str) {
-        match self {
+    /// Returns the answer's status line, and a word for whoever reads it; `None` if nobody is there to read it.
+    fn answer(&self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
             Self::Malformed => ("400 Bad Request", "This is no HTTP request."),
             Self::NoUpgrade => {
                 ("426 Upgrade Required", "SPICE clients are served here, also over WebSocket.")
             }
             Self::Origin(_) => ("403 Forbidden", "Pages of this origin may not connect."),
-            Self::Socket(_) => ("500 Internal Server Error", ""),
-        }
+            Self::Socket(_) => return None,
+        })
     }
 }
 
@@ -94,9 +95,23 @@ fn is_address(host: &str) -> bool {
 ///
 /// # Errors
 /// If the request is refused; the client has been told why.
-pub(super) async fn upgrade(mut carrier: Carrier, origins: &Origins) -> Result<WebSocket, HttpError> {
+pub(super) async fn upgrade(
+    mut carrier: Carrier,
+    origins: &Origins,
+    proxies: &TrustedProxies,
+    comes_from: impl FnOnce(Peer),
+) -> Result<WebSocket, HttpError> {
     let is_tls = matches!(carrier, Carrier::Tls(_));
-    let read = read(&mut carrier).await.and_then(|(request, surplus)| {
+    let read = read(&mut carrier).await;
+    if let Ok((request, _)) = &read
+        && proxies.trusts(carrier.socket().peer())
+        && let Some(client) = proxies.forwarded_for(request.headers())
+    {
+        let client = Peer::Network((client, 0).into());
+        carrier.socket_mut().comes_from(client);
+        comes_from(client);
+    }
+    let read = read.and_then(|(request, surplus)| {
         origins.check(&request, is_tls)?;
         let mut response = create_response(&request).map_err(|_| HttpError::NoUpgrade)?;
         let asked = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
@@ -120,7 +135,7 @@ pub(super) async fn upgrade(mut carrier: Carrier, origins: &Origins) -> Result<W
             Ok(WebSocket::new(carrier, surplus).await)
         }
         Err(error) => {
-            let (status, text) = error.answer();
+            let Some((status, text)) = error.answer() else { return Err(error) };
             let answer = format!(
                 "HTTP/1.1 {status}\r\nConnection: close\r\nUpgrade: websocket\r\nContent-Type: text/plain\r\n\
                  Content-Length: {}\r\n\r\n{text}\n",

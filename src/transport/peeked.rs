@@ -34,6 +34,30 @@ impl<S: AsyncRead + Unpin> Peeked<S> {
         Ok(self.unread.first().copied())
     }
 
+    /// Returns the bytes that were looked at.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.unread
+    }
+
+    /// Waits for more bytes to look at. Returns how many there are more; 0 if the peer has left.
+    ///
+    /// # Errors
+    /// If the connection broke.
+    pub(super) async fn more(&mut self) -> io::Result<usize> {
+        self.unread.reserve(FIRST_READ);
+        self.stream.read_buf(&mut self.unread).await
+    }
+
+    /// Reads the first `count` bytes that were looked at, and forgets them.
+    pub(super) fn skip(&mut self, count: usize) {
+        self.unread.drain(..count.min(self.unread.len()));
+    }
+
+    /// Returns the stream.
+    pub(super) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// Returns the stream, for questions about it.
     pub(super) fn get_ref(&self) -> &S {
         &self.stream

@@ -6,7 +6,7 @@ use tokio::net::unix::UCred;
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Peer {
-    /// A host on the network.
+    /// A host on the network. The port is 0 if a proxy does not tell it.
     Network(SocketAddr),
     /// A process on this machine, through a unix socket.
     Local {
@@ -54,6 +54,7 @@ impl Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Network(address) if address.port() == 0 => address.ip().fmt(f),
             Self::Network(address) => address.fmt(f),
             Self::Local { process: Some(process), .. } => write!(f, "process {process}"),
             Self::Local { process: None, .. } => f.write_str("a local process"),

@@ -3,8 +3,10 @@ use super::Peer;
 /// The way of a connection to us.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Route {
-    /// Who is at its other end.
+    /// Who is at its other end, behind a proxy if there is one.
     pub peer: Peer,
+    /// The proxy.
+    pub proxy: Option<Peer>,
     /// Whether it is encrypted.
     pub tls: bool,
     /// Whether its bytes travel in a WebSocket.
@@ -21,7 +23,7 @@ impl Route {
             (true, true) => "wss",
             (true, false) => "ws",
             (false, true) => "tls",
-            (false, false) => self.peer.transport(),
+            (false, false) => self.proxy.unwrap_or(self.peer).transport(),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 use super::carrier::Carrier;
 use super::http::{self, HttpError, Origins};
 use super::peeked::Peeked;
-use super::{Socket, Stream, Tls};
+use super::proxy::{self, Start};
+use super::{Peer, Socket, Stream, Tls, TrustedProxies};
 
 /// How long a client may send nothing. SPICE, TLS and HTTP clients begin at once.
 const SILENT: Duration = Duration::from_secs(3);
@@ -20,6 +21,16 @@ const TLS_HANDSHAKE: u8 = 22;
 pub(crate) struct Security {
     tls: Option<Tls>,
     origins: Origins,
+    proxies: TrustedProxies,
+}
+
+/// What becomes known of a connection while it is opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sign {
+    /// The client has sent a whole TLS greeting.
+    Greeted,
+    /// A trusted proxy has connected for this client.
+    ComesFrom(Peer),
 }
 
 /// Why a connection was not opened.
@@ -34,6 +45,12 @@ pub(crate) enum OpenError {
     /// The client wants TLS, and there is none.
     #[error("it wants TLS: start qemu-spice with --tls-creds, or connect without")]
     NoTls,
+    /// Somebody writes who is behind it, and is not believed.
+    #[error("a PROXY header from {0}, which no --trusted-proxy names")]
+    Untrusted(Peer),
+    /// A trusted proxy's header cannot be read.
+    #[error("a malformed PROXY header")]
+    Header,
     /// The handshake failed.
     #[error("TLS: {0}")]
     Handshake(io::Error),
@@ -46,10 +63,10 @@ pub(crate) enum OpenError {
 }
 
 impl Security {
-    /// Offers `tls`, if there is one, and WebSockets to the pages of `origins`.
+    /// Offers `tls`, if there is one, and WebSockets to the pages of `origins`. Believes `proxies`.
     #[must_use]
-    pub(crate) fn new(tls: Option<Tls>, origins: Origins) -> Self {
-        Self { tls, origins }
+    pub(crate) fn new(tls: Option<Tls>, origins: Origins, proxies: TrustedProxies) -> Self {
+        Self { tls, origins, proxies }
     }
 
     /// Returns the certificates in use, if TLS is offered.
@@ -59,16 +76,25 @@ impl Security {
     }
 
     /// Finds out by its first byte what a client speaks, and takes it through TLS and to a WebSocket if it wants them.
-    /// `greeted` is called when it has sent a whole TLS greeting.
+    /// What becomes known meanwhile is `noticed`.
     ///
     /// # Errors
     /// If the client leaves, is too slow, or cannot have what it wants.
-    pub(crate) async fn open(&self, socket: Socket, greeted: impl FnOnce()) -> Result<Stream, OpenError> {
+    pub(crate) async fn open(
+        &self,
+        socket: Socket,
+        mut noticed: impl FnMut(Sign),
+    ) -> Result<Stream, OpenError> {
         let mut socket = Peeked::new(socket);
+        first(socket.first_byte()).await?;
+        if let Some(client) = within("send its PROXY header", self.header(&mut socket)).await?? {
+            noticed(Sign::ComesFrom(client));
+        }
         let mut carrier = match first(socket.first_byte()).await? {
             TLS_HANDSHAKE => {
                 let tls = self.tls.as_ref().ok_or(OpenError::NoTls)?;
-                let accepted = within("finish its TLS handshake", tls.accept(socket, |_| greeted())).await?;
+                let accepted = tls.accept(socket, |_| noticed(Sign::Greeted));
+                let accepted = within("finish its TLS handshake", accepted).await?;
                 let stream = accepted.map_err(OpenError::Handshake)?;
                 Carrier::Tls(Box::new(Peeked::new(stream)))
             }
@@ -78,9 +104,37 @@ impl Security {
         match first(carrier.first_byte()).await? {
             b'R' => Ok(carrier.into()),
             byte if byte.is_ascii_uppercase() => {
-                Ok(within("send its HTTP request", http::upgrade(carrier, &self.origins)).await??.into())
+                let comes_from = |client| noticed(Sign::ComesFrom(client));
+                let upgraded = http::upgrade(carrier, &self.origins, &self.proxies, comes_from);
+                Ok(within("send its HTTP request", upgraded).await??.into())
             }
             _ => Ok(carrier.into()),
+        }
+    }
+
+    /// Reads the PROXY header of a connection, if there is one. Returns the client that it names.
+    async fn header(&self, socket: &mut Peeked<Socket>) -> Result<Option<Peer>, OpenError> {
+        loop {
+            match proxy::start(socket.bytes()) {
+                Start::Client => return Ok(None),
+                Start::Incomplete => {
+                    if socket.more().await? == 0 {
+                        return Err(OpenError::Closed);
+                    }
+                }
+                Start::Header(..) | Start::Malformed if !self.proxies.trusts(socket.get_ref().peer()) => {
+                    return Err(OpenError::Untrusted(socket.get_ref().peer()));
+                }
+                Start::Malformed => return Err(OpenError::Header),
+                Start::Header(length, client) => {
+                    socket.skip(length);
+                    let client = client.map(Peer::Network);
+                    if let Some(client) = client {
+                        socket.get_mut().comes_from(client);
+                    }
+                    return Ok(client);
+                }
+            }
         }
     }
 }

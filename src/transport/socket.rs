@@ -30,6 +30,8 @@ pub(crate) struct Socket {
     /// What waits for room in a unix socket, while there is none.
     room: Option<WriteWait>,
     peer: Peer,
+    /// Who has connected, if it is a proxy for `peer`.
+    proxy: Option<Peer>,
     is_admitted: bool,
 }
 
@@ -56,13 +58,19 @@ impl Socket {
         let options = SockRef::from(&socket);
         options.set_tcp_notsent_lowat(UNSENT_LIMIT)?;
         options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-        Ok(Self { socket: Connected::Tcp(socket), room: None, peer: Peer::Network(peer), is_admitted: false })
+        Ok(Self {
+            socket: Connected::Tcp(socket),
+            room: None,
+            peer: Peer::Network(peer),
+            proxy: None,
+            is_admitted: false,
+        })
     }
 
     pub(super) fn unix(socket: UnixStream) -> io::Result<Self> {
         let peer = Peer::local(&socket.peer_cred()?);
         let socket = QuietSocket::new(socket.into_std()?)?;
-        Ok(Self { socket: Connected::Unix(socket), room: None, peer, is_admitted: false })
+        Ok(Self { socket: Connected::Unix(socket), room: None, peer, proxy: None, is_admitted: false })
     }
 
     /// Takes over a connection that another process made. `is_admitted` says that it need not log in.
@@ -92,16 +100,34 @@ impl Socket {
         self.is_admitted
     }
 
-    /// Returns the other end of the connection.
+    /// Returns the other end of the connection, behind a proxy if there is one.
     #[must_use]
     pub(crate) fn peer(&self) -> Peer {
         self.peer
     }
 
+    /// Returns the proxy that has connected for the other end.
+    #[must_use]
+    pub(crate) fn proxy(&self) -> Option<Peer> {
+        self.proxy
+    }
+
+    /// Notes that who has connected is a proxy for `client`.
+    pub(super) fn comes_from(&mut self, client: Peer) {
+        self.proxy.get_or_insert(self.peer);
+        self.peer = client;
+    }
+
+    /// Returns whether the bytes stay on this machine.
+    #[must_use]
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.socket, Connected::Unix(..))
+    }
+
     /// Returns whether the connection can carry file descriptors.
     #[must_use]
     pub(crate) fn passes_fds(&self) -> bool {
-        matches!(self.socket, Connected::Unix(..))
+        self.is_local() && self.proxy.is_none()
     }
 
     /// Makes a watch on the number of bytes the kernel still has to send.

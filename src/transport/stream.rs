@@ -32,6 +32,7 @@ impl Stream {
     pub(crate) fn route(&self) -> Route {
         Route {
             peer: self.peer(),
+            proxy: self.carrier().socket().proxy(),
             tls: matches!(self.carrier(), Carrier::Tls(_)),
             web_socket: matches!(self.0, Form::WebSocket(_)),
             is_admitted: self.carrier().socket().is_admitted(),
@@ -42,7 +43,7 @@ impl Stream {
     #[must_use]
     pub(crate) fn is_secure(&self) -> bool {
         match self.carrier() {
-            Carrier::Plain(socket) => matches!(socket.get_ref().peer(), Peer::Local { .. }),
+            Carrier::Plain(socket) => socket.get_ref().is_local(),
             Carrier::Tls(_) => true,
         }
     }

@@ -40,10 +40,10 @@ def spice_html5_tls(rig):
 def another_site(rig):
     """a page of another site is refused, and the log says how to allow it"""
     page, server = _page(rig), rig.serve(rig.vm())
-    browser = _browser(rig)
-    browser.open(_url(page, server))
+    window = browser(rig)
+    window.open(_url(page, server))
     eventually(lambda: f"`--web-origin {page}` would allow it" in server.errors(), "a line in the log")
-    assert browser.canvas("#spice-screen canvas") is None
+    assert window.canvas("#spice-screen canvas") is None
     for origin, status in ((page, 403), ("http://evil.example", 403), (f"http://127.0.0.1:{_port(server)}", 101), (None, 101)):
         assert _upgrade(server, origin)[0] == status, origin
 
@@ -118,13 +118,23 @@ def hostile(rig):
 
 
 def _shows_and_types(rig, vm, page, serve, more=""):
-    browser = _browser(rig)
+    window = browser(rig)
     server = serve(page)
-    browser.open(_url(page, server) + more)
+    window.open(_url(page, server) + more)
+    same_in_browser(rig, vm, window, server)
+    vm.stage("events on")
+    window.point(300, 300)
+    window.script("document.querySelector('#spice-screen canvas').focus()")
+    window.key("a")
+    window.key("b")
+    vm.events(lambda events: [code for _, kind, code, value in events if kind == 1 and value == 1][:2] == [KEY_A, KEY_B])
+
+
+def same_in_browser(rig, vm, window, server):
     shown = rig.fresh("shown", ".png")
 
     def equal():
-        png = browser.canvas("#spice-screen canvas")
+        png = window.canvas("#spice-screen canvas")
         if png is None:
             return False
         shown.write_bytes(png)
@@ -133,22 +143,16 @@ def _shows_and_types(rig, vm, page, serve, more=""):
         except AssertionError:
             return False
     eventually(equal, f"the guest's picture in the browser, see {shown} and {server.log_path}", limit=40)
-    vm.stage("events on")
-    browser.point(300, 300)
-    browser.script("document.querySelector('#spice-screen canvas').focus()")
-    browser.key("a")
-    browser.key("b")
-    vm.events(lambda events: [code for _, kind, code, value in events if kind == 1 and value == 1][:2] == [KEY_A, KEY_B])
 
 
-def _browser(rig):
+def browser(rig):
     if not shutil.which("chromedriver") or not PAGES.exists():
         raise Skip("no chromium-driver or spice-html5 here")
     rig.needs_program()
     with open(rig.fresh("chromedriver", ".log"), "w") as log:
-        browser = Browser(log)
-    rig.own.append(browser)
-    return browser
+        window = Browser(log)
+    rig.own.append(window)
+    return window
 
 
 def _page(rig, folder=None):

@@ -25,6 +25,8 @@ pub(super) struct Audit {
 pub(super) struct Known {
     /// Who is at its other end.
     pub(super) peer: Peer,
+    /// The proxy that it came through.
+    pub(super) proxy: Option<Peer>,
     /// How it came, once that is known.
     pub(super) route: Option<Route>,
     /// The channel that it is to be, once it has asked for one.
@@ -42,6 +44,7 @@ impl Audit {
                 parent: None,
                 client = number,
                 peer = %route.peer,
+                proxy = route.proxy.map(tracing::field::display),
                 transport = route.transport(),
                 by,
                 rights = grant.rights.name(),
@@ -62,6 +65,7 @@ impl Audit {
                 parent: None,
                 client = number,
                 peer = %route.peer,
+                proxy = route.proxy.map(tracing::field::display),
                 transport = route.transport(),
                 seconds,
                 reason,
@@ -79,6 +83,7 @@ impl Audit {
                 name: "refusal",
                 parent: None,
                 peer = %known.peer,
+                proxy = known.proxy.map(tracing::field::display),
                 transport = known.route.map(Route::transport),
                 channel = known.channel.map(|channel| channel.to_string()),
                 reason = why.name(),

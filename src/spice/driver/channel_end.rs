@@ -37,8 +37,13 @@ impl ChannelEnd {
             Self::Displaced => Refused::Displaced,
             Self::HeldOff => Refused::HeldOff,
             Self::Link(LinkFailure::Deadline(_)) | Self::Open(OpenError::Late(..)) => Refused::Late,
-            Self::Open(OpenError::NoTls | OpenError::Http(HttpError::Origin(_))) => Refused::NotOffered,
-            Self::Open(OpenError::Handshake(_) | OpenError::Http(_)) => Refused::Malformed,
+            Self::Open(
+                OpenError::NoTls | OpenError::Untrusted(_) | OpenError::Http(HttpError::Origin(_)),
+            ) => Refused::NotOffered,
+            Self::Open(OpenError::Http(HttpError::Socket(_))) => return None,
+            Self::Open(OpenError::Handshake(_) | OpenError::Header | OpenError::Http(_)) => {
+                Refused::Malformed
+            }
             Self::Link(LinkFailure::WrongPassword) => Refused::WrongPassword,
             Self::Link(LinkFailure::TurnedAway(LinkError::PermissionDenied)) => Refused::Full,
             Self::Link(LinkFailure::TurnedAway(_)) => Refused::NotOffered,

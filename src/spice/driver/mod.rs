@@ -26,10 +26,10 @@ use self::connection::Connection;
 use self::link::{Linked, Linking};
 use self::login::Login;
 use super::access::{Access, Refusal};
-use super::lobby::Lobby;
+use super::lobby::{Lobby, Place};
 use crate::frame::GuestCommand;
 use crate::hub::Hub;
-use crate::transport::Socket;
+use crate::transport::{Sign, Socket};
 use crate::viewer::{LogLimit, Policy, Roster};
 
 /// A SPICE server for one VM.
@@ -77,6 +77,18 @@ impl PlainChannels {
     }
 }
 
+/// Counts a connection as what has become known of it demands.
+fn notice(sign: Sign, place: &mut Place, known: &mut Known) {
+    match sign {
+        Sign::Greeted => place.links(),
+        Sign::ComesFrom(client) => {
+            place.comes_from(client.origin());
+            tracing::Span::current().record("client", tracing::field::display(client));
+            (known.peer, known.proxy) = (client, Some(known.proxy.unwrap_or(known.peer)));
+        }
+    }
+}
+
 impl Server {
     /// Makes a server of what `hub` shows. Viewers are entered in `roster`, and their input goes to
     /// `commands`. All sessions end with `end`.
@@ -108,8 +120,8 @@ impl Server {
     /// Serves one connection until it ends: TLS if the client wants it, the link stage, and then its channel. What
     /// happens on it concerns no other.
     pub(crate) async fn serve(&self, socket: Socket) {
-        let mut known = Known { peer: socket.peer(), route: None, channel: None };
-        let span = info_span!("viewer", peer = %known.peer);
+        let mut known = Known { peer: socket.peer(), proxy: None, route: None, channel: None };
+        let span = info_span!("viewer", peer = %known.peer, client = tracing::field::Empty);
         async {
             let served = match self.link(socket, &mut known).await {
                 Ok(linked) => self.serve_channel(linked).await,
@@ -132,7 +144,7 @@ impl Server {
         let mut place = self.lobby.enter(socket.peer().origin());
         let given_away = place.given_away();
         let stream = tokio::select! {
-            stream = self.access.security().open(socket, || place.links()) => stream?,
+            stream = self.access.security().open(socket, |sign| notice(sign, &mut place, known)) => stream?,
             () = given_away.cancelled() => return Err(ChannelEnd::Displaced),
             () = self.end.cancelled() => return Err(ChannelEnd::Session),
         };
