@@ -99,6 +99,19 @@ impl ClientObject {
         self.info.since.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
+    /// By what the client was let in: "anyone", "the password" or "invitation" with its number and name. One that was
+    /// handed over without having to log in has "anyone".
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn by(&self) -> String {
+        self.info.grant.who.to_string()
+    }
+
+    /// What the client may do: "use" or "look".
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn rights(&self) -> &str {
+        self.info.grant.rights.name()
+    }
+
     /// The channels that the client has besides its main one, such as "display:0".
     #[zbus(property)]
     fn channels(&self) -> Vec<String> {

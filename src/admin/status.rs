@@ -156,10 +156,11 @@ impl Status {
         let clients = row.rows("Clients");
         if !clients.is_empty() {
             text += &table(
-                ["CLIENT", "FROM", "OVER", "FOR", "CHANNELS"],
+                ["CLIENT", "FROM", "OVER", "FOR", "LET IN BY", "RIGHTS", "CHANNELS"],
                 clients.iter().map(|row| {
                     let [number, from, over] = ["Client", "Peer", "Transport"].map(|column| row.text(column));
-                    [number, from, over, row.age(now), row.list("Channels")]
+                    let [by, rights] = ["By", "Rights"].map(|column| row.or_none(column));
+                    [number, from, over, row.age(now), by, rights, row.list("Channels")]
                 }),
             );
         }
@@ -351,7 +352,7 @@ mod tests {
             ],
             "Clients": [
                 { "Client": 12, "Peer": "10.0.0.7:4711", "Transport": "tcp", "Since": 9_000,
-                  "Channels": ["display:0", "inputs:0"] },
+                  "By": "invitation 4 (ann)", "Rights": "look", "Channels": ["display:0", "inputs:0"] },
                 { "Client": 13, "Peer": "process 7", "Transport": "unix", "Since": 1_000, "Channels": [] },
             ],
             "Refused": { "displaced": 1872, "wrong-password": 3, "odd": "many" },
@@ -367,9 +368,9 @@ qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
   0        virtio-vga  1280x800       dmabuf LINEAR  XR24
   1        virtio-vga  nothing shown
   refused: 1872 displaced, 3 wrong-password
-  CLIENT  FROM           OVER  FOR    CHANNELS
-  12      10.0.0.7:4711  tcp   2 min  display:0 inputs:0
-  13      process 7      unix  2 h
+  CLIENT  FROM           OVER  FOR    LET IN BY           RIGHTS  CHANNELS
+  12      10.0.0.7:4711  tcp   2 min  invitation 4 (ann)  look    display:0 inputs:0
+  13      process 7      unix  2 h    -                   -
   INVITATION  NAME  RIGHTS  USES  STATE  UNTIL
   4           ann   look    once  taken  1800000000
   5           -     use     many  open   -

@@ -67,6 +67,8 @@ pub(crate) struct ClientInfo {
     pub route: Route,
     /// When it had logged in.
     pub since: SystemTime,
+    /// By what it was let in, and what it may do.
+    pub grant: Grant,
     /// The channels it has besides its main one, sorted by kind and number.
     pub channels: Vec<ChannelId>,
 }
@@ -210,7 +212,8 @@ impl Sessions {
             let mut channels: Vec<ChannelId> = lock(&session.channels).open.iter().copied().collect();
             channels.sort_by_key(|channel| (channel.kind.code(), channel.id));
             let Session { number, route, since, .. } = **session;
-            ClientInfo { number, route, since, channels }
+            let grant = session.grant.clone();
+            ClientInfo { number, route, since, grant, channels }
         };
         lock(&self.open).iter().map(info).collect()
     }

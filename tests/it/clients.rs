@@ -89,7 +89,13 @@ async fn a_client_is_an_object_as_long_as_it_is_there() {
     let mut main = Channel::link(UnixStream::connect(&spice).unwrap(), 0, MAIN);
     let connected = watch.json();
     assert_eq!(connected["event"], "ClientConnected");
-    let expected = [("Client", Json::from(0)), ("Transport", "unix".into()), ("Family", "unix".into())];
+    let expected = [
+        ("Client", Json::from(0)),
+        ("By", "anyone".into()),
+        ("Rights", "use".into()),
+        ("Transport", "unix".into()),
+        ("Family", "unix".into()),
+    ];
     for (name, value) in expected {
         assert_eq!(connected["client"][name], value, "{name}");
     }
