@@ -31,7 +31,7 @@ use crate::relay::Relay;
 use crate::source::{
     Attach, Ended, PointingDevice, Source, SourceError, Sources, VhostUserGpu, VhostUserInput,
 };
-use crate::spice::{Access, Lock, Newcomers, Password, PlainChannels, Server, Settings};
+use crate::spice::{Access, Lock, Newcomers, Password, PlainChannels, Rights, Server, Settings, users};
 use crate::transport::{
     Address, ClientCertificates, Listener, Origins, Security, Socket, Tls, TrustedProxies,
 };
@@ -80,6 +80,7 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(on_bus::perform(command));
         }
+        Some(Command::User { name, file, look, remove }) => return user(&name, &file, look, remove),
         Some(Command::Certificate { folder, name, port }) => return certificate(&folder, name, port),
         Some(Command::Generate { what }) => return generate(what),
         None => {}
@@ -89,7 +90,7 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
     }
     crate::sys::give_back_large_buffers();
     crate::sys::raise_file_limit();
-    if password_file(&cli.serve).is_some() || cli.serve.tls_creds.is_some() || cli.serve.invited_only {
+    if is_closed(&cli.serve) || cli.serve.tls_creds.is_some() {
         crate::sys::keep_memory_private();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -106,14 +107,14 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listeners = bind(&addresses(&options)?, password.is_some() || options.invited_only).await?;
+    let listeners = bind(&addresses(&options)?, is_closed(&options)).await?;
     let uris = uris(&listeners, tls.is_some(), &plain);
     let security = Security::new(
         tls,
         Origins::new(options.web_origin.clone()),
         TrustedProxies::new(options.trusted_proxy.clone()),
     );
-    let access = Access::new(lock(password, options.invited_only), security);
+    let access = access(&options, password, security)?;
 
     let (hub, roster) = (Hub::default(), Roster::default());
     let end = CancellationToken::new();
@@ -315,13 +316,22 @@ async fn bind(addresses: &[Address], is_closed: bool) -> anyhow::Result<Vec<List
     Ok(listeners)
 }
 
-/// What those have to show who are not invited.
-fn lock(password: Option<Password>, invited_only: bool) -> Lock {
-    match password {
+/// Who may enter.
+fn access(options: &Serve, password: Option<Password>, security: Security) -> anyhow::Result<Access> {
+    let lock = match password {
         Some(password) => Lock::Password { password, expires: None },
-        None if invited_only => Lock::Closed,
+        None if is_closed(options) => Lock::Closed,
         None => Lock::Open,
+    };
+    match &options.sasl_users {
+        Some(file) => Access::with_users(lock, security, file).context("--sasl-users"),
+        None => Ok(Access::new(lock, security)),
     }
+}
+
+/// Whether there is something to show before anybody enters.
+fn is_closed(options: &Serve) -> bool {
+    password_file(options).is_some() || options.invited_only || options.sasl_users.is_some()
 }
 
 /// Reads the certificate, if there is to be TLS.
@@ -353,6 +363,9 @@ fn uris(listeners: &[Listener], tls: bool, plain: &PlainChannels) -> Vec<String>
 
 /// Reads the certificate again.
 fn reload(access: &Access) {
+    if let Err(error) = access.reload_users() {
+        warn!(%error, "the users cannot be read again");
+    }
     match access.reload_certificates() {
         Ok(()) => info!("the certificate was read again, for viewers that come from now on"),
         Err(error) => warn!(%error, "the certificate cannot be read again"),
@@ -424,6 +437,7 @@ fn capabilities() -> serde_json::Value {
         "password-control",
         "clients",
         "add-client",
+        "sasl-users",
         "invited-only",
         "invite",
         "tls-creds",
@@ -471,6 +485,27 @@ fn probe() -> anyhow::Result<()> {
 
 fn row(name: &str, kind: &str, input: &str, state: &str) -> String {
     format!("{name:12} {kind:9} {input:7} {state}")
+}
+
+/// Reads a password from standard input.
+fn new_password() -> anyhow::Result<Zeroizing<String>> {
+    if io::stdin().is_terminal() {
+        write!(io::stderr(), "New password (it is shown as you type): ")?;
+    }
+    let mut text = Zeroizing::new(String::new());
+    io::stdin().take(PASSWORD_FILE_MAX).read_to_string(&mut text).context("standard input")?;
+    let line = text.lines().next().unwrap_or_default();
+    Password::new(line).context("standard input")?;
+    Ok(Zeroizing::new(line.to_owned()))
+}
+
+/// Changes a file of users.
+fn user(name: &str, file: &Path, look: bool, remove: bool) -> anyhow::Result<()> {
+    if remove {
+        return Ok(users::remove(file, name)?);
+    }
+    let rights = if look { Rights::Look } else { Rights::Use };
+    Ok(users::set(file, name, rights, &new_password()?)?)
 }
 
 /// Makes a certificate. The connection file goes to standard output, all else to people.

@@ -158,6 +158,26 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME", default_value = "org.qemu.spice")]
         server: String,
     },
+    /// Add a user to a file for --sasl-users, or change their password
+    ///
+    /// The password is the first line of standard input; the file does not contain it.
+    User {
+        /// Their name: letters, digits and . _ @ -
+        #[arg(value_name = "NAME")]
+        name: String,
+
+        /// The file; it is made if it is not there
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+
+        /// Let them look only: their keys and pointer are ignored
+        #[arg(long)]
+        look: bool,
+
+        /// Take them out of the file instead
+        #[arg(long, conflicts_with = "look")]
+        remove: bool,
+    },
     /// Make a private authority and a certificate of its for this server, for --tls-creds
     ///
     /// Prints the connection file with which remote-viewer finds the server and trusts it:
@@ -273,6 +293,13 @@ pub(crate) struct Serve {
     /// Let nobody in without an invitation (`qemu-spice invite`), or until there is a password (`qemu-spice password`)
     #[arg(long, conflicts_with = "password_file", help_heading = "Viewers")]
     pub invited_only: bool,
+
+    /// Let in who logs in as a user of this file, by SASL inside TLS (`qemu-spice user` writes the file)
+    ///
+    /// Viewers that cannot do that, and those on unix sockets, are asked for the password or an invitation. SIGHUP has
+    /// the file read again.
+    #[arg(long, value_name = "FILE", requires = "tls_creds", help_heading = "Viewers")]
+    pub sasl_users: Option<PathBuf>,
 
     /// Encrypt with the certificate in this folder (server-cert.pem and server-key.pem, as QEMU has them)
     ///

@@ -1,14 +1,12 @@
 //! The commands that speak to a qemu-spice that runs, over a bus.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::Write;
 
-use anyhow::{Context, bail};
-use zeroize::Zeroizing;
+use anyhow::bail;
 
-use super::{PASSWORD_FILE_MAX, say};
+use super::{new_password, say};
 use crate::admin::{self, ControlError, MessageBus, status, watch};
 use crate::cli::Command;
-use crate::spice::Password;
 
 /// Carries out a command that has to do with a bus.
 pub(super) async fn perform(command: Command) -> anyhow::Result<()> {
@@ -33,7 +31,7 @@ pub(super) async fn perform(command: Command) -> anyhow::Result<()> {
                 None => tell(&control.invite(&name, (look, once), &until, &host).await?),
             }
         }
-        Command::Probe | Command::Certificate { .. } | Command::Generate { .. } => {
+        Command::Probe | Command::User { .. } | Command::Certificate { .. } | Command::Generate { .. } => {
             bail!("this command has nothing to do with a bus")
         }
     }
@@ -97,14 +95,7 @@ struct Change {
 /// Changes the password of a server on a bus. A new one is read from standard input.
 async fn password(control: admin::Control, change: Change) -> anyhow::Result<()> {
     if change.password {
-        if std::io::stdin().is_terminal() {
-            write!(std::io::stderr(), "New password (it is shown as you type): ")?;
-        }
-        let mut text = Zeroizing::new(String::new());
-        std::io::stdin().take(PASSWORD_FILE_MAX).read_to_string(&mut text).context("standard input")?;
-        let line = text.lines().next().unwrap_or_default();
-        Password::new(line).context("standard input")?;
-        control.set_password(line, &change.connected).await?;
+        control.set_password(&new_password()?, &change.connected).await?;
     }
     if let Some(time) = change.expires {
         control.expire_password(&time).await?;

@@ -1,6 +1,7 @@
 //! Who may enter: the password, which can be changed while clients are in, invitations beside it, and how long those
 //! wait who have shown wrong ones.
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,6 +15,7 @@ use super::back_off::BackOff;
 use super::grant::{Grant, Rights, Who};
 use super::invitations::{Invitation, Invitations, Invite, InviteError};
 use super::session::{MainSeat, Seat, Sessions};
+use super::users::{Users, UsersError};
 use crate::transport::{Origin, Route, Security, Tls, TlsError};
 
 /// The rule of who may enter. Clones are the same.
@@ -24,6 +26,9 @@ pub struct Access(Arc<Shared>);
 struct Shared {
     door: Mutex<Door>,
     back_off: Mutex<BackOff>,
+    /// Who may enter by name, where they may.
+    users: Mutex<Option<Arc<Users>>>,
+    users_file: Option<PathBuf>,
     sessions: Arc<Sessions>,
     security: Security,
 }
@@ -61,6 +66,15 @@ pub(super) enum Asked {
     Nothing,
     /// One of these secrets. Without any, it is not let in whatever it shows.
     OneOf(Vec<Secret>),
+}
+
+/// What a client has shown.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Shown {
+    /// This, by its ticket.
+    Ticket(Proof),
+    /// That it is the user of this name.
+    User(String),
 }
 
 /// Why a client that has logged in is not let in.
@@ -122,6 +136,9 @@ pub enum AccessError {
     /// There are no certificates to read again.
     #[error("there is no certificate: start qemu-spice with --tls-creds")]
     NoCertificates,
+    /// The users cannot be read.
+    #[error("the users before stay in use: {0}")]
+    Users(#[from] UsersError),
     /// The certificates cannot be read.
     #[error("the certificate before stays in use: {0}")]
     Certificates(String),
@@ -132,7 +149,40 @@ impl Access {
     #[must_use]
     pub(crate) fn new(lock: Lock, security: Security) -> Self {
         let door = Mutex::new(Door { lock, ..Door::default() });
-        Self(Arc::new(Shared { door, back_off: Mutex::default(), sessions: Arc::default(), security }))
+        Self(Arc::new(Shared { door, security, ..Shared::default() }))
+    }
+
+    /// Lets in who opens `lock`, and the users of a file.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
+    pub(crate) fn with_users(lock: Lock, security: Security, file: &Path) -> Result<Self, UsersError> {
+        let door = Mutex::new(Door { lock, ..Door::default() });
+        let users = Mutex::new(Some(Arc::new(Users::load(file)?)));
+        Ok(Self(Arc::new(Shared {
+            door,
+            security,
+            users,
+            users_file: Some(file.into()),
+            ..Shared::default()
+        })))
+    }
+
+    /// Reads the users again, if there are any, for clients that come from now on.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
+    pub fn reload_users(&self) -> Result<(), AccessError> {
+        if let Some(file) = &self.0.users_file {
+            let users = Users::load(file)?;
+            *lock(&self.0.users) = Some(Arc::new(users));
+        }
+        Ok(())
+    }
+
+    /// Returns who may enter by name; `None` where nobody may.
+    pub(super) fn users(&self) -> Option<Arc<Users>> {
+        lock(&self.0.users).clone()
     }
 
     /// Asks clients for this password from now on, without an end.
@@ -226,19 +276,19 @@ impl Access {
         Asked::OneOf(password.into_iter().chain(door.invitations.secrets()).collect())
     }
 
-    /// Starts a session for a client that came by `route` and has shown `proof`; it ends with `parent`.
+    /// Starts a session for a client that came by `route` and has `shown` something; it ends with `parent`.
     pub(super) fn start_session(
         &self,
-        proof: Proof,
+        shown: &Shown,
         route: Route,
         parent: &CancellationToken,
     ) -> Result<MainSeat, Refusal> {
         let mut door = self.current_door(SystemTime::now());
-        let grant = door.grant(proof, None, SystemTime::now()).ok_or(Refusal::Secret)?;
+        let grant = self.grant(&door, shown, None)?;
         let rights = grant.rights;
         let seat = self.0.sessions.start(route, grant, parent).map_err(Refusal::Place)?;
-        if let Proof::Secret(id) = proof {
-            door.invitations.take(id, seat.session().id);
+        if let Shown::Ticket(Proof::Secret(id)) = shown {
+            door.invitations.take(*id, seat.session().id);
         }
         drop(door);
         if rights == Rights::Use {
@@ -247,12 +297,24 @@ impl Access {
         Ok(seat)
     }
 
-    /// Takes the seat that `request` asks for, for a client that has shown `proof`.
-    pub(super) fn join_session(&self, proof: Proof, request: &LinkRequest) -> Result<Seat, Refusal> {
+    /// Takes the seat that `request` asks for, for a client that has `shown` something.
+    pub(super) fn join_session(&self, shown: &Shown, request: &LinkRequest) -> Result<Seat, Refusal> {
         let id = request.connection_id;
-        let grant = self.door().grant(proof, Some(id), SystemTime::now()).ok_or(Refusal::Secret)?;
+        let grant = self.grant(&self.door(), shown, Some(id))?;
         let seat = self.0.sessions.join(id, request.channel).map_err(Refusal::Place)?;
         if seat.session().grant.is_of(&grant.who) { Ok(seat) } else { Err(Refusal::Secret) }
+    }
+
+    /// Returns what is granted to who has `shown` something, for a new session or a channel of `session`.
+    fn grant(&self, door: &Door, shown: &Shown, session: Option<u32>) -> Result<Grant, Refusal> {
+        let grant = match shown {
+            Shown::Ticket(proof) => door.grant(*proof, session, SystemTime::now()),
+            Shown::User(name) => {
+                let rights = self.users().and_then(|users| users.find(name).map(|user| user.rights));
+                rights.map(|rights| Grant { who: Who::User(name.clone()), rights, until: None })
+            }
+        };
+        grant.ok_or(Refusal::Secret)
     }
 
     /// Lets somebody from `origin` try to log in, or returns how long they have to wait.
@@ -306,6 +368,7 @@ impl Door {
                 self.has_password(now).then_some(grant)
             }
             Proof::Secret(id) => self.invitations.grant(id, session),
+            Proof::Sasl => None, // a name grants something, not this
         }
     }
 }
@@ -387,7 +450,7 @@ mod tests {
     fn start(access: &Access, proof: Proof) -> Result<MainSeat, Refusal> {
         let peer = Peer::Local { process: None, user: 7 };
         let route = Route { peer, proxy: None, tls: false, web_socket: false, is_admitted: false };
-        access.start_session(proof, route, &CancellationToken::new())
+        access.start_session(&Shown::Ticket(proof), route, &CancellationToken::new())
     }
 
     fn join(access: &Access, proof: Proof, main: &MainSeat) -> Result<Seat, Refusal> {
@@ -395,7 +458,10 @@ mod tests {
         main.session().offer(&[channel]);
         let (common_caps, channel_caps) = (Caps::NONE, Caps::NONE);
         let connection_id = main.session().id;
-        access.join_session(proof, &LinkRequest { channel, connection_id, common_caps, channel_caps })
+        access.join_session(
+            &Shown::Ticket(proof),
+            &LinkRequest { channel, connection_id, common_caps, channel_caps },
+        )
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) enum Who {
         /// Whom it is for; may be empty.
         name: String,
     },
+    /// By their own name and password.
+    User(String),
 }
 
 /// What a client may do.
@@ -83,11 +85,20 @@ impl Rights {
     }
 }
 
+impl Rights {
+    /// Returns those of a name.
+    #[must_use]
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Use, Self::Look].into_iter().find(|rights| rights.name() == name)
+    }
+}
+
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anyone => f.write_str("anyone"),
             Self::Password => f.write_str("the password"),
+            Self::User(name) => write!(f, "user {name}"),
             Self::Invitation { id, name } if name.is_empty() => write!(f, "invitation {id}"),
             Self::Invitation { id, name } => write!(f, "invitation {id} ({name})"),
         }

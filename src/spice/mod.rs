@@ -11,9 +11,11 @@ mod lobby;
 mod newcomers;
 mod places_by_owner;
 mod session;
+pub(crate) mod users;
 
 pub use access::Access;
 pub(crate) use access::{AccessError, Expiry, Lock};
+pub use driver::{Exchange, OFFERED, Step};
 pub(crate) use driver::{PlainChannels, Server, Settings};
 pub(crate) use grant::Rights;
 pub(crate) use invitations::{Invitation, Invite};

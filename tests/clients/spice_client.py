@@ -57,7 +57,7 @@ BUTTONS = {1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 6: 32, 7: 64}  # SPICE's mask of each 
 class Client:
     """One session: what came in on its channels, and what can be done with them."""
 
-    def __init__(self, uri, password=None, limit=20.0, tolerance=40, dmabufs=False, authority=None):
+    def __init__(self, uri, password=None, limit=20.0, tolerance=40, dmabufs=False, authority=None, username=None):
         self.limit = limit
         self.tolerance = tolerance
         self.started = time.monotonic()
@@ -81,6 +81,8 @@ class Client:
             self.session.props.password = password
         if authority is not None:
             self.session.props.ca_file = authority
+        if username is not None:
+            self.session.props.username = username
         # The library's own `connect` hides GObject's.
         GObject.Object.connect(self.session, "channel-new", self._new_channel)
         Spice.Session.connect(self.session)
@@ -372,6 +374,7 @@ def main():
     parser.add_argument("uri")
     parser.add_argument("commands", nargs="*", metavar="COMMAND")
     parser.add_argument("--password")
+    parser.add_argument("--username", help="log in by this name, where the server wants one")
     parser.add_argument("--authority", help="trust the certificates that this file's authority signed")
     parser.add_argument("--limit", type=float, default=20, help="seconds a command may wait")
     parser.add_argument("--tolerance", type=int, default=40, help="how far wait-colour may be off, per colour")
@@ -386,7 +389,7 @@ def main():
     if arguments.images_only:
         without_video_decoders()
     client = Client(arguments.uri, arguments.password, arguments.limit, arguments.tolerance, arguments.dmabufs,
-                    arguments.authority)
+                    arguments.authority, arguments.username)
     failed = False
 
     def answer(line):

@@ -90,15 +90,17 @@ class Rig:
         self.own.append(server)
         return server
 
-    def client(self, server, images_only=False, password=None, uri=None, inside=None, authority=None):
+    def client(self, server, images_only=False, password=None, uri=None, inside=None, authority=None, username=None, env=None):
         """A scripted spice-gtk client, connecting; `inside` a network namespace, where one is named. It trusts the
-        certificates of an `authority`, a file."""
+        certificates of an `authority`, a file. With a `username` it can log in by name."""
         options = ["--images-only"] if images_only else []
         if password is not None:
             options += ["--password", password]
         if authority is not None:
             options += ["--authority", str(authority)]
-        client = Client(uri or server.uri, options, self.fresh("client", ".log"), inside=inside)
+        if username is not None:
+            options += ["--username", username]
+        client = Client(uri or server.uri, options, self.fresh("client", ".log"), inside=inside, env=env)
         self.own.append(client)
         return client
 
@@ -292,13 +294,13 @@ class Peer:
 class Client:
     """A program of tests/clients in a process of its own. Call it with a command line."""
 
-    def __init__(self, uri, options, log_path, script="spice_client.py", inside=None):
+    def __init__(self, uri, options, log_path, script="spice_client.py", inside=None, env=None):
         self.log_path = log_path
         with open(log_path, "w") as log:
             self.process = subprocess.Popen(
                 [*(["ip", "netns", "exec", inside] if inside else []), "/usr/bin/python3", ROOT / "tests/clients" / script, uri, *options],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                env={**os.environ, "SPICE_DEBUG": "1"})
+                env={**os.environ, "SPICE_DEBUG": "1", **(env or {})})
 
     def __call__(self, command):
         self.process.stdin.write(command + "\n")

@@ -109,7 +109,9 @@ impl Server {
                     machine.accept();
                     Ok(Some(request))
                 }
-                Ok(Some(LinkEvent::Linked(..))) => Err(machine.refuse(LinkError::BadConnectionId)),
+                Ok(Some(LinkEvent::Linked(..) | LinkEvent::Sasl(_))) => {
+                    Err(machine.refuse(LinkError::BadConnectionId))
+                }
                 Ok(None) => {
                     connection.read(machine.deadline())?;
                     machine.handle_timeout(Instant::now()).map(|()| None)

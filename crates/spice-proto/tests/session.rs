@@ -66,6 +66,7 @@ impl Pair {
                     let admission = Admission::OneOf(vec![secret], TicketKey::generate().unwrap());
                     self.link.greet(admission, Caps::from(0xf));
                 }
+                LinkEvent::Sasl(_) => unreachable!("not offered"),
                 LinkEvent::Linked(request, _) if request.connection_id != 0 => {
                     return Err(self.link.refuse(LinkError::BadConnectionId));
                 }

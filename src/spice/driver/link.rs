@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spice_proto::auth::{Admission, Proof, TicketKey};
+use spice_proto::auth::{Admission, TicketKey};
 use spice_proto::channels::Machine;
-use spice_proto::link::{LinkError, LinkEvent, LinkFailure, LinkMachine, LinkRequest};
-use spice_proto::wire::ChannelId;
+use spice_proto::link::{LinkError, LinkEvent, LinkFailure, LinkMachine, LinkRequest, SaslMessage, caps};
+use spice_proto::wire::{Caps, ChannelId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::sasl::{self, Exchange, Step};
 use super::{ChannelEnd, Connection, Server, channels};
 use crate::frame::ConsoleId;
 use crate::hub::{Console, Hub};
+use crate::spice::access::Shown;
 use crate::spice::lobby::Place;
 use crate::spice::session::Standing;
 use crate::transport::{Route, Stream};
@@ -33,6 +35,8 @@ pub(super) struct Linking {
     stream: Stream,
     /// What the machine has not taken yet.
     input: Vec<u8>,
+    /// The exchange of a client that logs in by name.
+    exchange: Option<Exchange>,
     /// The channel that the client asks for, once it does.
     channel: Option<ChannelId>,
 }
@@ -41,7 +45,7 @@ pub(super) struct Linking {
 pub(super) struct Linked {
     pub(super) request: LinkRequest,
     /// What it has shown.
-    pub(super) proof: Proof,
+    pub(super) shown: Shown,
     linking: Linking,
 }
 
@@ -50,81 +54,17 @@ pub(super) async fn run(
     server: &Server,
     linking: &mut Linking,
     place: &mut Place,
-) -> Result<(LinkRequest, Proof), ChannelEnd> {
-    let Linking { machine, stream, input, channel: asked } = linking;
+) -> Result<(LinkRequest, Shown), ChannelEnd> {
     loop {
-        let mut rest = input.as_slice();
-        let event = machine.recv(&mut rest);
-        let used = input.len().saturating_sub(rest.len());
-        input.drain(..used);
-        let event = match event {
-            Ok(event) => event,
-            Err(failure) => {
-                if failure == LinkFailure::WrongPassword {
-                    server.access.failed(stream.peer().origin());
-                    tokio::time::sleep(WRONG_PASSWORD_PAUSE).await;
+        match linking.next_event(server).await? {
+            Some(LinkEvent::Hello(request)) => linking.greet(server, place, &request).await?,
+            Some(LinkEvent::Linked(request, proof)) => return Ok((request, Shown::Ticket(proof))),
+            Some(LinkEvent::Sasl(message)) => {
+                if let Some((request, name)) = linking.answer_sasl(server, message).await? {
+                    return Ok((request, Shown::User(name)));
                 }
-                return fail(stream, machine, failure).await;
             }
-        };
-        if let Some(LinkEvent::Hello(request)) = &event {
-            *asked = Some(request.channel);
-        }
-        match event {
-            Some(LinkEvent::Hello(request)) => match channels::find(request.channel.kind) {
-                Some(_) if !stream.is_secure() && !server.plain.has(request.channel.kind) => {
-                    let failure = machine.reject(LinkError::NeedSecured);
-                    return fail(stream, machine, failure).await;
-                }
-                Some(channel) => {
-                    place.links();
-                    // A peer that left with its link message is seen to have left only after the next look at
-                    // sockets.
-                    tokio::task::yield_now().await;
-                    let (deadline, is_admitted) = (machine.deadline(), stream.route().is_admitted);
-                    let asks =
-                        server.access.sessions().standing(stream.peer().origin(), request.connection_id);
-                    let admission = tokio::select! {
-                        biased;
-                        () = closed(stream, input) => return Err(ChannelEnd::Closed),
-                        () = sleep_until(deadline) => {
-                            machine.handle_timeout(Instant::now())?;
-                            continue;
-                        }
-                        admission = admission(server, asks, is_admitted) => admission,
-                    };
-                    let admission = match admission {
-                        Ok(admission) => admission,
-                        Err(NotAsked::TooSoon) => {
-                            machine.reject(LinkError::PermissionDenied);
-                            return fail(stream, machine, ChannelEnd::HeldOff).await;
-                        }
-                        Err(NotAsked::NoKey) => {
-                            let failure = machine.reject(LinkError::Error);
-                            return fail(stream, machine, failure).await;
-                        }
-                    };
-                    machine.greet(admission, (channel.caps)());
-                    stream.write_all(&machine.take_output()).await?;
-                    stream.flush().await?;
-                    continue;
-                }
-                None => {
-                    let failure = machine.reject(LinkError::ChannelNotAvailable);
-                    return fail(stream, machine, failure).await;
-                }
-            },
-            Some(LinkEvent::Linked(request, proof)) => return Ok((request, proof)),
-            None => {}
-        }
-        input.reserve(READ_SIZE);
-        let deadline = machine.deadline().unwrap_or_else(Instant::now);
-        match tokio::time::timeout_at(deadline.into(), stream.read_buf(input)).await {
-            Ok(Ok(0)) => return Err(ChannelEnd::Closed),
-            Ok(read) => {
-                read?;
-            }
-            Err(_) => machine.handle_timeout(Instant::now())?,
+            None => linking.read().await?,
         }
     }
 }
@@ -137,23 +77,177 @@ enum NotAsked {
     NoKey,
 }
 
-/// Returns what a client has to show, once it may try; nothing if it `is_admitted` already.
-async fn admission(server: &Server, asks: Standing, is_admitted: bool) -> Result<Admission, NotAsked> {
+/// Returns whether a client can log in by name.
+fn can_sasl(common_caps: Caps) -> bool {
+    common_caps.has(caps::AUTH_SELECTION) && common_caps.has(caps::AUTH_SASL)
+}
+
+/// Who wants to log in, and how it could.
+struct Asker {
+    standing: Standing,
+    /// It is let in already.
+    is_admitted: bool,
+    /// It can log in by name.
+    by_name: bool,
+}
+
+/// Returns what a client has to show, once it may try; nothing if it is let in already, its name if it can and there
+/// are names.
+async fn admission(server: &Server, asker: Asker) -> Result<Admission, NotAsked> {
+    let Asker { standing, is_admitted, by_name } = asker;
     // Who knows a session has logged in already.
-    while let (Standing::Stranger(origin), false) = (asks, is_admitted) {
+    while let (Standing::Stranger(origin), false) = (standing, is_admitted) {
         match server.access.attempt(origin) {
             Ok(()) => break,
             Err(wait) if wait > PATIENCE => return Err(NotAsked::TooSoon),
             Err(wait) => tokio::time::sleep(wait).await,
         }
     }
-    server.login.admission(asks, is_admitted).await.map_err(|_| NotAsked::NoKey)
+    if by_name && !is_admitted && server.access.users().is_some() {
+        return Ok(Admission::Sasl(sasl::OFFERED.to_owned()));
+    }
+    server.login.admission(standing, is_admitted).await.map_err(|_| NotAsked::NoKey)
 }
 
 impl Linking {
     pub(super) fn new(stream: Stream) -> Self {
         let machine = LinkMachine::new(Instant::now());
-        Self { machine, stream, input: Vec::with_capacity(READ_SIZE), channel: None }
+        Self { machine, stream, input: Vec::with_capacity(READ_SIZE), exchange: None, channel: None }
+    }
+
+    /// Takes what has come. `None` if more has to come.
+    async fn next_event(&mut self, server: &Server) -> Result<Option<LinkEvent>, ChannelEnd> {
+        let mut rest = self.input.as_slice();
+        let event = self.machine.recv(&mut rest);
+        let used = self.input.len().saturating_sub(rest.len());
+        self.input.drain(..used);
+        match event {
+            Ok(event) => Ok(event),
+            Err(LinkFailure::WrongPassword) => {
+                self.punish(server).await;
+                self.fail(LinkFailure::WrongPassword).await
+            }
+            Err(failure) => self.fail(failure).await,
+        }
+    }
+
+    /// Writes what waits, and reads more.
+    async fn read(&mut self) -> Result<(), ChannelEnd> {
+        self.write().await?;
+        self.input.reserve(READ_SIZE);
+        let deadline = self.machine.deadline().unwrap_or_else(Instant::now);
+        match tokio::time::timeout_at(deadline.into(), self.stream.read_buf(&mut self.input)).await {
+            Ok(Ok(0)) => Err(ChannelEnd::Closed),
+            Ok(read) => Ok(read.map(drop)?),
+            Err(_) => Ok(self.machine.handle_timeout(Instant::now())?),
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), ChannelEnd> {
+        let output = self.machine.take_output();
+        if !output.is_empty() {
+            self.stream.write_all(&output).await?;
+            self.stream.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Answers the client's link message: with what it has to show, or why it may not.
+    async fn greet(
+        &mut self,
+        server: &Server,
+        place: &mut Place,
+        request: &LinkRequest,
+    ) -> Result<(), ChannelEnd> {
+        self.channel = Some(request.channel);
+        let Some(channel) = channels::find(request.channel.kind) else {
+            return self.reject(LinkError::ChannelNotAvailable).await;
+        };
+        if !self.stream.is_secure() && !server.plain.has(request.channel.kind) {
+            return self.reject(LinkError::NeedSecured).await;
+        }
+        place.links();
+        // A peer that left with its link message is seen to have left only after the next look at sockets.
+        tokio::task::yield_now().await;
+        let deadline = self.machine.deadline();
+        let origin = self.stream.peer().origin();
+        let asker = Asker {
+            standing: server.access.sessions().standing(origin, request.connection_id),
+            is_admitted: self.stream.route().is_admitted,
+            by_name: self.stream.route().tls && can_sasl(request.common_caps),
+        };
+        let admission = tokio::select! {
+            biased;
+            () = closed(&mut self.stream, &mut self.input) => return Err(ChannelEnd::Closed),
+            () = sleep_until(deadline) => return Ok(self.machine.handle_timeout(Instant::now())?),
+            admission = admission(server, asker) => admission,
+        };
+        match admission {
+            Ok(admission) => self.machine.greet(admission, (channel.caps)()),
+            Err(NotAsked::TooSoon) => {
+                self.machine.reject(LinkError::PermissionDenied);
+                return self.fail(ChannelEnd::HeldOff).await;
+            }
+            Err(NotAsked::NoKey) => return self.reject(LinkError::Error).await,
+        }
+        self.write().await
+    }
+
+    /// Answers a message of SASL's. Returns the request and the name of who has logged in.
+    async fn answer_sasl(
+        &mut self,
+        server: &Server,
+        message: SaslMessage,
+    ) -> Result<Option<(LinkRequest, String)>, ChannelEnd> {
+        let SaslMessage { mechanism, data } = message;
+        if let Some(mechanism) = mechanism {
+            self.exchange = server.access.users().and_then(|users| Exchange::start(users, &mechanism));
+        }
+        let step = match self.exchange.take() {
+            Some(mut exchange) => {
+                let stepped = tokio::task::spawn_blocking(move || {
+                    let step = exchange.step(data.as_ref().map(|data| data.as_slice()));
+                    (step, exchange)
+                });
+                let (step, exchange) = stepped.await.map_err(|_| LinkFailure::WrongPassword)?;
+                self.exchange = Some(exchange);
+                step
+            }
+            None => Step::Refused(None),
+        };
+        match step {
+            Step::Continue(data) => self.machine.continue_sasl(&data),
+            // What it writes leaves with the decision.
+            Step::Entered(name, data) => match self.machine.finish_sasl(data.as_deref()) {
+                Some(LinkEvent::Linked(request, _)) => return Ok(Some((request, name))),
+                _ => return Err(LinkFailure::WrongPassword.into()),
+            },
+            Step::Refused(data) => {
+                self.punish(server).await;
+                let failure = self.machine.refuse_sasl(data.as_deref());
+                return self.fail(failure).await;
+            }
+        }
+        self.write().await?;
+        Ok(None)
+    }
+
+    /// Lets someone wait who has shown a wrong password, and notes where they come from.
+    async fn punish(&self, server: &Server) {
+        server.access.failed(self.stream.peer().origin());
+        tokio::time::sleep(WRONG_PASSWORD_PAUSE).await;
+    }
+
+    async fn reject<T>(&mut self, error: LinkError) -> Result<T, ChannelEnd> {
+        let failure = self.machine.reject(error);
+        self.fail(failure).await
+    }
+
+    /// Sends the machine's last output, and fails with `failure`.
+    async fn fail<T>(&mut self, failure: impl Into<ChannelEnd>) -> Result<T, ChannelEnd> {
+        self.stream.write_all(&self.machine.take_output()).await?;
+        self.stream.shutdown().await?;
+        Err(failure.into())
     }
 
     /// Returns the channel that the client asks for, once it does.
@@ -167,8 +261,8 @@ impl Linking {
     }
 
     /// Ends the stage with what [`run`] came to.
-    pub(super) fn linked(self, (request, proof): (LinkRequest, Proof)) -> Linked {
-        Linked { request, proof, linking: self }
+    pub(super) fn linked(self, (request, shown): (LinkRequest, Shown)) -> Linked {
+        Linked { request, shown, linking: self }
     }
 }
 
@@ -197,17 +291,15 @@ impl Linked {
 
     /// Refuses the client as if its password were wrong.
     pub(super) async fn refuse_secret(mut self, server: &Server) -> Result<(), ChannelEnd> {
-        let Linking { machine, stream, .. } = &mut self.linking;
-        server.access.failed(stream.peer().origin());
-        tokio::time::sleep(WRONG_PASSWORD_PAUSE).await;
-        machine.refuse(LinkError::PermissionDenied);
-        fail(stream, machine, LinkFailure::WrongPassword).await
+        self.linking.punish(server).await;
+        self.linking.machine.refuse(LinkError::PermissionDenied);
+        self.linking.fail(LinkFailure::WrongPassword).await
     }
 
     /// Refuses the client with `error`.
     pub(super) async fn refuse(mut self, error: LinkError) -> Result<(), ChannelEnd> {
         let failure = self.linking.machine.refuse(error);
-        fail(&mut self.linking.stream, &mut self.linking.machine, failure).await
+        self.linking.fail(failure).await
     }
 }
 
@@ -219,15 +311,4 @@ async fn closed(stream: &mut Stream, input: &mut Vec<u8>) {
         }
     }
     std::future::pending().await
-}
-
-/// Sends the machine's last output, and fails with `failure`.
-async fn fail<T>(
-    stream: &mut Stream,
-    machine: &mut LinkMachine,
-    failure: impl Into<ChannelEnd>,
-) -> Result<T, ChannelEnd> {
-    stream.write_all(&machine.take_output()).await?;
-    stream.shutdown().await?;
-    Err(failure.into())
 }

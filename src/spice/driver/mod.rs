@@ -8,6 +8,7 @@ mod connection;
 mod convert;
 mod link;
 mod login;
+mod sasl;
 mod ticket_keys;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use self::clock::Clock;
 use self::connection::Connection;
 use self::link::{Linked, Linking};
 use self::login::Login;
+pub use self::sasl::{Exchange, OFFERED, Step};
 use super::access::{Access, Refusal};
 use super::lobby::{Lobby, Place};
 use crate::frame::GuestCommand;
@@ -176,7 +178,7 @@ impl Server {
         if linked.request.connection_id != 0 {
             return linked.refuse(LinkError::BadConnectionId).await;
         }
-        let seat = match self.access.start_session(linked.proof, linked.route(), &self.end) {
+        let seat = match self.access.start_session(&linked.shown, linked.route(), &self.end) {
             Ok(seat) => seat,
             Err(Refusal::Secret) => return linked.refuse_secret(self).await,
             Err(Refusal::Place(error)) => return linked.refuse(error).await,
@@ -200,7 +202,7 @@ impl Server {
     /// Serves another channel of a session. A client that loses one ends: it would go on with a channel
     /// missing.
     async fn join_session(&self, channel: &Channel, linked: Linked) -> Result<(), ChannelEnd> {
-        let seat = match self.access.join_session(linked.proof, &linked.request) {
+        let seat = match self.access.join_session(&linked.shown, &linked.request) {
             Ok(seat) => seat,
             Err(Refusal::Secret) => return linked.refuse_secret(self).await,
             Err(Refusal::Place(error)) => return linked.refuse(error).await,

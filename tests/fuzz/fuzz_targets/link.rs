@@ -29,6 +29,7 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
                 LinkEvent::Hello(_) if password == 1 => machine.greet(with_password(), Caps::NONE),
                 LinkEvent::Hello(_) => machine.greet(Admission::Open(*OPEN.public_key()), Caps::NONE),
                 LinkEvent::Linked(..) => machine.accept(),
+                LinkEvent::Sasl(_) => unreachable!("not offered"),
             }
             greeted = true;
         }

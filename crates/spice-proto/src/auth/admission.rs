@@ -2,7 +2,7 @@
 
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use super::{Password, PublicKey, TICKET_LEN, TicketKey};
+use super::{PUB_KEY_LEN, Password, PublicKey, TICKET_LEN, TicketKey};
 
 /// Most secrets that a client may choose from: each is compared with what the client shows.
 pub const SECRETS_MAX: usize = 65;
@@ -16,6 +16,8 @@ pub enum Admission {
     /// One of these secrets, sealed with this key. Those after the first [`SECRETS_MAX`] do not count. Without any,
     /// nobody comes in, and the client is answered as if its password were wrong.
     OneOf(Vec<Secret>, TicketKey),
+    /// A name, by one of these mechanisms of SASL, with commas between them. There is no ticket.
+    Sasl(String),
 }
 
 /// A password that lets a client in, and the number by which the owner knows it.
@@ -37,12 +39,15 @@ pub enum Proof {
     Nothing,
     /// The secret of this number.
     Secret(SecretId),
+    /// Who it is, to the owner, by SASL.
+    Sasl,
 }
 
 impl Admission {
-    /// The key that the client is shown.
+    /// The key that the client is shown; zeroes if there is none.
     pub fn public_key(&self) -> &PublicKey {
         match self {
+            Self::Sasl(_) => &[0; PUB_KEY_LEN],
             Self::Open(key) => key,
             Self::OneOf(_, key) => key.spki(),
         }
@@ -51,7 +56,7 @@ impl Admission {
     /// The key of a ticket that will not come.
     pub fn into_key(self) -> Option<TicketKey> {
         match self {
-            Self::Open(_) => None,
+            Self::Open(_) | Self::Sasl(_) => None,
             Self::OneOf(_, key) => Some(key),
         }
     }
@@ -61,6 +66,7 @@ impl Admission {
     pub fn admits(self, ticket: &[u8; TICKET_LEN]) -> Option<Proof> {
         match self {
             Self::Open(_) => Some(Proof::Nothing), // the client had to send something; it means nothing
+            Self::Sasl(_) => None,
             Self::OneOf(secrets, key) => which(&secrets, &key.open(ticket).ok()?).map(Proof::Secret),
         }
     }

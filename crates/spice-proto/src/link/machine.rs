@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
 use super::caps;
 use super::messages::{
     LINK_HEADER_LEN, LINK_MAGIC, LINK_MESS_MAX, LINK_MESS_MIN, LinkError, LinkHeader, LinkMess, LinkReply,
 };
+use super::sasl::{MECHANISM_SASL, Sasl, SaslMessage};
 use crate::auth::{Admission, Proof, TICKET_LEN, TicketKey};
 use crate::wire::{Caps, ChannelId, HeaderForm, WireError, take};
 
@@ -25,7 +28,8 @@ pub(super) const MECHANISM_TICKET: u32 = 1;
 /// It asks its owner twice: with [`LinkEvent::Hello`] before it answers the client, and with [`LinkEvent::Linked`]
 /// before it lets the authenticated client in. It never takes bytes that belong to the data stage.
 ///
-/// INVARIANT: it holds no more than one link message of [`LINK_MESS_MAX`] bytes, and one reply.
+/// INVARIANT: it holds no more than one message of [`LINK_MESS_MAX`] or [`SASL_DATA_MAX`](super::SASL_DATA_MAX) bytes,
+/// and one reply.
 #[derive(Debug)]
 pub struct LinkMachine {
     stage: Stage,
@@ -48,12 +52,15 @@ pub struct LinkRequest {
 }
 
 /// What the owner has to decide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkEvent {
     /// A client said what it wants. Answer with [`LinkMachine::greet`] or [`LinkMachine::reject`].
     Hello(LinkRequest),
     /// The client is authenticated, by this. Answer with [`LinkMachine::accept`] or [`LinkMachine::refuse`].
     Linked(LinkRequest, Proof),
+    /// A client that was greeted with [`Admission::Sasl`] sent this. Answer with [`LinkMachine::continue_sasl`],
+    /// [`LinkMachine::finish_sasl`] or [`LinkMachine::refuse_sasl`].
+    Sasl(SaslMessage),
 }
 
 /// Why linking ended. Write what [`LinkMachine::take_output`] yields, then close.
@@ -71,6 +78,12 @@ pub enum LinkFailure {
     /// The client chose an authentication we did not offer.
     #[error("authentication mechanism {0} is not offered")]
     Mechanism(u32),
+    /// The client chose no mechanism of SASL that was offered.
+    #[error("it chose no SASL mechanism that was offered")]
+    SaslMechanism,
+    /// The client sent more messages than any mechanism has.
+    #[error("a SASL exchange without end")]
+    SaslEndless,
     /// The password is wrong, or none would do.
     #[error("wrong password")]
     WrongPassword,
@@ -94,6 +107,8 @@ enum Stage {
     Mechanism(Asked),
     /// Awaits the ticket.
     Ticket(Asked),
+    /// Awaits a message of SASL's, or the owner's answer.
+    Sasl(LinkRequest, Sasl),
     /// Awaits the owner's decision.
     Decision,
     /// Accepted, or failed.
@@ -127,6 +142,10 @@ impl LinkMachine {
                 Stage::Mess(size) => *size,
                 Stage::Mechanism(_) => MECHANISM_LEN,
                 Stage::Ticket(_) => TICKET_LEN,
+                Stage::Sasl(_, sasl) => match sasl.wanted() {
+                    Some(wanted) => wanted,
+                    None => return Ok(None),
+                },
                 Stage::Greeting(_) | Stage::Decision | Stage::Over => return Ok(None),
             };
             let complete = take(&mut self.inbox, input, wanted);
@@ -136,12 +155,17 @@ impl LinkMachine {
             if !complete {
                 return Ok(None);
             }
-            let bytes = std::mem::take(&mut self.inbox);
+            let bytes = Zeroizing::new(std::mem::take(&mut self.inbox));
             match std::mem::replace(&mut self.stage, Stage::Over) {
                 Stage::Header => self.stage = Stage::Mess(self.header(&bytes)?),
                 Stage::Mess(_) => return self.mess(&bytes).map(Some),
                 Stage::Mechanism(asked) => self.stage = self.mechanism(&bytes, asked)?,
                 Stage::Ticket(asked) => return self.ticket(&bytes, asked).map(Some),
+                Stage::Sasl(request, sasl) => {
+                    if let Some(message) = self.sasl(&bytes, request, sasl)? {
+                        return Ok(Some(LinkEvent::Sasl(message)));
+                    }
+                }
                 stage @ (Stage::Greeting(_) | Stage::Decision | Stage::Over) => self.stage = stage,
             }
         }
@@ -153,10 +177,14 @@ impl LinkMachine {
         let Stage::Greeting(request) = self.stage else {
             return;
         };
+        let mechanism = match admission {
+            Admission::Sasl(_) => caps::AUTH_SASL,
+            Admission::Open(_) | Admission::OneOf(..) => caps::AUTH_SPICE,
+        };
         let reply = LinkReply {
             error: LinkError::Ok,
             pub_key: *admission.public_key(),
-            common_caps: Caps::of(&[caps::AUTH_SELECTION, caps::AUTH_SPICE, caps::MINI_HEADER]),
+            common_caps: Caps::of(&[caps::AUTH_SELECTION, mechanism, caps::MINI_HEADER]),
             channel_caps,
         };
         self.outbox.extend(reply.encode());
@@ -186,6 +214,38 @@ impl LinkMachine {
     /// Answers [`LinkEvent::Linked`]: turns the client away after all.
     pub fn refuse(&mut self, error: LinkError) -> LinkFailure {
         self.result_failure(error, LinkFailure::TurnedAway(error))
+    }
+
+    /// Answers [`LinkEvent::Sasl`]: sends `data`, and expects the client's next message. Does nothing at any other
+    /// time.
+    pub fn continue_sasl(&mut self, data: &[u8]) {
+        if let Stage::Sasl(_, sasl) = &mut self.stage {
+            sasl.go_on(data, &mut self.outbox);
+        }
+    }
+
+    /// Answers [`LinkEvent::Sasl`]: the client is who it says. Returns what is to be decided then. Sends the last
+    /// `data`, if there are any.
+    pub fn finish_sasl(&mut self, data: Option<&[u8]>) -> Option<LinkEvent> {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Sasl(request, _) => {
+                Sasl::accept(data, &mut self.outbox);
+                self.stage = Stage::Decision;
+                Some(LinkEvent::Linked(request, Proof::Sasl))
+            }
+            stage => {
+                self.stage = stage;
+                None
+            }
+        }
+    }
+
+    /// Answers [`LinkEvent::Sasl`]: the client is nobody. Sends the last `data`, if there are any.
+    pub fn refuse_sasl(&mut self, data: Option<&[u8]>) -> LinkFailure {
+        if let Stage::Sasl(..) = std::mem::replace(&mut self.stage, Stage::Over) {
+            Sasl::refuse(data, &mut self.outbox);
+        }
+        LinkFailure::WrongPassword
     }
 
     /// Takes back the key of a ticket that has not come, and ends.
@@ -258,10 +318,35 @@ impl LinkMachine {
 
     fn mechanism(&mut self, bytes: &[u8], asked: Asked) -> Result<Stage, LinkFailure> {
         let mechanism = bytes.try_into().map(u32::from_le_bytes).unwrap_or_default();
-        if mechanism != MECHANISM_TICKET {
-            return Err(self.result_failure(LinkError::InvalidData, LinkFailure::Mechanism(mechanism)));
+        match (asked, mechanism) {
+            (Asked { request, admission: Admission::Sasl(offered) }, MECHANISM_SASL) => {
+                Ok(Stage::Sasl(request, Sasl::start(offered, &mut self.outbox)))
+            }
+            (
+                asked @ Asked { admission: Admission::Open(_) | Admission::OneOf(..), .. },
+                MECHANISM_TICKET,
+            ) => Ok(Stage::Ticket(asked)),
+            _ => Err(self.result_failure(LinkError::InvalidData, LinkFailure::Mechanism(mechanism))),
         }
-        Ok(Stage::Ticket(asked))
+    }
+
+    /// Takes a piece of SASL. A client that is refused awaits an answer to it first.
+    fn sasl(
+        &mut self,
+        bytes: &[u8],
+        request: LinkRequest,
+        mut sasl: Sasl,
+    ) -> Result<Option<SaslMessage>, LinkFailure> {
+        match sasl.take(bytes) {
+            Ok(message) => {
+                self.stage = Stage::Sasl(request, sasl);
+                Ok(message)
+            }
+            Err(failure) => {
+                Sasl::refuse(None, &mut self.outbox);
+                Err(failure)
+            }
+        }
     }
 
     fn ticket(&mut self, bytes: &[u8], asked: Asked) -> Result<LinkEvent, LinkFailure> {

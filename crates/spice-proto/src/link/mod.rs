@@ -3,11 +3,13 @@
 pub mod caps;
 mod machine;
 mod messages;
+mod sasl;
 
 pub use machine::{HELLO_TIMEOUT, LINK_TIMEOUT, LinkEvent, LinkFailure, LinkMachine, LinkRequest};
 pub use messages::{
     LINK_HEADER_LEN, LINK_MAGIC, LINK_MESS_MAX, LINK_MESS_MIN, LinkError, LinkHeader, LinkMess, LinkReply,
 };
+pub use sasl::{SASL_DATA_MAX, SASL_MESSAGES_MAX, SaslMessage};
 
 #[cfg(test)]
 mod tests;

@@ -99,6 +99,103 @@ fn only_tickets_are_offered() {
     assert_eq!(result(&mut machine), 3);
 }
 
+/// A machine that has offered SASL to a client, which chose it.
+fn by_name() -> LinkMachine {
+    let (mut machine, reply) = greeted(&gtk().encode(), Admission::Sasl("SCRAM-SHA-256,PLAIN".to_owned()));
+    assert_eq!((reply.common_caps, reply.pub_key), (Caps::from(0b1101), [0; 162]));
+    assert_eq!(machine.recv(&mut &2u32.to_le_bytes()[..]), Ok(None));
+    assert_eq!(machine.take_output(), b"\x13\0\0\0SCRAM-SHA-256,PLAIN");
+    machine
+}
+
+/// What a client sends first: a mechanism, and data or none.
+fn first(name: &str, data: Option<&[u8]>) -> Vec<u8> {
+    [&(name.len() as u32).to_le_bytes(), name.as_bytes(), &next(data)].concat()
+}
+
+/// What a client sends then.
+fn next(data: Option<&[u8]>) -> Vec<u8> {
+    data.map_or(vec![0; 4], |data| [&(data.len() as u32 + 1).to_le_bytes(), data, &[0]].concat())
+}
+
+fn said(machine: &mut LinkMachine, wire: &[u8]) -> (Option<String>, Option<Vec<u8>>) {
+    match machine.recv(&mut &wire[..]) {
+        Ok(Some(LinkEvent::Sasl(said))) => (said.mechanism, said.data.map(|data| data.to_vec())),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_client_logs_in_by_name() {
+    let mut machine = by_name();
+    let (mechanism, data) = said(&mut machine, &first("PLAIN", Some(b"\0ann\0apple")));
+    assert_eq!((mechanism.as_deref(), data.as_deref()), (Some("PLAIN"), Some(&b"\0ann\0apple"[..])));
+    machine.continue_sasl(b"more");
+    assert_eq!(machine.take_output(), b"\x05\0\0\0more\0\0");
+    assert_eq!(said(&mut machine, &next(Some(b""))), (None, Some(Vec::new())), "no data are not none");
+    machine.continue_sasl(b"");
+    assert_eq!(machine.take_output(), b"\x01\0\0\0\0\0");
+    let wire = [next(None), b"data stage".to_vec()].concat();
+    let mut input = &wire[..];
+    assert!(matches!(machine.recv(&mut input), Ok(Some(LinkEvent::Sasl(_)))));
+    assert!(matches!(machine.finish_sasl(None), Some(LinkEvent::Linked(_, Proof::Sasl))));
+    machine.accept();
+    assert_eq!(machine.take_output(), b"\0\0\0\0\x01\0\0\0\0\0\0\0\0", "the result of SASL, and of the link");
+    assert_eq!((machine.recv(&mut input), input), (Ok(None), &b"data stage"[..]));
+}
+
+#[test]
+fn a_client_that_is_nobody_hears_so() {
+    let mut machine = by_name();
+    said(&mut machine, &first("PLAIN", Some(b"\0ann\0banana")));
+    assert_eq!(machine.refuse_sasl(Some(b"e=no")), LinkFailure::WrongPassword);
+    let refusal = b"\x05\0\0\0e=no\0\x01\x01\0\0\0\x16\0\0\0Authentication failed\0";
+    assert_eq!(machine.take_output(), refusal);
+    machine.continue_sasl(b"too late");
+    assert!(machine.finish_sasl(None).is_none());
+    machine.accept();
+    assert!(machine.take_output().is_empty());
+}
+
+#[test]
+fn what_no_mechanism_sends_is_refused_before_it_is_there() {
+    let long = 4097u32.to_le_bytes();
+    for (wire, is_about) in [
+        (vec![0; 4], "mechanism"),
+        (21u32.to_le_bytes().to_vec(), "mechnamelen"),
+        (u32::MAX.to_le_bytes().to_vec(), "mechnamelen"),
+        (first("GSSAPI", None), "mechanism"),
+        (first("scram-sha-256", None), "mechanism"),
+        (first("SCRAM-SHA-256,PLAIN", None), "mechanism"),
+        ([&first("PLAIN", None)[..9], &long].concat(), "datalen"),
+        ([&first("PLAIN", None)[..9], &[0xff; 4]].concat(), "datalen"),
+    ] {
+        let mut machine = by_name();
+        let failure = machine.recv(&mut &wire[..]).unwrap_err().to_string();
+        assert!(failure.contains(is_about), "{failure}");
+        let refusal = b"\0\0\0\0\x01\x01\0\0\0\x16\0\0\0Authentication failed\0";
+        assert_eq!(machine.take_output(), refusal, "no data, complete, and why");
+    }
+    for mechanism in [0, 1, 3] {
+        let (mut machine, _) = greeted(&gtk().encode(), Admission::Sasl("PLAIN".to_owned()));
+        let failure = machine.recv(&mut &u32::to_le_bytes(mechanism)[..]);
+        assert_eq!(failure, Err(LinkFailure::Mechanism(mechanism)), "a ticket is not asked for");
+    }
+}
+
+#[test]
+fn an_exchange_has_an_end() {
+    let mut machine = by_name();
+    said(&mut machine, &first("PLAIN", None));
+    for _ in 1..SASL_MESSAGES_MAX {
+        machine.continue_sasl(b"and?");
+        said(&mut machine, &next(Some(&[b'x'; SASL_DATA_MAX as usize - 1])));
+    }
+    machine.continue_sasl(b"and?");
+    assert_eq!(machine.recv(&mut &next(None)[..]), Err(LinkFailure::SaslEndless));
+    assert!(machine.inbox.is_empty());
+}
+
 #[test]
 fn the_owner_can_turn_a_client_away_at_both_points() {
     let mut machine = LinkMachine::new(Instant::now());
@@ -190,11 +287,29 @@ proptest! {
                 Ok(Some(LinkEvent::Hello(_))) => {
                     machine.greet(secret(), Caps::NONE);
                 }
-                Ok(Some(LinkEvent::Linked(..))) => prop_assert!(false, "let in by chance"),
+                Ok(Some(LinkEvent::Linked(..) | LinkEvent::Sasl(_))) => prop_assert!(false, "let in by chance"),
                 Ok(None) => {}
                 Err(_) => break,
             }
             prop_assert!(machine.inbox.len() <= 4096 && machine.outbox.len() <= 1000);
+        }
+    }
+
+    #[test]
+    fn random_names_and_data_never_panic(
+        wire in proptest::collection::vec(any::<u8>(), 0..6000),
+        start in 0usize..4,
+        chunk in 1usize..600,
+    ) {
+        let good = first("SCRAM-SHA-256", Some(b"n,,n=ann,r=x"));
+        let wire = [&good[..[0, 4, 17, good.len()][start]], &wire].concat();
+        let mut machine = by_name();
+        for mut piece in wire.chunks(chunk) {
+            while let Ok(Some(event)) = machine.recv(&mut piece) {
+                prop_assert!(matches!(event, LinkEvent::Sasl(_)), "let in by chance");
+                machine.continue_sasl(b"and?");
+            }
+            prop_assert!(machine.inbox.len() <= SASL_DATA_MAX as usize && machine.outbox.len() <= 100);
         }
     }
 
@@ -211,6 +326,7 @@ proptest! {
                 match machine.recv(&mut piece).unwrap() {
                     Some(LinkEvent::Hello(_)) => machine.greet(secret(), Caps::NONE),
                     Some(LinkEvent::Linked(..)) => linked = true,
+                    Some(LinkEvent::Sasl(_)) => prop_assert!(false, "not offered"),
                     None => break,
                 }
             }
