@@ -3,7 +3,7 @@
 mod logging;
 mod on_bus;
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -529,7 +529,7 @@ fn certificate(folder: &Path, mut names: Vec<String>, port: u16) -> anyhow::Resu
          remote-viewer --spice-ca-file={folder}/ca-cert.pem 'spice://{host}?tls-port={port}'"
     )?;
     let (host, authority) = (host.to_owned(), Some(authority.pem));
-    say(ConnectionFile { host, port, tls: true, authority, password: None }.text().trim_end())
+    say(ConnectionFile { host, port, tls: true, authority, ..ConnectionFile::default() }.text().trim_end())
 }
 
 fn generate(what: Document) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ pub use crate::source::{
     Attach, Ended, Messages, QUEUE_ADDRESSES, QUEUE_ENTRIES, QmpError, QueuesInMemory, Source, SourceError,
     listen, open_display,
 };
-pub use crate::spice::users::Users;
+pub use crate::spice::users::{Names, Users, Verifier};
 pub use crate::spice::{Access, Exchange, Newcomers, OFFERED, Step};
 pub use crate::sys::{FileId, GpuError};
 pub use crate::viewer::Roster;

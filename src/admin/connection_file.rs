@@ -13,6 +13,8 @@ pub(crate) struct ConnectionFile {
     pub tls: bool,
     /// The certificate of the authority to trust, in PEM form.
     pub authority: Option<String>,
+    /// The name by which the viewer logs in, where one is asked for.
+    pub username: Option<String>,
     /// What the viewer shows when it is asked for a password.
     pub password: Option<String>,
 }
@@ -36,6 +38,9 @@ impl ConnectionFile {
         if let Some(authority) = &self.authority {
             let authority = authority.trim_end().replace("\r\n", "\n").replace('\n', "\\n");
             let _ = writeln!(text, "ca={authority}\\n");
+        }
+        if let Some(username) = &self.username {
+            let _ = writeln!(text, "username={username}");
         }
         if let Some(password) = &self.password {
             let _ = writeln!(text, "password={password}");

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::ConnectionFile;
 use crate::frame::{ConsoleId, MemoryKind};
 use crate::hub::{ConsoleInfo, Draws, Hub};
+use crate::spice::invitations::user_name;
 use crate::spice::{Access, AccessError, Expiry, Invitation, Invite, NewcomerError, Newcomers, Rights};
 use crate::viewer::{Roster, ViewerInfo};
 
@@ -75,7 +76,7 @@ impl StatusObject {
         let (id, secret) = self.access.invite(invite.clone()).map_err(refused)?;
         crate::sys::keep_memory_private();
         info!(invitation = id, name = invite.name, rights = rights.name(), once, "an invitation was made");
-        Ok((id, secret.to_string(), self.connection_file(&host, &secret)))
+        Ok((id, secret.to_string(), self.connection_file(id, &host, &secret)))
     }
 
     /// Withdraws an invitation, and disconnects the clients that came in by it.
@@ -205,7 +206,7 @@ impl StatusObject {
 
 impl StatusObject {
     /// Writes the connection file for the first address on a network; empty without one.
-    fn connection_file(&self, host: &str, secret: &str) -> String {
+    fn connection_file(&self, id: u32, host: &str, secret: &str) -> String {
         let mut files = self.addresses.iter().filter_map(|uri| ConnectionFile::of_uri(uri));
         let Some(mut file) = files.next() else { return String::new() };
         let anywhere = matches!(file.host.as_str(), "0.0.0.0" | "::");
@@ -215,6 +216,7 @@ impl StatusObject {
             file.host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         }
         file.authority = self.access.authority().filter(|_| file.tls);
+        file.username = (file.tls && self.access.wants_names()).then(|| user_name(id));
         file.password = Some(secret.to_owned());
         file.text()
     }

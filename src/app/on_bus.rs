@@ -77,10 +77,13 @@ async fn disconnect(control: admin::Control, clients: Vec<u64>, all: bool) -> an
 fn tell(invitation: &admin::Invitation) -> anyhow::Result<()> {
     let admin::Invitation { id, secret, file } = invitation;
     let secret = secret.as_str();
+    let name = file.lines().find_map(|line| line.strip_prefix("username="));
+    let whose =
+        name.map_or_else(|| "as the password".to_owned(), |name| format!("as the password of user {name}"));
     writeln!(
         std::io::stderr(),
         "Invitation {id}: open the connection file that is printed on standard output with remote-viewer, or give\n  \
-         {secret}\nas the password. To withdraw it: qemu-spice invite --revoke {id}"
+         {secret}\n{whose}. To withdraw it: qemu-spice invite --revoke {id}"
     )?;
     if file.is_empty() { Ok(()) } else { say(file.trim_end()) }
 }

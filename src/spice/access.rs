@@ -6,16 +6,16 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use spice_proto::auth::{Password, PasswordError, Proof, Secret, SecretId};
+use spice_proto::auth::{Password, PasswordError, Proof, Secret, SecretId, random_bytes};
 use spice_proto::link::{LinkError, LinkRequest};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::back_off::BackOff;
 use super::grant::{Grant, Rights, Who};
-use super::invitations::{Invitation, Invitations, Invite, InviteError};
+use super::invitations::{self, Invitation, Invitations, Invite, InviteError};
 use super::session::{MainSeat, Seat, Sessions};
-use super::users::{Users, UsersError};
+use super::users::{Names, Users, UsersError, Verifier};
 use crate::transport::{Origin, Route, Security, Tls, TlsError};
 
 /// The rule of who may enter. Clones are the same.
@@ -180,8 +180,13 @@ impl Access {
         Ok(())
     }
 
+    /// Returns whether clients are asked for names.
+    pub(crate) fn wants_names(&self) -> bool {
+        self.0.users_file.is_some()
+    }
+
     /// Returns who may enter by name; `None` where nobody may.
-    pub(super) fn users(&self) -> Option<Arc<Users>> {
+    fn users(&self) -> Option<Arc<Users>> {
         lock(&self.0.users).clone()
     }
 
@@ -287,8 +292,8 @@ impl Access {
         let grant = self.grant(&door, shown, None)?;
         let rights = grant.rights;
         let seat = self.0.sessions.start(route, grant, parent).map_err(Refusal::Place)?;
-        if let Shown::Ticket(Proof::Secret(id)) = shown {
-            door.invitations.take(*id, seat.session().id);
+        if let Who::Invitation { id, .. } = seat.session().grant.who {
+            door.invitations.take(id, seat.session().id);
         }
         drop(door);
         if rights == Rights::Use {
@@ -309,6 +314,9 @@ impl Access {
     fn grant(&self, door: &Door, shown: &Shown, session: Option<u32>) -> Result<Grant, Refusal> {
         let grant = match shown {
             Shown::Ticket(proof) => door.grant(*proof, session, SystemTime::now()),
+            Shown::User(name) if invitations::of_user(name).is_some() => {
+                invitations::of_user(name).and_then(|id| door.invitations.grant(id, session))
+            }
             Shown::User(name) => {
                 let rights = self.users().and_then(|users| users.find(name).map(|user| user.rights));
                 rights.map(|rights| Grant { who: Who::User(name.clone()), rights, until: None })
@@ -346,6 +354,22 @@ impl Access {
         let mut door = self.door();
         door.invitations.forget_ended(now, |session| self.0.sessions.is_open(session));
         door
+    }
+}
+
+impl Names for Access {
+    fn verifier(&self, name: &str) -> Verifier {
+        let Some(users) = self.users() else { return Verifier::new(&random_bytes::<32>()) };
+        let secret = invitations::of_user(name)
+            .and_then(|id| self.current_door(SystemTime::now()).invitations.secret(id));
+        secret.map_or_else(|| users.verifier(name), |secret| users.invited(name, &secret))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match invitations::of_user(name) {
+            Some(id) => self.door().invitations.secret(id).is_some(),
+            None => self.users().is_some_and(|users| users.has(name)),
+        }
     }
 }
 

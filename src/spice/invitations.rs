@@ -9,6 +9,9 @@ use super::grant::{Grant, Rights, Who};
 /// The most invitations at a time: with the password, as many secrets as a login compares.
 pub(crate) const MAX_INVITATIONS: usize = SECRETS_MAX - 1;
 
+/// What the names begin with by which the invited log in where names are asked for.
+const USER: &str = "invitation-";
+
 /// The most characters of a name.
 const MAX_NAME: usize = 64;
 
@@ -58,6 +61,16 @@ pub enum InviteError {
     Name,
 }
 
+/// Returns the name by which the bearer of invitation `id` logs in, where names are asked for.
+pub(crate) fn user_name(id: SecretId) -> String {
+    format!("{USER}{id}")
+}
+
+/// Returns the invitation that is meant by the name of a user; `None` if it is another name.
+pub(crate) fn of_user(name: &str) -> Option<SecretId> {
+    name.strip_prefix(USER)?.parse().ok().filter(|id| user_name(*id) == name)
+}
+
 impl Invitations {
     /// Adds an invitation with the secret `password`; returns its number.
     ///
@@ -101,6 +114,11 @@ impl Invitations {
     /// Returns the secrets.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = Secret> {
         self.open.iter().map(|invitation| Secret { id: invitation.id, password: invitation.password.clone() })
+    }
+
+    /// Returns the secret of invitation `id`.
+    pub(crate) fn secret(&self, id: SecretId) -> Option<Password> {
+        self.open.iter().find(|invitation| invitation.id == id).map(|invitation| invitation.password.clone())
     }
 
     /// Returns what the invitation `id` grants a new session, if `session` is `None`, or a channel of `session`. `None`
@@ -179,6 +197,16 @@ mod tests {
         assert!(invitations.grant(short, None).is_none() && invitations.grant(long, None).is_some());
         assert!(invitations.remove(long) && !invitations.remove(long) && !invitations.remove(short));
         assert_eq!(add(&mut invitations, invite(false, Some(NOW))), Err(InviteError::Past));
+    }
+
+    #[test]
+    fn the_invited_have_names_of_users() {
+        assert_eq!((user_name(7), of_user("invitation-7")), ("invitation-7".to_owned(), Some(7)));
+        for other in
+            ["ann", "invitation-", "invitation-x", "invitation-+7", "invitation-07", "invitation-4294967296"]
+        {
+            assert_eq!(of_user(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod codecs;
 mod driver;
 mod exact_images;
 mod grant;
-mod invitations;
+pub(crate) mod invitations;
 mod lobby;
 mod newcomers;
 mod places_by_owner;

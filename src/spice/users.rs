@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use rsasl::mechanisms::scram::tools::{derive_keys, hash_password};
 use sha2::{Digest, Sha256};
-use spice_proto::auth::random_bytes;
+use spice_proto::auth::{Password, random_bytes};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::grant::Rights;
+use super::invitations;
 
 /// How often a password is hashed. Clients do it for each channel; RFC 7677 asks for 4,096 at least.
 const ITERATIONS: u32 = 32_768;
@@ -43,6 +44,16 @@ pub struct Users {
     pepper: [u8; KEY],
 }
 
+/// Whom names belong to.
+pub trait Names: Send + Sync {
+    /// Returns what `name` is checked with. Of a name that nobody has it is what no password fits, and it looks the
+    /// same whenever it is asked for. May take some milliseconds.
+    fn verifier(&self, name: &str) -> Verifier;
+
+    /// Returns whether somebody has `name`.
+    fn has(&self, name: &str) -> bool;
+}
+
 /// Somebody who may enter by name.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
@@ -56,7 +67,7 @@ pub(crate) struct User {
 
 /// What a password can be checked with, and not be known from.
 #[derive(Clone)]
-pub(crate) struct Verifier {
+pub struct Verifier {
     /// How often it was hashed.
     pub(crate) iterations: u32,
     /// What was hashed with it.
@@ -108,24 +119,43 @@ impl Users {
         self.users.iter().find(|user| user.name == name)
     }
 
-    /// Returns what `name` is checked with. Of a name that nobody has it is what no password fits, and it looks the
-    /// same whenever it is asked for.
-    pub(super) fn verifier(&self, name: &str) -> Verifier {
-        let nobody = || {
-            let hash = Sha256::new().chain_update(self.pepper).chain_update(name.as_bytes()).finalize();
-            let salt = hash.iter().copied().take(SALT).collect();
-            Verifier { iterations: ITERATIONS, salt, stored_key: random_bytes(), server_key: random_bytes() }
+    /// Returns what the bearer of an invitation is checked with, who has a `name` for it.
+    pub(super) fn invited(&self, name: &str, secret: &Password) -> Verifier {
+        Verifier::salted(secret.bytes(), self.salt(name))
+    }
+
+    /// Returns the salt of a name that is not in the file.
+    fn salt(&self, name: &str) -> Vec<u8> {
+        let hash = Sha256::new().chain_update(self.pepper).chain_update(name.as_bytes()).finalize();
+        hash.iter().copied().take(SALT).collect()
+    }
+}
+
+impl Names for Users {
+    fn verifier(&self, name: &str) -> Verifier {
+        let nobody = || Verifier {
+            iterations: ITERATIONS,
+            salt: self.salt(name),
+            stored_key: random_bytes(),
+            server_key: random_bytes(),
         };
         self.find(name).map_or_else(nobody, |user| user.verifier.clone())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
     }
 }
 
 impl Verifier {
     /// Hashes a password.
     pub(crate) fn new(password: &[u8]) -> Self {
-        let salt: [u8; SALT] = random_bytes();
+        Self::salted(password, random_bytes::<SALT>().into())
+    }
+
+    fn salted(password: &[u8], salt: Vec<u8>) -> Self {
         let (stored_key, server_key) = keys(password, &salt, ITERATIONS);
-        Self { iterations: ITERATIONS, salt: salt.into(), stored_key, server_key }
+        Self { iterations: ITERATIONS, salt, stored_key, server_key }
     }
 
     /// Returns whether this is the password. Takes some milliseconds: not for a thread that serves.
@@ -226,7 +256,8 @@ fn line(user: &User) -> String {
 
 fn is_name(name: &str) -> bool {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || "._@-".contains(c);
-    !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(is_safe)
+    let is_free = invitations::of_user(name).is_none();
+    !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(is_safe) && is_free
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -308,6 +339,8 @@ mod tests {
         fs::write(&path, &good).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(Users::load(&path), Err(UsersError::Readable(_))));
-        assert!(matches!(set(&path, "a:b", Rights::Use, "x"), Err(UsersError::Name(_))));
+        for wrong in ["a:b", "", "invitation-7"] {
+            assert!(matches!(set(&path, wrong, Rights::Use, "x"), Err(UsersError::Name(_))));
+        }
     }
 }

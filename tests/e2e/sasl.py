@@ -85,6 +85,23 @@ def without_tls(rig):
     rig.same_picture(vm, rig.client(server, uri=local, password=secret))
 
 
+def invited(rig):
+    """who is invited beside users enters by the connection file's name and secret, once, and looks only"""
+    vm, server, folder, bus = _served(rig)
+    asked = [rig.settings.program, "invite", "--look", "--once", "--dbus-address", bus.address]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=20)
+    lines = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    assert lines["username"] == "invitation-1" and "user invitation-1" in done.stderr, (lines, done.stderr)
+    for name, password in (("invitation-1", "apple"), ("invitation-2", lines["password"]), ("ann", lines["password"])):
+        _client(rig, server, folder, name, password)("wait-event main error-auth")
+    guest = _client(rig, server, folder, "invitation-1", lines["password"])
+    rig.same_picture(vm, guest)
+    assert "rights=\"look\"" in server.errors()
+    _client(rig, server, folder, "invitation-1", lines["password"])("wait-event main error-auth")
+    vm.stage("fill 306090")
+    guest("wait-colour 100 100 306090")
+
+
 def wrong_files(rig):
     """a file of users that others can read, or that is none, is told before anything starts"""
     folder = certificates(rig)

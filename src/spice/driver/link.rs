@@ -103,7 +103,7 @@ async fn admission(server: &Server, asker: Asker) -> Result<Admission, NotAsked>
             Err(wait) => tokio::time::sleep(wait).await,
         }
     }
-    if by_name && !is_admitted && server.access.users().is_some() {
+    if by_name && !is_admitted && server.access.wants_names() {
         return Ok(Admission::Sasl(sasl::OFFERED.to_owned()));
     }
     server.login.admission(standing, is_admitted).await.map_err(|_| NotAsked::NoKey)
@@ -201,7 +201,7 @@ impl Linking {
     ) -> Result<Option<(LinkRequest, String)>, ChannelEnd> {
         let SaslMessage { mechanism, data } = message;
         if let Some(mechanism) = mechanism {
-            self.exchange = server.access.users().and_then(|users| Exchange::start(users, &mechanism));
+            self.exchange = Exchange::start(Arc::new(server.access.clone()), &mechanism);
         }
         let step = match self.exchange.take() {
             Some(mut exchange) => {

@@ -12,7 +12,7 @@ use rsasl::prelude::{
 use rsasl::property::{AuthId, AuthzId, Password};
 use rsasl::validate::{Validate, ValidationError};
 
-use crate::spice::users::Users;
+use crate::spice::users::Names;
 
 /// The mechanisms, the best first. PLAIN sends the password itself: inside TLS alone.
 static MECHANISMS: &[Mechanism] = &[SCRAM_SHA256, PLAIN];
@@ -43,14 +43,14 @@ impl Validation for Name {
 }
 
 /// What the mechanisms ask about users.
-struct Directory(Arc<Users>);
+struct Directory(Arc<dyn Names>);
 
 impl Exchange {
     /// Starts one of [`OFFERED`]; `None` if it is none of them.
     #[must_use]
-    pub fn start(users: Arc<Users>, mechanism: &str) -> Option<Self> {
+    pub fn start(names: Arc<dyn Names>, mechanism: &str) -> Option<Self> {
         let builder = SASLConfig::builder().with_registry(Registry::with_mechanisms(MECHANISMS));
-        let config = builder.with_callback(Directory(users)).ok()?;
+        let config = builder.with_callback(Directory(names)).ok()?;
         let name = Mechname::parse(mechanism.as_bytes()).ok()?;
         Some(Self { session: SASLServer::<Name>::new(config).start_suggested(name).ok()? })
     }
@@ -102,7 +102,7 @@ impl SessionCallback for Directory {
             Some(password) => self.0.verifier(name).fits(password),
             None => data.mechanism().mechanism == SCRAM_SHA256.mechanism,
         };
-        if is_own && is_proven && self.0.find(name).is_some() {
+        if is_own && is_proven && self.0.has(name) {
             validate.finalize::<Name>(name.to_owned());
         }
         Ok(())
@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::spice::grant::Rights;
-    use crate::spice::users;
+    use crate::spice::users::{self, Users};
 
     fn directory() -> Arc<Users> {
         let dir = tempfile::tempdir().unwrap();

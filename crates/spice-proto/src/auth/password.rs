@@ -72,6 +72,11 @@ impl Password {
         Some(Self { bytes, len: shown.len() })
     }
 
+    /// The bytes, for those who hash them.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
     /// Whether both are the same. Takes the same time whatever they hold.
     pub fn matches(&self, other: &Self) -> bool {
         let same = self.bytes.ct_eq(&other.bytes) & self.len.ct_eq(&other.len);
