@@ -33,8 +33,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// The same for `crates/spice-proto`.
-const PROTO_MAY_USE: &[(&str, &[&str])] =
-    &[("wire", &[]), ("auth", &[]), ("link", &["auth", "wire"]), ("channels", &["wire"]), ("lib", &[])];
+const PROTO_MAY_USE: &[(&str, &[&str])] = &[
+    ("wire", &[]),
+    ("auth", &[]),
+    ("agent", &["wire"]),
+    ("link", &["auth", "wire"]),
+    ("channels", &["agent", "wire"]),
+    ("lib", &[]),
+];
 
 /// Parts that take what happened and the time as arguments, and give back what to do.
 const PURE: &[&str] = &[

@@ -143,6 +143,7 @@ impl Server {
                     channels: OFFERED.to_vec(),
                     // The client sends positions of its own pointer, because nothing else draws one.
                     mouse: MouseModes { server: false, client: true, current: MouseMode::Client },
+                    has_agent: false,
                     multi_media_time: 1, // the clock of videos: here are none
                     name: None,
                     uuid: None,

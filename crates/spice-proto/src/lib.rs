@@ -9,7 +9,7 @@
 //!    lets it in.
 //! 2. [`channels`]: messages both ways, until either side closes the connection.
 //!
-//! [`wire`] has what both are made of.
+//! [`wire`] has what both are made of, and [`agent`] is what the main channel carries for the guest's agent.
 //!
 //! A connection's first steps, with the bytes that a socket would bring:
 //!
@@ -43,6 +43,7 @@
 //! `examples/smallest_server.rs` goes on from here: a whole server that spice-gtk accepts, with a picture and input.
 #![cfg_attr(test, allow(clippy::as_conversions))] // clippy.toml allows the rest in tests
 
+pub mod agent;
 pub mod auth;
 pub mod channels;
 pub mod link;

@@ -77,6 +77,7 @@ impl Pair {
                         caps: request.channel_caps,
                         channels: vec![DISPLAY],
                         mouse: MouseModes { server: true, client: false, current: MouseMode::Server },
+                        has_agent: false,
                         multi_media_time: 1,
                         name: Some("vm".to_owned()),
                         uuid: None,

@@ -22,6 +22,7 @@ fuzz_target!(|input: (u8, bool, u8, &[u8])| {
                 caps: Caps::from(u32::MAX),
                 channels: Vec::new(),
                 mouse,
+                has_agent: true,
                 multi_media_time: 1,
                 name: None,
                 uuid: None,

@@ -22,6 +22,9 @@ pub enum ChannelError {
     /// The client did not answer a ping.
     #[error("no answer to a ping for {}", seconds(*.0))]
     PingTimeout(Duration),
+    /// The client sent more for the guest's agent than it was allowed to.
+    #[error("more agent data than was asked for")]
+    AgentTokens,
     /// The client makes us answer and does not read the answers.
     #[error("over {0} messages wait for the client to read")]
     NotReading(usize),

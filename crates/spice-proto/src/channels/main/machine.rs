@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::agent::{AGENT_TOKENS, Agent};
 use super::caps;
 use super::messages::{FromClient, FromServer, Init, MouseMode, MouseModes};
 use crate::channels::base::{self, Flow, Severity};
@@ -10,8 +11,8 @@ use crate::wire::{Caps, ChannelId, ChannelType, Frame, HeaderForm};
 
 /// Most bytes of a client's message: twelve pieces of agent data, as libspice-server.
 pub const MAIN_BODY_MAX: u32 = 4096 + 11 * 2048;
-/// Pieces of agent data that a client may send before we ask for more.
-const AGENT_TOKENS: u32 = 10;
+/// Messages that may wait for the client before the agent has to.
+const AGENT_QUEUE: usize = 16;
 /// Most characters of a VM's name that we pass on.
 const NAME_CHARS_MAX: usize = 255;
 /// The first answer is late, for the client is busy starting; the second one is worth something.
@@ -25,6 +26,9 @@ pub struct MainChannel {
     /// The client has asked for the list, so it must hear of channels that come later.
     attached: bool,
     mouse: MouseModes,
+    agent: Agent,
+    /// The client can be told of an agent and its tokens at once.
+    takes_tokens: bool,
     pings_left: u32,
 }
 
@@ -39,6 +43,8 @@ pub struct MainStart {
     pub channels: Vec<ChannelId>,
     /// Pointer modes.
     pub mouse: MouseModes,
+    /// Whether there is a guest agent for this client.
+    pub has_agent: bool,
     /// The server's clock in milliseconds.
     pub multi_media_time: u32,
     /// The VM's name.
@@ -48,10 +54,15 @@ pub struct MainStart {
 }
 
 /// What happened on a main channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MainEvent {
     /// The client asked for another pointer mode and has got it.
     MouseMode(MouseMode),
+    /// The client begins to speak with the agent, at the start of a message.
+    AgentStart,
+    /// The client has sent so much more for the agent. Give it room for as much again by
+    /// [`MainChannel::grant_agent`] once it is used up.
+    AgentData(Vec<u8>),
 }
 
 impl MainChannel {
@@ -62,7 +73,7 @@ impl MainChannel {
             session_id: start.session_id,
             display_channels_hint: u32::try_from(displays).unwrap_or(u32::MAX),
             mouse: start.mouse,
-            agent_connected: false,
+            agent_connected: start.has_agent,
             agent_tokens: AGENT_TOKENS,
             multi_media_time: start.multi_media_time,
             ram_hint: 0,
@@ -72,6 +83,8 @@ impl MainChannel {
             channels: start.channels,
             attached: false,
             mouse: start.mouse,
+            agent: Agent::new(start.has_agent),
+            takes_tokens: start.caps.has(caps::AGENT_CONNECTED_TOKENS),
             pings_left: START_PINGS,
         };
         channel.flow.queue(FromServer::Init(init).encode(), now);
@@ -120,6 +133,51 @@ impl MainChannel {
     /// The pointer modes, with the one in use.
     pub fn mouse(&self) -> MouseModes {
         self.mouse
+    }
+
+    /// Tells the client that it has an agent from now on, or none any more.
+    ///
+    /// # Errors
+    /// When the client does not read.
+    pub fn set_agent(&mut self, is_there: bool, now: Instant) -> Result<(), ChannelError> {
+        if is_there == self.agent.is_there() {
+            return Ok(());
+        }
+        self.agent = Agent::new(is_there);
+        let message = match (is_there, self.takes_tokens) {
+            (true, true) => FromServer::AgentConnectedTokens(AGENT_TOKENS),
+            (true, false) => FromServer::AgentConnected,
+            (false, _) => FromServer::AgentDisconnected(0),
+        };
+        self.send(message, now)
+    }
+
+    /// Whether a piece for the client would leave soon: it has asked for it, and reads.
+    pub fn has_room_for_agent(&self) -> bool {
+        self.agent.may_send() && self.flow.queued() < AGENT_QUEUE
+    }
+
+    /// Sends the client a piece of what the agent says, of [`PIECE_MAX`](crate::agent::PIECE_MAX) bytes at most. It is left
+    /// out if there is no agent for this client.
+    ///
+    /// # Errors
+    /// When the client does not read.
+    pub fn send_agent(&mut self, piece: Vec<u8>, now: Instant) -> Result<(), ChannelError> {
+        if !self.agent.take_for_client() {
+            return Ok(());
+        }
+        self.send(FromServer::AgentData(piece), now)
+    }
+
+    /// Lets the client send `pieces` more for the agent.
+    ///
+    /// # Errors
+    /// When the client does not read.
+    pub fn grant_agent(&mut self, pieces: u32, now: Instant) -> Result<(), ChannelError> {
+        match self.agent.grant(pieces) {
+            0 => Ok(()),
+            granted => self.send(FromServer::AgentToken(granted), now),
+        }
     }
 
     /// Sets the client's clock, in milliseconds. Rarely: it interrupts what plays.
@@ -191,8 +249,17 @@ impl Machine for MainChannel {
                         return Ok(Some(MainEvent::MouseMode(mode)));
                     }
                 }
-                // No agent was announced. A client that sends to one all the same may have met one just before.
-                FromClient::AgentStart(_) | FromClient::AgentData(_) | FromClient::AgentToken(_) => {}
+                FromClient::AgentStart(tokens) => {
+                    if self.agent.start(tokens) {
+                        return Ok(Some(MainEvent::AgentStart));
+                    }
+                }
+                FromClient::AgentData(data) => {
+                    if self.agent.take_for_guest()? {
+                        return Ok(Some(MainEvent::AgentData(data)));
+                    }
+                }
+                FromClient::AgentToken(tokens) => self.agent.granted(tokens),
                 FromClient::ClientInfo(_) => {}
                 FromClient::Unknown { id } => tracing::debug!(id, "ignored a main message"),
             }

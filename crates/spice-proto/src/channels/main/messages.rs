@@ -1,9 +1,7 @@
 //! Messages of the main channel.
 
+use crate::agent::PIECE_MAX;
 use crate::wire::{ChannelId, Form, Reader, WireError, Writer, fields, messages, numbers};
-
-/// Most bytes of one piece of agent data: `VD_AGENT_MAX_DATA_SIZE`.
-pub const AGENT_DATA_MAX: u32 = 2048;
 
 /// Most channels of a session that a list may name: types and ids are bytes, and ten types exist.
 const CHANNELS_MAX: u32 = 10 * 256;
@@ -26,7 +24,7 @@ messages! {
         107 => AgentConnected,
         /// `SPICE_MSG_MAIN_AGENT_DISCONNECTED`, with a `SPICE_LINK_ERR_*`.
         108 => AgentDisconnected(u32),
-        /// `SPICE_MSG_MAIN_AGENT_DATA`, at most [`AGENT_DATA_MAX`] bytes.
+        /// `SPICE_MSG_MAIN_AGENT_DATA`, at most [`PIECE_MAX`] bytes.
         109 => AgentData(Vec<u8> as PieceOfAgentData),
         /// `SPICE_MSG_MAIN_AGENT_TOKEN`: so many more pieces may be sent.
         110 => AgentToken(u32),
@@ -51,7 +49,7 @@ messages! {
         105 => MouseModeRequest(MouseMode),
         /// `SPICE_MSGC_MAIN_AGENT_START`, with the tokens the server gets.
         106 => AgentStart(u32),
-        /// `SPICE_MSGC_MAIN_AGENT_DATA`, at most [`AGENT_DATA_MAX`] bytes.
+        /// `SPICE_MSGC_MAIN_AGENT_DATA`, at most [`PIECE_MAX`] bytes.
         107 => AgentData(Vec<u8> as PieceOfAgentData),
         /// `SPICE_MSGC_MAIN_AGENT_TOKEN`: so many more pieces may be sent.
         108 => AgentToken(u32),
@@ -179,8 +177,8 @@ impl Form<Vec<u8>> for PieceOfAgentData {
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Vec<u8>, WireError> {
-        let len = u32::try_from(r.remaining()).unwrap_or(u32::MAX);
-        r.at_most("agent data", len, AGENT_DATA_MAX)?;
+        let [len, limit] = [r.remaining(), PIECE_MAX].map(|len| u32::try_from(len).unwrap_or(u32::MAX));
+        r.at_most("agent data", len, limit)?;
         Vec::read(r)
     }
 }

@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::channels::Machine;
 use crate::channels::base::{self, Ping, QUEUED_FRAMES_MAX};
+use crate::channels::{ChannelError, Machine};
 use crate::wire::{Caps, ChannelId, ChannelType, HeaderForm};
 
 const DISPLAY: ChannelId = ChannelId { kind: ChannelType::Display, id: 0 };
@@ -18,6 +18,7 @@ fn start() -> MainStart {
         caps: Caps::from(0xf),
         channels: vec![DISPLAY, INPUTS],
         mouse: RELATIVE,
+        has_agent: false,
         multi_media_time: 1000,
         name: Some("v\0m".to_owned()),
         uuid: Some([1; 16]),
@@ -106,6 +107,61 @@ fn agent_messages_without_an_agent_do_no_harm() {
         assert_eq!(from_client(&mut channel, message), None);
     }
     assert_eq!(sent(&mut channel), []);
+}
+
+#[test]
+fn an_agent_gets_what_is_sent_after_the_start_and_no_more_than_was_asked_for() {
+    let mut channel = channel(MainStart { has_agent: true, ..start() });
+    let opening = sent(&mut channel);
+    assert!(matches!(&opening[0], FromServer::Init(init) if init.agent_connected && init.agent_tokens == 32));
+    let data = |byte| FromClient::AgentData(vec![byte]);
+    assert_eq!(from_client(&mut channel, data(0)), None, "it has not started");
+    assert_eq!(from_client(&mut channel, FromClient::AgentStart(1)), Some(MainEvent::AgentStart));
+    for byte in 0..32 {
+        assert_eq!(from_client(&mut channel, data(byte)), Some(MainEvent::AgentData(vec![byte])));
+    }
+    channel.grant_agent(1, Instant::now()).unwrap();
+    assert_eq!(sent(&mut channel), [FromServer::AgentToken(1)]);
+    assert_eq!(from_client(&mut channel, data(1)), Some(MainEvent::AgentData(vec![1])));
+    let bytes = data(2).encode().into_frame(HeaderForm::Mini, 1).head;
+    assert_eq!(channel.recv(&mut &bytes[..], Instant::now()), Err(ChannelError::AgentTokens));
+}
+
+#[test]
+fn a_client_is_sent_no_more_of_the_agent_than_it_asked_for() {
+    let mut channel = channel(MainStart { has_agent: true, ..start() });
+    sent(&mut channel);
+    assert!(!channel.has_room_for_agent());
+    from_client(&mut channel, FromClient::AgentStart(1));
+    for room in [true, false] {
+        assert_eq!(channel.has_room_for_agent(), room);
+        channel.send_agent(vec![1], Instant::now()).unwrap();
+    }
+    assert_eq!(sent(&mut channel), [FromServer::AgentData(vec![1])]);
+    from_client(&mut channel, FromClient::AgentToken(u32::MAX));
+    for _ in 0..16 {
+        assert!(channel.has_room_for_agent());
+        channel.send_agent(vec![1], Instant::now()).unwrap();
+    }
+    assert!(!channel.has_room_for_agent(), "it reads first");
+}
+
+#[test]
+fn an_agent_that_comes_and_goes_is_told() {
+    let mut channel = channel(start());
+    sent(&mut channel);
+    for (is_there, told) in [
+        (true, FromServer::AgentConnectedTokens(32)),
+        (false, FromServer::AgentDisconnected(0)),
+        (true, FromServer::AgentConnectedTokens(32)),
+    ] {
+        channel.set_agent(is_there, Instant::now()).unwrap();
+        channel.set_agent(is_there, Instant::now()).unwrap();
+        assert_eq!(sent(&mut channel), [told]);
+        channel.grant_agent(10, Instant::now()).unwrap();
+        assert_eq!(sent(&mut channel), []);
+    }
+    assert_eq!(from_client(&mut channel, FromClient::AgentData(vec![1])), None, "for the one before");
 }
 
 #[test]
