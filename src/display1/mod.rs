@@ -15,8 +15,8 @@ pub(crate) use call::{Area, Bytes, Call, CursorDefine, MouseSet, ScanoutMap, Sca
 pub(crate) use checked::Checked;
 pub(crate) use dmabuf::{ScanoutDmabuf, ScanoutDmabuf2};
 pub(crate) use names::{
-    CONSOLE, DMABUF2, KEYBOARD, LISTENER, LISTENER_PATH, LISTENER_XML, MAP, MOUSE, MULTI_TOUCH, ROOT, VM,
-    VM_PATH, console_id, console_path,
+    CHARDEV, CONSOLE, DMABUF2, KEYBOARD, LISTENER, LISTENER_PATH, LISTENER_XML, MAP, MOUSE, MULTI_TOUCH,
+    ROOT, VM, VM_PATH, chardev_id, chardev_path, console_id, console_path,
 };
 pub(crate) use refusal::Refusal;
 pub(crate) use socket::{DisplaySocket, Reading, Writing, is_end};

@@ -26,6 +26,9 @@ pub(crate) const MOUSE: &str = "org.qemu.Display1.Mouse";
 /// The interface of a console's touchscreen.
 pub(crate) const MULTI_TOUCH: &str = "org.qemu.Display1.MultiTouch";
 
+/// The interface of a character device, such as a serial port of the guest.
+pub(crate) const CHARDEV: &str = "org.qemu.Display1.Chardev";
+
 /// The interface that each listener has.
 pub(crate) const LISTENER: &str = "org.qemu.Display1.Listener";
 
@@ -41,6 +44,16 @@ pub(crate) const LISTENER_XML: &str = include_str!("../../dbus-interfaces/org.qe
 /// Returns the path of a console's object.
 pub(crate) fn console_path(id: ConsoleId) -> String {
     format!("{ROOT}/Console_{id}")
+}
+
+/// Returns the path of a character device's object.
+pub(crate) fn chardev_path(id: &str) -> String {
+    format!("{ROOT}/Chardev_{id}")
+}
+
+/// Returns the id of the character device whose object has this path.
+pub(crate) fn chardev_id(path: &str) -> Option<&str> {
+    path.strip_prefix(ROOT)?.strip_prefix("/Chardev_")
 }
 
 /// Returns the console whose object has this path.

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use super::ports::PortInfo;
 use crate::frame::{ConsoleId, Cursor, Pointer};
 
 /// Facts about the VM other than its pictures.
@@ -13,6 +14,8 @@ pub struct Guest {
     pub consoles: BTreeMap<ConsoleId, ConsoleInfo>,
     /// The LEDs of the guest's keyboard.
     pub leds: Leds,
+    /// The serial ports that the VMM passes on, by its name for each.
+    pub ports: BTreeMap<String, PortInfo>,
 }
 
 impl Guest {

@@ -7,11 +7,14 @@
 mod console;
 mod guest;
 mod mailbox;
+mod ports;
 mod release;
 
 pub use console::{Change, Console, Subscription};
 pub(crate) use guest::CursorState;
 pub use guest::{ConsoleInfo, Guest, Leds};
+pub(crate) use ports::PortRequests;
+pub use ports::{PortInfo, PortRequest};
 pub(crate) use release::Ledger;
 pub use release::ReleaseQueue;
 pub(crate) use release::{Draws, Release};
@@ -31,6 +34,7 @@ pub(crate) const MAX_CONSOLES: usize = 16;
 pub struct Hub {
     consoles: Arc<Mutex<BTreeMap<ConsoleId, Arc<Console>>>>,
     guest: Arc<watch::Sender<Guest>>,
+    ports: PortRequests,
 }
 
 /// The console that exists before any VM, for viewers who come early.
@@ -40,7 +44,11 @@ impl Default for Hub {
     fn default() -> Self {
         let consoles = BTreeMap::from([(FIRST, Arc::new(Console::new(FIRST)))]);
         let guest = watch::Sender::new(Guest::default());
-        Self { consoles: Arc::new(Mutex::new(consoles)), guest: Arc::new(guest) }
+        Self {
+            consoles: Arc::new(Mutex::new(consoles)),
+            guest: Arc::new(guest),
+            ports: PortRequests::default(),
+        }
     }
 }
 
@@ -74,6 +82,11 @@ impl Hub {
         });
     }
 
+    /// Returns the requests for connections to the guest's serial ports.
+    pub(crate) fn ports(&self) -> &PortRequests {
+        &self.ports
+    }
+
     /// Forgets the VM. Screens go black; viewers keep their consoles. For the source alone.
     pub fn detach(&self) {
         let mut consoles = lock(&self.consoles);
@@ -82,6 +95,7 @@ impl Hub {
         }
         consoles.retain(|id, console| *id == FIRST || Arc::strong_count(console) > 1);
         drop(consoles);
+        self.ports.forget();
         self.change_guest(|guest| *guest = Guest::default());
     }
 }

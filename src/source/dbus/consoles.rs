@@ -7,9 +7,12 @@ use zbus::message::Message;
 use zbus::zvariant::{Fd, Value};
 
 use super::connect::Qemu;
-use crate::display1::{CONSOLE, KEYBOARD, MOUSE, ROOT, VM, VM_PATH, console_id, console_path};
+use super::ports::MAX_PORTS;
+use crate::display1::{
+    CHARDEV, CONSOLE, KEYBOARD, MOUSE, ROOT, VM, VM_PATH, chardev_id, console_id, console_path,
+};
 use crate::frame::ConsoleId;
-use crate::hub::{ConsoleInfo, Guest, Leds};
+use crate::hub::{ConsoleInfo, Guest, Leds, PortInfo};
 use crate::source::SourceError;
 
 /// The longest description of a VM taken, in bytes. One of 16 consoles has under 20 KiB.
@@ -57,22 +60,27 @@ pub(super) fn apply_change(guest: &mut Guest, change: &Message) {
     if body.len() > MAX_DESCRIPTION {
         return;
     }
-    let Some(id) = header.path().and_then(|path| console_id(path.as_str())) else { return };
+    let Some(path) = header.path().map(|path| path.as_str()) else { return };
     let Ok((interface, properties, _)) = body.deserialize::<(&str, HashMap<&str, Value<'_>>, Vec<&str>)>()
     else {
         return;
     };
     match interface {
         MOUSE => {
-            if let (Some(console), Some(Value::Bool(absolute))) =
-                (guest.consoles.get_mut(&id), properties.get("IsAbsolute"))
-            {
+            let console = console_id(path).and_then(|id| guest.consoles.get_mut(&id));
+            if let (Some(console), Some(Value::Bool(absolute))) = (console, properties.get("IsAbsolute")) {
                 console.absolute = *absolute;
             }
         }
-        KEYBOARD => {
+        KEYBOARD if console_id(path).is_some() => {
             if let Some(Value::U32(bits)) = properties.get("Modifiers") {
                 guest.leds = Leds::from_bits(*bits);
+            }
+        }
+        CHARDEV => {
+            let port = chardev_id(path).and_then(|id| guest.ports.get_mut(id));
+            if let (Some(port), Some(Value::Bool(is_open))) = (port, properties.get("FEOpened")) {
+                port.is_open = *is_open;
             }
         }
         _ => {}
@@ -101,6 +109,12 @@ fn guest(objects: &ManagedObjects) -> Guest {
         }
         let absolute = matches!(property(&path, MOUSE, "IsAbsolute"), Some(Value::Bool(true)));
         guest.consoles.insert(id, ConsoleInfo { label: text(&path, CONSOLE, "Label"), absolute });
+    }
+    for (path, id) in
+        objects.keys().filter_map(|path| Some((path.as_str(), chardev_id(path.as_str())?))).take(MAX_PORTS)
+    {
+        let is_open = matches!(property(path, CHARDEV, "FEOpened"), Some(Value::Bool(true)));
+        guest.ports.insert(id.to_owned(), PortInfo { name: text(path, CHARDEV, "Name"), is_open });
     }
     // All keyboards of a QEMU show the same lights.
     if let Some((&first, _)) = guest.consoles.first_key_value()
@@ -155,7 +169,17 @@ mod tests {
             ("Console_2", MOUSE, "IsAbsolute", true.into()),
             ("Console_2", KEYBOARD, "Modifiers", 2u32.into()),
             ("Console_x", CONSOLE, "Type", "Graphic".into()),
+            ("Chardev_agent", CHARDEV, "Name", "com.redhat.spice.0".into()),
+            ("Chardev_usb1", CHARDEV, "Name", "org.qemu.usbredir".into()),
+            ("Chardev_usb1", CHARDEV, "FEOpened", true.into()),
         ]));
+        let port = |name: &str, is_open| PortInfo { name: name.to_owned(), is_open };
+        let agent = ("agent".to_owned(), port("com.redhat.spice.0", false));
+        let usb = ("usb1".to_owned(), port("org.qemu.usbredir", true));
+        assert_eq!(guest.ports, BTreeMap::from([agent, usb]));
+        apply_change(&mut guest, &change("Chardev_agent", CHARDEV, "FEOpened", true.into()));
+        apply_change(&mut guest, &change("Chardev_other", CHARDEV, "FEOpened", true.into()));
+        assert!(guest.ports["agent"].is_open && guest.ports.len() == 2);
         assert_eq!((guest.name.as_str(), guest.uuid[15], guest.leds.bits()), ("alpine", 0xff, Leds::NUM));
         let first = ConsoleInfo { label: "virtio-vga".into(), absolute: true };
         let both = [(ConsoleId(2), first), (ConsoleId(10), ConsoleInfo::default())];

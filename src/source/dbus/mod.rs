@@ -14,6 +14,7 @@ mod listener;
 mod lost_flips;
 mod object;
 mod pictures;
+mod ports;
 mod screen;
 
 pub(super) use connect::{Bus, Qemu};
@@ -72,6 +73,7 @@ async fn attach_and_serve(
         () = &mut left => {}
         never = follow(changes, hub) => match never {},
         never = input::forward(qemu, hub, commands) => match never {},
+        never = ports::connect(qemu, hub) => match never {},
         () = pictures.run(qemu) => {
             return tokio::time::timeout(GRACE, left).await.map_err(|_| SourceError::NoListener);
         }
