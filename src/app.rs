@@ -21,8 +21,8 @@ use zeroize::Zeroizing;
 
 use crate::admin::{self, ConnectionFile, MessageBus, Presence, certificate};
 use crate::cli::{
-    Cli, Command, DeviceSocket, Document, Passthrough, Plain, Pointer, ReadDmabuf, RelayBus, Serve,
-    VideoCodec,
+    Cli, Clipboard, Command, DeviceSocket, Document, Passthrough, Plain, Pointer, ReadDmabuf, RelayBus,
+    Serve, Switch, VideoCodec,
 };
 use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
@@ -31,7 +31,9 @@ use crate::relay::Relay;
 use crate::source::{
     Attach, Ended, PointingDevice, Source, SourceError, Sources, VhostUserGpu, VhostUserInput,
 };
-use crate::spice::{Access, Lock, Newcomers, Password, PlainChannels, Rights, Server, Settings, users};
+use crate::spice::{
+    Access, AgentRules, Lock, Newcomers, Password, PlainChannels, Rights, Server, Settings, users,
+};
 use crate::transport::{
     Address, ClientCertificates, Listener, Origins, Security, Socket, Tls, TrustedProxies,
 };
@@ -39,6 +41,9 @@ use crate::viewer::{Policy, Roster};
 
 /// Commands of viewers that may wait for QEMU. A key or a motion is one; past it the viewer's own socket waits.
 const COMMANDS: usize = 256;
+
+/// The most bytes of a clipboard: what spice-gtk sends at most (`SpiceMainChannel:max-clipboard`).
+const CLIPBOARD_MAX: u32 = 100 << 20;
 
 /// How long viewers have to hear that it is over.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -146,9 +151,11 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let mut source = tokio::spawn(sources.run(hub.clone(), asked, options.wait, end.clone()));
 
     let policy = Policy { encoders, passthrough, max_bitrate: options.max_bitrate };
-    let settings = Settings { policy, access: access.clone(), plain };
+    let agent = agent_rules(options.clipboard, options.file_transfer);
+    let settings = Settings { policy, access: access.clone(), plain, agent };
     let server = Arc::new(Server::new(hub.clone(), roster, settings, commands, end.clone()));
     tasks.spawn(take_over(handed_over, server.clone(), tasks.clone(), end.clone()));
+    tasks.spawn(keep_agent(server.clone(), end.clone()));
     for listener in listeners {
         tasks.spawn(accept(listener, server.clone(), tasks.clone(), end.clone()));
     }
@@ -223,6 +230,11 @@ async fn take_over(
     }
 }
 
+/// Keeps the guest's agent connected until the end.
+async fn keep_agent(server: Arc<Server>, end: CancellationToken) {
+    end.run_until_cancelled(server.keep_agent()).await;
+}
+
 async fn serve_one(server: Arc<Server>, socket: Socket) {
     server.serve(socket).await;
 }
@@ -266,6 +278,16 @@ fn input(options: &Serve) -> anyhow::Result<Option<VhostUserInput>> {
     };
     let input = device(VhostUserInput::bind, VhostUserInput::inherit, options.vhost_user_input.as_ref())?;
     Ok(input.map(|input| input.with_pointer(pointer)))
+}
+
+/// What may pass between viewers and the guest's agent.
+fn agent_rules(clipboard: Clipboard, files: Switch) -> AgentRules {
+    AgentRules {
+        clipboard_to_guest: clipboard.allows(Clipboard::ToGuest),
+        clipboard_from_guest: clipboard.allows(Clipboard::FromGuest),
+        clipboard_max: CLIPBOARD_MAX,
+        files: files == Switch::On,
+    }
 }
 
 /// Makes a device that a VMM finds at a socket.

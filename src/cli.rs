@@ -337,6 +337,18 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PROXY", help_heading = "Viewers")]
     pub trusted_proxy: Vec<TrustedProxy>,
 
+    /// What may be pasted where: what was copied at the viewer in the guest, and the other way round
+    ///
+    /// Text, pictures and more, where the guest runs spice-vdagent on a port that QEMU gives to qemu-spice:
+    /// -chardev dbus,id=agent,name=com.redhat.spice.0 -device virtio-serial
+    /// -device virtserialport,chardev=agent,name=com.redhat.spice.0
+    #[arg(long, value_enum, value_name = "WAY", default_value_t = Clipboard::Both, help_heading = "Viewers")]
+    pub clipboard: Clipboard,
+
+    /// Whether viewers may send files to the guest (through spice-vdagent as well)
+    #[arg(long, value_enum, value_name = "WHETHER", default_value_t = Switch::On, help_heading = "Viewers")]
+    pub file_transfer: Switch,
+
     /// The video codec to encode with; `none` sends every viewer exact images
     #[arg(long, value_name = "CODEC", value_parser = video_codec(), default_value = AUTO, help_heading = "Picture")]
     pub video_codec: VideoCodec,
@@ -408,6 +420,35 @@ pub(crate) enum VideoCodec {
     Only(Codec),
     /// No video.
     None,
+}
+
+/// Which ways of copy and paste there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Clipboard {
+    /// None.
+    None,
+    /// What was copied at the viewer can be pasted in the guest.
+    ToGuest,
+    /// What was copied in the guest can be pasted at the viewer.
+    FromGuest,
+    /// Both.
+    Both,
+}
+
+impl Clipboard {
+    /// Whether this way, or both, is allowed.
+    pub(crate) fn allows(self, way: Self) -> bool {
+        self == way || self == Self::Both
+    }
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// The name of [`VideoCodec::Auto`].

@@ -49,6 +49,7 @@ const PURE: &[&str] = &[
     "src/spice/exact_images.rs",
     "src/spice/lobby.rs",
     "src/spice/places_by_owner.rs",
+    "src/spice/windows.rs",
     "src/display1/names.rs",
     "src/display1/refusal.rs",
     "src/frame/command.rs",

@@ -48,6 +48,8 @@ pub(crate) enum Deed {
     Input,
     /// Choose who moves the pointer.
     PointerMode,
+    /// Copy and paste, send files, and set the guest's size.
+    Agent,
 }
 
 impl Grant {
@@ -62,7 +64,7 @@ impl Grant {
     pub(crate) fn allows(&self, deed: Deed) -> bool {
         match (self.rights, deed) {
             (Rights::Use, _) => true,
-            (Rights::Look, Deed::Input | Deed::PointerMode) => false,
+            (Rights::Look, Deed::Input | Deed::PointerMode | Deed::Agent) => false,
         }
     }
 
@@ -110,6 +112,7 @@ impl fmt::Display for Deed {
         f.write_str(match self {
             Self::Input => "its keyboard and pointer are ignored",
             Self::PointerMode => "its choice of the pointer's mode is ignored",
+            Self::Agent => "it has no agent",
         })
     }
 }
@@ -121,7 +124,7 @@ mod tests {
     #[test]
     fn who_may_only_look_does_nothing() {
         let grant = |rights| Grant { who: Who::Password, rights, until: None };
-        for deed in [Deed::Input, Deed::PointerMode] {
+        for deed in [Deed::Input, Deed::PointerMode, Deed::Agent] {
             assert!(grant(Rights::Use).allows(deed) && !grant(Rights::Look).allows(deed), "{deed}");
         }
     }

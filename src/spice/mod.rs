@@ -12,6 +12,7 @@ mod newcomers;
 mod places_by_owner;
 mod session;
 pub(crate) mod users;
+mod windows;
 
 pub use access::Access;
 pub(crate) use access::{AccessError, Expiry, Lock};
@@ -22,4 +23,5 @@ pub(crate) use invitations::{Invitation, Invite};
 pub(crate) use newcomers::NewcomerError;
 pub use newcomers::Newcomers;
 pub(crate) use session::{ClientInfo, Sessions};
+pub(crate) use spice_proto::agent::Rules as AgentRules;
 pub(crate) use spice_proto::auth::Password;

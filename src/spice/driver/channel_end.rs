@@ -1,3 +1,4 @@
+use spice_proto::agent::AgentError;
 use spice_proto::channels::ChannelError;
 use spice_proto::link::{LinkError, LinkFailure};
 use spice_proto::wire::WireError;
@@ -16,6 +17,8 @@ pub(super) enum ChannelEnd {
     Link(#[from] LinkFailure),
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    #[error("guest agent: {0}")]
+    Agent(#[from] AgentError),
     #[error("malformed message: {0}")]
     Malformed(#[from] WireError),
     #[error("the client took nothing of what waits for it for 30 s")]

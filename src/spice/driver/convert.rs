@@ -1,12 +1,15 @@
 //! From the program's words to the protocol's, and back.
 
+use std::collections::BTreeMap;
+
+use spice_proto::agent::{Monitor, MonitorsConfig};
 use spice_proto::channels::cursor::{self, Shape};
 use spice_proto::channels::display::{DisplayChannel, GlDraw, Plane, Scanout};
 use spice_proto::channels::inputs::{Button, InputEvent, LockKeys};
 use spice_proto::channels::main::MouseMode;
 use spice_proto::wire;
 
-use crate::frame::{ConsoleId, Cursor, Dmabuf, GuestCommand, Pointer, PointerButton, Rect, Size};
+use crate::frame::{ConsoleId, Cursor, Dmabuf, GuestCommand, Pointer, PointerButton, Rect, Size, Window};
 use crate::hub::Leds;
 use crate::spice::codecs;
 use crate::viewer::Abilities;
@@ -70,6 +73,15 @@ pub(super) fn mouse_mode(absolute: bool) -> MouseMode {
 /// Converts the state of the guest's keyboard LEDs.
 pub(super) fn lights(leds: Leds) -> LockKeys {
     LockKeys::from_bits(u16::from(leds.bits()))
+}
+
+/// Converts the windows that a client shows displays in. Display numbers are those of consoles.
+pub(super) fn windows(monitors: &MonitorsConfig) -> BTreeMap<ConsoleId, Window> {
+    let window = |monitor: &Monitor| {
+        let Monitor { width, height, x, y, width_mm, height_mm } = *monitor;
+        Window { size: Size::new(width, height), width_mm, height_mm, x, y }
+    };
+    (0..).map(ConsoleId).zip(monitors.monitors.iter().map(window)).collect()
 }
 
 /// Converts what a client's user did. Display numbers are those of consoles; key codes are QEMU's key numbers.

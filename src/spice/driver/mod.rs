@@ -1,5 +1,6 @@
 //! The only part of `spice` that waits: sockets, clocks and tasks around the channels' state machines.
 
+mod agent;
 mod audit;
 mod channel_end;
 mod channels;
@@ -11,14 +12,17 @@ mod login;
 mod sasl;
 mod ticket_keys;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use spice_proto::agent::Rules;
 use spice_proto::link::LinkError;
 use spice_proto::wire::ChannelType;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span};
 
+use self::agent::AgentDesk;
 use self::audit::{Audit, Known};
 use self::channel_end::ChannelEnd;
 use self::channels::Channel;
@@ -43,6 +47,7 @@ pub(crate) struct Server {
     access: Access,
     login: Login,
     plain: PlainChannels,
+    agent: AgentDesk,
     lobby: Arc<Lobby>,
     audit: Audit,
     /// For what else clients can cause to be logged.
@@ -59,6 +64,8 @@ pub(crate) struct Settings {
     pub access: Access,
     /// The channels that they may open without it.
     pub plain: PlainChannels,
+    /// What may pass between them and the guest's agent.
+    pub agent: Rules,
 }
 
 /// The channels that clients may open over a network without TLS.
@@ -102,8 +109,9 @@ impl Server {
         commands: mpsc::Sender<GuestCommand>,
         end: CancellationToken,
     ) -> Self {
-        let Settings { policy, access, plain } = settings;
+        let Settings { policy, access, plain, agent } = settings;
         Self {
+            agent: AgentDesk::new(hub.clone(), agent),
             hub,
             roster,
             policy,
@@ -117,6 +125,11 @@ impl Server {
             clock: Clock::start(),
             end,
         }
+    }
+
+    /// Keeps the guest's agent connected, whether or not a client is there.
+    pub(crate) async fn keep_agent(&self) -> Infallible {
+        self.agent.keep().await
     }
 
     /// Serves one connection until it ends: TLS if the client wants it, the link stage, and then its channel. What

@@ -150,6 +150,7 @@ mod tests {
     use std::fs::File;
     use std::time::Duration;
 
+    use spice_proto::agent::Rules;
     use spice_proto::channels::base;
     use spice_proto::channels::display::{FromClient, FromServer, Init, caps};
     use spice_proto::wire::{Caps, HeaderForm, Message};
@@ -257,7 +258,12 @@ mod tests {
         let console = hub.console(ConsoleId(0)).unwrap();
         let listing = roster.enter(console.id(), "", "unix");
         let policy = Policy { encoders: None, passthrough: true, max_bitrate: None };
-        let settings = Settings { policy, access: Access::default(), plain: PlainChannels::All };
+        let settings = Settings {
+            policy,
+            access: Access::default(),
+            plain: PlainChannels::All,
+            agent: Rules::default(),
+        };
         let server = Server::new(hub, roster, settings, mpsc::channel(1).0, CancellationToken::new());
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");

@@ -5,16 +5,20 @@ use std::time::{Duration, Instant, SystemTime};
 use spice_proto::channels::base::Severity;
 use spice_proto::channels::main::{MainChannel, MainEvent, MainStart, MouseMode, MouseModes, caps};
 use spice_proto::link::LinkRequest;
-use spice_proto::wire::{Caps, ChannelType};
+use spice_proto::wire::{Caps, ChannelId, ChannelType};
 
 use super::{Channel, offered};
+use crate::frame::GuestCommand;
 use crate::hub::Guest;
+use crate::spice::driver::agent::{AgentTurn, HeldAgent};
 use crate::spice::driver::connection::{Connection, Progress};
-use crate::spice::driver::convert::mouse_mode;
+use crate::spice::driver::convert::{mouse_mode, windows};
 use crate::spice::driver::link::Linked;
 use crate::spice::driver::{ChannelEnd, Server};
 use crate::spice::grant::Deed;
 use crate::spice::session::Session;
+use crate::spice::windows::Windows;
+use crate::viewer::sleep_until;
 
 /// How long a client has to take our last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -28,12 +32,28 @@ pub(super) const CHANNEL: Channel = Channel {
 };
 
 async fn serve(server: &Server, session: &Session, linked: Linked) -> Result<(), ChannelEnd> {
-    let connection = linked.accept(|request, now| start(server, session, request, now)).await?;
-    run(server, session, connection).await
+    let agent = session.grant.allows(Deed::Agent).then(|| server.agent.try_take()).flatten();
+    let connection =
+        linked.accept(|request, now| start(server, session, request, agent.is_some(), now)).await?;
+    let known = connection.machine.channels().to_vec();
+    let mut main = Main { server, session, connection, known, agent, windows: Windows::default() };
+    match main.run().await {
+        Err(ChannelEnd::Session) => {
+            main.say_goodbye().await?;
+            if server.end.is_cancelled() { Ok(()) } else { Err(ChannelEnd::Session) }
+        }
+        ended => ended,
+    }
 }
 
 /// Starts the machine with what is known of the guest now.
-fn start(server: &Server, session: &Session, request: &LinkRequest, now: Instant) -> MainChannel {
+fn start(
+    server: &Server,
+    session: &Session,
+    request: &LinkRequest,
+    has_agent: bool,
+    now: Instant,
+) -> MainChannel {
     let guest = server.hub.guest().borrow().clone();
     let channels = offered(&guest);
     session.offer(&channels);
@@ -42,6 +62,7 @@ fn start(server: &Server, session: &Session, request: &LinkRequest, now: Instant
         caps: request.channel_caps,
         channels,
         mouse: mouse(&guest, session),
+        has_agent,
         multi_media_time: server.clock.now(),
         name: Some(guest.name).filter(|name| !name.is_empty()),
         uuid: Some(guest.uuid).filter(|uuid| *uuid != [0; 16]),
@@ -49,59 +70,141 @@ fn start(server: &Server, session: &Session, request: &LinkRequest, now: Instant
     MainChannel::new(request.header_form(), start, now)
 }
 
-/// Serves the channel until the client leaves or the session is ended.
-async fn run(
-    server: &Server,
-    session: &Session,
-    mut connection: Connection<MainChannel>,
-) -> Result<(), ChannelEnd> {
-    let mut guest = server.hub.guest();
-    guest.mark_changed(); // it may have since the start
-    let mut known = connection.machine.channels().to_vec();
-    let granted = passed(session.grant.until);
-    tokio::pin!(granted);
-    loop {
-        tokio::select! {
-            turn = connection.turn(|_| false) => {
-                match turn? {
-                    Progress::Event(MainEvent::MouseMode(mode)) if session.may(Deed::PointerMode, &server.log) => {
-                        session.absolute.send_replace(mode == MouseMode::Client);
+/// A client's main channel.
+struct Main<'a> {
+    server: &'a Server,
+    session: &'a Session,
+    connection: Connection<MainChannel>,
+    /// The channels that the client was told of.
+    known: Vec<ChannelId>,
+    /// The agent, while it is this client's.
+    agent: Option<HeldAgent>,
+    windows: Windows,
+}
+
+impl Main<'_> {
+    /// Serves the channel until the client leaves or the session is ended.
+    async fn run(&mut self) -> Result<(), ChannelEnd> {
+        let server = self.server;
+        let mut guest = server.hub.guest();
+        guest.mark_changed(); // it may have since the start
+        let may_have_agent = self.session.grant.allows(Deed::Agent);
+        let next = server.agent.take();
+        let granted = passed(self.session.grant.until);
+        tokio::pin!(next, granted);
+        loop {
+            let room = self.connection.machine.has_room_for_agent();
+            tokio::select! {
+                turn = self.connection.turn(|machine| !room && machine.has_room_for_agent()) => {
+                    if let Progress::Event(event) = turn? {
+                        self.event(event)?;
                     }
-                    Progress::Event(MainEvent::MouseMode(_)) => {
-                        let mouse = mouse(&guest.borrow(), session);
-                        connection.machine.set_mouse(mouse, Instant::now())?;
+                }
+                changed = guest.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
                     }
-                    Progress::Ready => {}
+                    self.follow(&guest.borrow_and_update().clone())?;
                 }
-            }
-            changed = guest.changed() => {
-                if changed.is_err() {
-                    return Ok(());
+                agent = &mut next, if may_have_agent && self.agent.is_none() => {
+                    self.agent = Some(agent);
+                    self.connection.machine.set_agent(true, Instant::now())?;
                 }
-                let now = Instant::now();
-                let guest = guest.borrow_and_update().clone();
-                // Consoles that are gone keep their channel, black: they may come back, and clients cannot
-                // lose one.
-                let new: Vec<_> = offered(&guest).into_iter().filter(|id| !known.contains(id)).collect();
-                if !new.is_empty() {
-                    session.offer(&new);
-                    connection.machine.add_channels(&new, now)?;
-                    known.extend(new);
+                turn = turn(&mut self.agent, room) => self.agent_turn(turn)?,
+                () = sleep_until(self.windows.deadline()) => self.tell_windows().await,
+                () = &mut granted, if !self.session.end.is_cancelled() => {
+                    self.session.end_for("the time of its invitation is over");
                 }
-                if !guest.consoles.is_empty() {
-                    connection.machine.set_mouse(mouse(&guest, session), now)?;
-                }
-            }
-            () = &mut granted, if !session.end.is_cancelled() => session.end_for("the time of its invitation is over"),
-            () = session.end.cancelled() => {
-                if let Some(reason) = session.ended() {
-                    connection.machine.notify(Severity::Warn, reason, Instant::now())?;
-                }
-                connection.machine.disconnect(Instant::now())?;
-                let _ = tokio::time::timeout(LAST_WORDS, connection.finish()).await;
-                return if server.end.is_cancelled() { Ok(()) } else { Err(ChannelEnd::Session) };
+                () = self.session.end.cancelled() => return Err(ChannelEnd::Session),
             }
         }
+    }
+
+    /// Takes up what the client did.
+    fn event(&mut self, event: MainEvent) -> Result<(), ChannelEnd> {
+        match (event, &mut self.agent) {
+            (MainEvent::MouseMode(mode), _) => {
+                if self.session.may(Deed::PointerMode, &self.server.log) {
+                    self.session.absolute.send_replace(mode == MouseMode::Client);
+                } else {
+                    let guest = self.server.hub.guest();
+                    let mouse = mouse(&guest.borrow(), self.session);
+                    self.connection.machine.set_mouse(mouse, Instant::now())?;
+                }
+            }
+            (MainEvent::AgentStart, Some(agent)) => agent.start(),
+            (MainEvent::AgentData(piece), Some(agent)) => {
+                if let Some(monitors) = agent.take_piece(&piece)? {
+                    self.windows.set(windows(&monitors), Instant::now());
+                }
+            }
+            (MainEvent::AgentStart | MainEvent::AgentData(_), None) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes up what changed about the guest.
+    fn follow(&mut self, guest: &Guest) -> Result<(), ChannelEnd> {
+        let now = Instant::now();
+        // Consoles that are gone keep their channel, black: they may come back, and clients cannot lose one.
+        let new: Vec<_> = offered(guest).into_iter().filter(|id| !self.known.contains(id)).collect();
+        if !new.is_empty() {
+            self.session.offer(&new);
+            self.connection.machine.add_channels(&new, now)?;
+            self.known.extend(new);
+        }
+        if !guest.consoles.is_empty() {
+            self.connection.machine.set_mouse(mouse(guest, self.session), now)?;
+        }
+        self.follow_agent(guest)
+    }
+
+    fn agent_turn(&mut self, turn: AgentTurn) -> Result<(), ChannelEnd> {
+        let now = Instant::now();
+        match turn {
+            AgentTurn::Piece(piece) => self.connection.machine.send_agent(piece, now)?,
+            AgentTurn::Grant(pieces) => self.connection.machine.grant_agent(pieces, now)?,
+            AgentTurn::Follow => {
+                let guest = self.server.hub.guest().borrow().clone();
+                self.follow_agent(&guest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the client begin with the agent anew if it is another one.
+    fn follow_agent(&mut self, guest: &Guest) -> Result<(), ChannelEnd> {
+        if self.agent.as_mut().is_some_and(|agent| agent.follow(guest)) {
+            let now = Instant::now();
+            self.connection.machine.set_agent(false, now)?;
+            self.connection.machine.set_agent(true, now)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the guest of the client's windows. Waits while the queue is full, and this client with it.
+    async fn tell_windows(&mut self) {
+        for (console, window) in self.windows.due(Instant::now()) {
+            let _ = self.server.commands.send(GuestCommand::Window { console, window }).await;
+        }
+    }
+
+    /// Tells the client that the session ends.
+    async fn say_goodbye(mut self) -> Result<(), ChannelEnd> {
+        if let Some(reason) = self.session.ended() {
+            self.connection.machine.notify(Severity::Warn, reason, Instant::now())?;
+        }
+        self.connection.machine.disconnect(Instant::now())?;
+        let _ = tokio::time::timeout(LAST_WORDS, self.connection.finish()).await;
+        Ok(())
+    }
+}
+
+/// Waits for what there is to do with the agent, if it is this client's.
+async fn turn(agent: &mut Option<HeldAgent>, room: bool) -> AgentTurn {
+    match agent {
+        Some(agent) => agent.turn(room).await,
+        None => std::future::pending().await,
     }
 }
 

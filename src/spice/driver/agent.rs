@@ -1,0 +1,353 @@
+//! The agent of the guest, which one client at a time has: clipboards, files, and the size of its windows.
+//!
+//! A client that comes while another has it waits; whoever waits longest is next. A guest that runs no agent has the
+//! server's own.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use spice_proto::agent::{
+    Direction, Filter, Found, GuestPort, MessageKind, MonitorsConfig, OwnAgent, OwnEvent, Pieces, Rules,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+use tracing::{debug, info, warn};
+
+use super::ChannelEnd;
+use crate::hub::{Guest, Hub};
+use crate::viewer::sleep_until;
+
+/// The name of the port on which the agent listens (`spice-vdagentd`'s `DEFAULT_VIRTIO_PORT_PATH`).
+const PORT: &str = "com.redhat.spice.0";
+/// Bytes read from the guest at a time.
+const READ_SIZE: usize = 16 * 1024;
+/// Pieces of a client that are taken before it may send as many more: a part of those that it may send ahead.
+const GRANT: u32 = 8;
+/// How long a connection to the port has to be gone before the next one. Another program that wants the port as well has it
+/// for that long.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// The agent, and the clients that wait for it.
+pub(super) struct AgentDesk {
+    hub: Hub,
+    rules: Rules,
+    link: Arc<Mutex<Link>>,
+}
+
+/// The connection to the guest's port.
+///
+/// It is there whether or not a client has the agent: spice-vdagentd 0.22 tries again without a pause where the port leads
+/// nowhere.
+struct Link {
+    hub: Hub,
+    rules: Rules,
+    stream: Option<UnixStream>,
+    /// When to connect: later than at once, where a connection has just ended.
+    due: Option<Instant>,
+    /// Tells the keeper that there is something to do.
+    changed: Arc<Notify>,
+    port: GuestPort,
+    from_guest: Filter,
+}
+
+/// The agent in the hands of one client. Dropped, it goes to the next.
+pub(super) struct HeldAgent {
+    link: OwnedMutexGuard<Link>,
+    rules: Rules,
+    mode: Mode,
+    /// Chunks for the guest, and how many bytes of the first are written.
+    to_guest: VecDeque<Vec<u8>>,
+    written: usize,
+    /// Pieces of the client since it was last given room for more.
+    taken: u32,
+    to_client: Pieces,
+}
+
+/// Whose agent it is.
+enum Mode {
+    /// The guest's, and what may pass to it.
+    Guest(Filter),
+    /// Our own.
+    Own(Box<OwnAgent>),
+}
+
+/// What there is to do for the client that has the agent.
+pub(super) enum AgentTurn {
+    /// This goes to the client.
+    Piece(Vec<u8>),
+    /// The client may send so many pieces more.
+    Grant(u32),
+    /// It is time to call [`HeldAgent::follow`].
+    Follow,
+}
+
+impl AgentDesk {
+    pub(super) fn new(hub: Hub, rules: Rules) -> Self {
+        let link = Link {
+            hub: hub.clone(),
+            rules,
+            stream: None,
+            due: None,
+            changed: Arc::default(),
+            port: GuestPort::default(),
+            from_guest: Filter::new(Direction::ToClient, rules),
+        };
+        Self { hub, rules, link: Arc::new(Mutex::new(link)) }
+    }
+
+    /// Keeps the guest's port connected.
+    pub(super) async fn keep(&self) -> Infallible {
+        let mut guest = self.hub.guest();
+        loop {
+            // A client that has the agent does the same.
+            let (due, changed) = {
+                let mut link = self.link.lock().await;
+                link.follow(port(&guest.borrow_and_update()));
+                (link.due, link.changed.clone())
+            };
+            tokio::select! {
+                known = guest.changed() => if known.is_err() { return std::future::pending().await },
+                () = changed.notified() => {}
+                () = sleep_until(due) => {}
+            }
+        }
+    }
+
+    /// Takes the agent if nobody has it.
+    pub(super) fn try_take(&self) -> Option<HeldAgent> {
+        let link = self.link.clone().try_lock_owned().ok()?;
+        Some(self.held(link))
+    }
+
+    /// Waits for the agent.
+    pub(super) async fn take(&self) -> HeldAgent {
+        self.held(self.link.clone().lock_owned().await)
+    }
+
+    fn held(&self, link: OwnedMutexGuard<Link>) -> HeldAgent {
+        let mut held = HeldAgent {
+            link,
+            rules: self.rules,
+            mode: Mode::Own(Box::new(OwnAgent::new(self.rules, false))),
+            to_guest: VecDeque::new(),
+            written: 0,
+            taken: 0,
+            to_client: Pieces::default(),
+        };
+        held.follow(&self.hub.guest().borrow());
+        held
+    }
+}
+
+impl HeldAgent {
+    /// Follows what is known of the guest. Returns whether the agent is another one than before.
+    pub(super) fn follow(&mut self, guest: &Guest) -> bool {
+        let port = port(guest);
+        self.link.follow(port);
+        let is_guests = matches!(self.mode, Mode::Guest(_));
+        let changed = is_guests != (port == Some(true) && self.link.stream.is_some());
+        if changed {
+            info!(agent = if is_guests { "our own" } else { "the guest's" }, "the agent changed");
+            self.begin(!is_guests);
+        }
+        changed
+    }
+
+    /// Begins with a client, at the start of a message.
+    pub(super) fn start(&mut self) {
+        let is_guests = matches!(self.mode, Mode::Guest(_));
+        self.begin(is_guests);
+    }
+
+    /// Takes the next piece of the client's stream; returns the sizes of its windows if they are in it.
+    ///
+    /// # Errors
+    /// If the stream is malformed.
+    pub(super) fn take_piece(&mut self, piece: &[u8]) -> Result<Option<MonitorsConfig>, ChannelEnd> {
+        self.taken = self.taken.saturating_add(1);
+        let mut monitors = None;
+        match &mut self.mode {
+            Mode::Own(agent) => {
+                for event in agent.take(piece, &mut self.to_client)? {
+                    if let OwnEvent::Monitors(config) = event {
+                        monitors = Some(config);
+                    }
+                }
+            }
+            Mode::Guest(filter) => {
+                let mut passed = Pieces::default();
+                for found in filter.pass(piece, &mut passed)? {
+                    match found {
+                        Found::Monitors(config) => monitors = Some(config),
+                        Found::FileRefused(answer) => {
+                            self.to_client.message(MessageKind::FileXferStatus, 0, &answer);
+                        }
+                        Found::ClipboardTooLarge(bytes) => info!(bytes, "a clipboard is over the limit"),
+                    }
+                }
+                self.to_guest
+                    .extend(std::iter::from_fn(|| passed.pop()).map(|piece| GuestPort::chunk(&piece)));
+            }
+        }
+        Ok(monitors)
+    }
+
+    /// Waits for what there is to do; for the client only if it has `room`. May be dropped and called again: nothing is
+    /// lost.
+    pub(super) async fn turn(&mut self, room: bool) -> AgentTurn {
+        let mut buffer = [0; READ_SIZE];
+        loop {
+            if room && let Some(piece) = self.to_client.pop() {
+                return AgentTurn::Piece(piece);
+            }
+            if self.taken >= GRANT && self.to_guest.is_empty() {
+                return AgentTurn::Grant(std::mem::take(&mut self.taken));
+            }
+            let due = self.link.due;
+            let (Mode::Guest(_), Some(stream)) = (&self.mode, &mut self.link.stream) else {
+                sleep_until(due).await;
+                return AgentTurn::Follow;
+            };
+            let (mut read, mut write) = stream.split();
+            let unwritten =
+                self.to_guest.front().and_then(|chunk| chunk.get(self.written..)).unwrap_or_default();
+            let done = tokio::select! {
+                written = write.write(unwritten), if !unwritten.is_empty() => written.map(Done::Written),
+                length = read.read(&mut buffer), if room && self.to_client.is_empty() => length.map(Done::Read),
+                else => return std::future::pending().await,
+            };
+            if let Err(error) = self.take_up(done, &buffer) {
+                debug!(%error, "the guest's agent is gone");
+                self.link.reconnect_later();
+                return AgentTurn::Follow;
+            }
+        }
+    }
+
+    fn take_up(&mut self, done: io::Result<Done>, buffer: &[u8]) -> io::Result<()> {
+        match done? {
+            Done::Written(0) | Done::Read(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Done::Written(bytes) => {
+                self.written = self.written.saturating_add(bytes);
+                if self.to_guest.front().is_some_and(|chunk| chunk.len() <= self.written) {
+                    self.to_guest.pop_front();
+                    self.written = 0;
+                }
+            }
+            Done::Read(bytes) => {
+                let mut bytes = buffer.get(..bytes).unwrap_or_default();
+                let read = self.link.read(&mut bytes, &mut self.to_client);
+                if let Err(error) = read {
+                    warn!(%error, "the guest's agent is not understood: connecting to it again");
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, guests: bool) {
+        self.leave();
+        self.mode = match guests {
+            true => Mode::Guest(Filter::new(Direction::ToGuest, self.rules)),
+            false => Mode::Own(Box::new(OwnAgent::new(self.rules, false))),
+        };
+        self.to_client = Pieces::default();
+        self.taken = 0;
+    }
+
+    /// Tells the guest's agent that this client is gone. Where it was in the middle of something, the connection begins
+    /// anew, so that the agent does not take the next client's for the rest of it.
+    fn leave(&mut self) {
+        let Mode::Guest(filter) = &self.mode else { return };
+        let mut gone = Pieces::default();
+        gone.message(MessageKind::ClientDisconnected, 0, &[]);
+        let chunk = gone.pop().map(|piece| GuestPort::chunk(&piece)).unwrap_or_default();
+        let written = self.link.stream.as_ref().map(|stream| stream.try_write(&chunk));
+        let is_whole = filter.is_between_messages() && self.to_guest.is_empty();
+        if !is_whole || !matches!(written, Some(Ok(bytes)) if bytes == chunk.len()) {
+            self.link.reconnect_later();
+        }
+        self.link.from_guest.drop_rest();
+        self.to_guest.clear();
+        self.written = 0;
+    }
+}
+
+impl Drop for HeldAgent {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// What was done with the guest's port.
+enum Done {
+    Written(usize),
+    Read(usize),
+}
+
+impl Link {
+    /// Connects to the port if there is one and it is not connected.
+    fn follow(&mut self, port: Option<bool>) {
+        match port {
+            None => (self.stream, self.due) = (None, None),
+            Some(is_open) if self.stream.is_none() => {
+                // An agent that has seen the end of the connection is ready for the next.
+                if !is_open || self.due.is_none_or(|due| due <= Instant::now()) {
+                    self.connect();
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Ends the connection, and has it made again once the guest has seen its end: it would take what comes for the rest of a
+    /// message.
+    fn reconnect_later(&mut self) {
+        self.stream = None;
+        self.due = Instant::now().checked_add(RECONNECT);
+        self.changed.notify_one();
+    }
+
+    /// Connects to the port, at the start of everything.
+    fn connect(&mut self) {
+        self.due = None;
+        self.port = GuestPort::default();
+        self.from_guest = Filter::new(Direction::ToClient, self.rules);
+        let Some(id) = port_id(&self.hub.guest().borrow()).map(str::to_owned) else { return };
+        let connected = self.hub.ports().connect(&id).and_then(|stream| {
+            stream.set_nonblocking(true)?;
+            UnixStream::from_std(stream)
+        });
+        match connected {
+            Ok(stream) => self.stream = Some(stream),
+            Err(error) => warn!(%error, "cannot connect to the guest's agent"),
+        }
+    }
+
+    /// Reads what came from the guest; what is for the client is added to `to_client`.
+    fn read(&mut self, bytes: &mut &[u8], to_client: &mut Pieces) -> Result<(), ChannelEnd> {
+        while let Some(data) = self.port.next(bytes)? {
+            for found in self.from_guest.pass(data, to_client)? {
+                if let Found::ClipboardTooLarge(bytes) = found {
+                    info!(bytes, "a clipboard is over the limit");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether the agent's port is open in the guest; `None` if there is no such port.
+fn port(guest: &Guest) -> Option<bool> {
+    let id = port_id(guest)?;
+    guest.ports.get(id).map(|port| port.is_open)
+}
+
+fn port_id(guest: &Guest) -> Option<&str> {
+    guest.ports.iter().find(|(_, port)| port.name == PORT).map(|(id, _)| id.as_str())
+}
