@@ -10,6 +10,7 @@ KINDs, of which COUNT are made:
   channels    inputs channels of four sessions, a quarter each; likewise
   displays    displays 0, 1, … of one session, whose connections end at once; likewise
   guesses     logins with a wrong password, one after the other of each origin
+  forgeries   one main channel that has copied text and sends a file, COUNT bytes at a time, whatever the agent allows; likewise
   motions     one inputs channel that sends so many motions in one piece and then reads; likewise
 
 They come from --origins addresses of 127.0.0.0/8 by turns. Prints one line, `there: N answered: N`, when all are made
@@ -27,6 +28,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 MAIN, DISPLAY, INPUTS = 1, 2, 3  # channels
 MAIN_INIT, INPUTS_INIT, MOTION_ACK, MOUSE_MOTION = 103, 101, 111, 111  # messages
+AGENT_START, AGENT_DATA, AGENT_TOKEN, AGENT_FROM_SERVER = 106, 107, 110, 109
+ANNOUNCE, GRAB, FILE_START, FILE_DATA = 6, 7, 10, 12  # the agent's messages
+AGENT_TOKENS = 32  # pieces that may be sent ahead
 MOTIONS_EACH = 4  # motions for each acknowledgement
 TICKET = 128  # bytes
 
@@ -139,6 +143,29 @@ def motions(settings):
     return [(main, False), (peer, acknowledged)]
 
 
+def forgeries(settings):
+    main, _ = start(settings, 0)
+    exactly(main, 28)  # the rest of MAIN_INIT
+    caps, question = (struct.pack("<II", asks, 1 << 5 | 1 << 6) for asks in (0, 1))
+    about = b"[vdagent-file-xfer]\nname=forged.txt\nsize=6\n\0"
+    stream = b"".join(struct.pack("<IIQI", 1, kind, 0, len(body)) + body for kind, body in (
+        (ANNOUNCE, caps), (GRAB, struct.pack("<II", 0, 1)), (FILE_START, struct.pack("<I", 7) + about),
+        (FILE_DATA, struct.pack("<IQ", 7, 6) + b"forged"), (ANNOUNCE, question)))
+    main.sendall(struct.pack("<HII", AGENT_START, 4, 0xffffffff))
+    pieces = [stream[at:at + settings.count] for at in range(0, len(stream), settings.count)]
+    tokens, answered = AGENT_TOKENS, False
+    while pieces or not answered:  # the answer comes when all before it has been read
+        while pieces and tokens:
+            piece = pieces.pop(0)
+            main.sendall(struct.pack("<HI", AGENT_DATA, len(piece)) + piece)
+            tokens -= 1
+        kind, size = struct.unpack("<HI", exactly(main, 6))
+        body = exactly(main, size)
+        tokens += struct.unpack("<I", body)[0] if kind == AGENT_TOKEN else 0
+        answered = answered or (kind == AGENT_FROM_SERVER and struct.unpack_from("<II", body) == (1, ANNOUNCE))
+    return [(main, True)]
+
+
 def start(settings, number):
     """Begins a session. Returns its main channel's connection, and its number."""
     peer, entered = link(settings, number, 0, MAIN, 0)
@@ -181,7 +208,7 @@ def exactly(peer, size):
 
 
 MAKERS = {"silent": silent, "ticketless": ticketless, "leaving": leaving, "sessions": sessions, "channels": channels,
-          "displays": displays, "guesses": guesses, "motions": motions}
+          "displays": displays, "forgeries": forgeries, "guesses": guesses, "motions": motions}
 
 if __name__ == "__main__":
     main()

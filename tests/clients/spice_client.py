@@ -21,6 +21,16 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   motion DX DY                … or by a distance (server mouse mode)
   button N [down|up|tap]      1 left 2 middle 3 right 4 wheel up 5 wheel down 6 side 7 extra
   cursor [FILE]               tells the pointer's shape, and writes it as a PNG
+  wait-agent on|off           the guest's agent, or the server's own, is there
+  wait-agent-caps BIT…        … and can do all of these
+  copy TYPE FILE              has copied a file's content: 1 text, 2 PNG
+  wait-copied TYPE            the guest has copied something of this type
+  clipboards                  tells what types the guest has copied something of
+  paste TYPE FILE             asks for it, and writes it to a file
+  send FILE… [--cancel]       sends files to the guest, or gives up on the way
+  window W H [DISPLAY]        shows the display in a window of this size; 0 0 for none
+  agent-caps                  tells the agent's capabilities
+  sizes                       tells the sizes that the picture has had
   stats                       what came in: events of channels, changes of the picture, bytes, milliseconds to the first picture
   numbers X Y STEP            from now on, notes each number that four pixels, STEP apart, show in light and dark
   noted                       … tells them: pairs of a number and the second of the machine's clock
@@ -44,6 +54,8 @@ import gi
 import numpy
 from PIL import Image
 
+from agent_commands import AgentCommands
+
 gi.require_version("Gst", "1.0")
 gi.require_version("SpiceClientGLib", "2.0")
 from gi.repository import GLib, GObject, Gst, SpiceClientGLib as Spice  # noqa: E402
@@ -54,7 +66,7 @@ RED_FIRST = {b"XB24", b"AB24"}  # … and of those whose are red, green, blue
 BUTTONS = {1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 6: 32, 7: 64}  # SPICE's mask of each button
 
 
-class Client:
+class Client(AgentCommands):
     """One session: what came in on its channels, and what can be done with them."""
 
     def __init__(self, uri, password=None, limit=20.0, tolerance=40, dmabufs=False, authority=None, username=None):
@@ -69,6 +81,7 @@ class Client:
         self.on_change = lambda: None
         self.numbers_seen = []  # (number, second)
         self.changes = 0
+        self.sizes_seen = []
         self.changed_at = self.first_picture_at = None
         self.pointer = None  # the cursor's shape, None while hidden
         self.held = 0  # buttons
@@ -107,6 +120,8 @@ class Client:
             listen("display-mark", self._mark)
             listen("notify::monitors", self._monitors)
             listen("gl-draw", self._gl_draw)
+        elif name == "main":
+            self.listen_to_agent(channel)
         elif name == "cursor":
             listen("cursor-set", self._cursor_set)
             listen("cursor-hide", self._cursor_hide)
@@ -152,6 +167,8 @@ class Client:
 
     def _change(self):
         self.changes += 1
+        if self.shown is not None and self.sizes_seen[-1:] != [list(self.shown.shape[1::-1])]:
+            self.sizes_seen.append(list(self.shown.shape[1::-1]))
         self.changed_at = time.monotonic()
         self.on_change()
 
@@ -292,6 +309,9 @@ class Client:
                 self.numbers_seen.append((number, time.monotonic()))
         self.on_change = look
         look()
+
+    def sizes(self):
+        return {"sizes": self.sizes_seen}
 
     def noted(self):
         return {"numbers": self.numbers_seen}

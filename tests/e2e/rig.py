@@ -61,6 +61,23 @@ class Rig:
         self.own.append(vm)
         return vm
 
+    def desktop(self, name="qemu", **options):
+        """A VM of this test alone whose guest has a desktop and SPICE's agent; see scripts/desktop. They share a folder."""
+        self.needs_program()
+        folder = self.settings.desktop
+        if not folder:
+            raise Skip("no guest with a desktop here")
+        root = f"local,path={folder}/root,mount_tag=desktop,security_model=none,readonly=on,multidevs=remap"
+        shared = self.fresh("share", "")
+        shared.mkdir()
+        agent = "com.redhat.spice.0"
+        vm = Vm(self.artifacts / "desktop", folder, qemu=self.qemu(name), machine=("-accel", "tcg", "-cpu", "max", "-m", "1024"),
+                extra=["-virtfs", root, "-virtfs", f"local,path={shared},mount_tag=share,security_model=none", "-device", "virtio-serial", "-chardev", f"dbus,id=agent,name={agent}",
+                       "-device", f"virtserialport,chardev=agent,name={agent}", *options.pop("extra", ())], **options)
+        vm.shared = shared  # this machine's name of the guest's /share
+        self.own.append(vm)
+        return vm
+
     def qemu(self, name):
         """The command of one of the QEMUs."""
         if name == "qemu":

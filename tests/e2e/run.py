@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rig import Rig, Skip, compare  # noqa: E402
 
 THEMES = ["picture", "firmware", "inputs", "resolution", "cursor", "clients", "auth", "invitations", "tls", "sasl", "web", "strangers", "systemd", "proxies", "attach", "relay", "network", "lifecycle", "command_line",
-          "qemu_versions", "viewer", "smallest_server", "vhost_user"]
+          "agent", "qemu_versions", "viewer", "smallest_server", "vhost_user"]
 TEST_LIMIT = 150  # seconds for one test
 
 
@@ -29,6 +29,7 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--program", type=Path, help="the qemu-spice to test")
     parser.add_argument("--guest", required=True, help="the folder of the guest's kernel and initramfs")
+    parser.add_argument("--desktop", help="the folder of the guest with a desktop")
     parser.add_argument("--artifacts", type=Path, default=Path("target/artifacts"))
     parser.add_argument("--tree", action="append", default=[], metavar="NAME=COMMAND", help="another version of QEMU")
     parser.add_argument("--against-qemu", action="store_true",

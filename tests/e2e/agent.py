@@ -1,0 +1,223 @@
+"""The guest's agent: copy and paste, files, and the size of windows; and the server's own agent where a guest has none."""
+
+import hashlib
+import os
+import subprocess
+import time
+
+from rig import ROOT, eventually
+
+TEXT, PNG = 1, 2
+LIMIT = 90  # seconds for what goes through an emulated guest
+CLIPBOARD_CAPS = (5, 6)
+VOLUME_SYNC = 11
+
+
+def text_and_pictures(rig):
+    """text, a picture and 20 MB are copied at the viewer and pasted in the guest, and the other way round"""
+    vm, server, client = _desktop(rig)
+    _both_ways(rig, vm, client, TEXT, "UTF8_STRING", "Grüße aus Köln\n".encode() * 100)
+    _both_ways(rig, vm, client, PNG, "image/png", os.urandom(300_000))
+    _both_ways(rig, vm, client, PNG, "image/png", os.urandom(20_000_000))
+
+
+def clipboard_to_guest(rig):
+    """with --clipboard to-guest nothing that the guest has copied reaches the viewer"""
+    vm, server, client = _desktop(rig, "--clipboard", "to-guest")
+    _copy_here(rig, client, TEXT, b"from the viewer")
+    _pasted_in_guest(vm, "UTF8_STRING", b"from the viewer")
+    _copy_in_guest(vm, "UTF8_STRING", b"secret of the guest")
+    _nothing_copied(rig, vm, client)
+
+
+def clipboard_from_guest(rig):
+    """with --clipboard from-guest nothing that the viewer has copied reaches the guest"""
+    vm, server, client = _desktop(rig, "--clipboard", "from-guest")
+    _copy_in_guest(vm, "UTF8_STRING", b"from the guest")
+    client(f"wait-copied {TEXT}")
+    _paste_here(rig, client, TEXT, b"from the guest")
+    _copy_here(rig, client, TEXT, b"secret of the viewer")
+    client("sleep 1000")
+    assert _clipboard_of_guest(vm, "UTF8_STRING") == b"from the guest"
+
+
+def no_clipboard(rig):
+    """with --clipboard none the viewer knows of no clipboard"""
+    vm, server, client = _desktop(rig, "--clipboard", "none", caps=(2,))
+    caps = client("agent-caps")["caps"]
+    assert not {3, 5, 6} & set(caps), caps
+    _copy_in_guest(vm, "UTF8_STRING", b"secret of the guest")
+    _nothing_copied(rig, vm, client)
+
+
+def files(rig):
+    """files are sent to the guest, several at once, and one is given up on the way"""
+    vm, server, client = _desktop(rig)
+    paths = []
+    for size in (50_000_000, 0, 12_345):
+        paths.append(rig.fresh("sent", ".bin"))
+        paths[-1].write_bytes(os.urandom(size))
+    began = time.monotonic()
+    result = client("send " + " ".join(map(str, paths)))
+    took = time.monotonic() - began
+    assert result["sent"] and result["steps"] > 10, result
+    for path in paths:
+        wanted = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = "".join(vm.stage(f"sha256sum $HOME/Desktop/{path.name}", LIMIT))
+        assert wanted in found, f"{path.name}: {found}"
+    given_up = rig.fresh("given-up", ".bin")
+    given_up.write_bytes(os.urandom(20_000_000))
+    result = client(f"send {given_up} --cancel")
+    assert not result["sent"], result
+    eventually(lambda: given_up.name not in "".join(vm.stage("ls $HOME/Desktop")), "the end of the given up file", 20)
+    rig.tell(f"50 MB at {50 / took:.0f} MB/s, to an emulated guest")
+
+
+def no_files(rig):
+    """with --file-transfer off the viewer cannot send any"""
+    vm, server, client = _desktop(rig, "--file-transfer", "off")
+    assert 13 in client("agent-caps")["caps"]
+    path = rig.fresh("sent", ".bin")
+    path.write_bytes(b"x" * 100)
+    assert not client(f"send {path}")["sent"]
+    assert not "".join(vm.stage("ls $HOME/Desktop"))
+
+
+def forged_messages(rig):
+    """what is forbidden stays so for a client that does not care, in pieces of any size"""
+    vm = rig.desktop()
+    for allowed in (True, False):
+        arguments = [] if allowed else ["--clipboard", "none", "--file-transfer", "off"]
+        server = rig.serve(vm, *arguments)
+        for size in (3, 33, 2048):
+            client = rig.client(server)  # the guest's agent is there once it is for somebody
+            client(f"wait-agent-caps {VOLUME_SYNC}")
+            client.stop()
+            crowd = subprocess.Popen([ROOT / "tests/clients/crowd.py", *server.uri.removeprefix("spice://").split(":"), "forgeries", str(size)],
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            assert crowd.stdout.readline() == "there: 1 answered: 1\n"
+            if allowed:
+                eventually(lambda: "forged.txt" in "".join(vm.stage("ls $HOME/Desktop")), "the file", LIMIT)
+                eventually(lambda: "UTF8_STRING" in _clipboard_types(vm), "the text", LIMIT)
+            else:
+                assert "forged.txt" not in "".join(vm.stage("ls $HOME/Desktop"))
+                assert "UTF8_STRING" not in _clipboard_types(vm)
+            crowd.stdin.close()
+            crowd.wait(20)
+            vm.stage("rm -f $HOME/Desktop/*")
+        server.stop()
+
+
+def agent_restarts(rig):
+    """the guest's agent ends and comes back while a viewer is on: pasting works again"""
+    vm, server, client = _desktop(rig)
+    vm.stage("agent_off")
+    eventually(lambda: 13 in client("agent-caps")["caps"], "the server's own agent", 20)
+    vm.stage("agent_on")
+    client("wait-agent-caps " + " ".join(map(str, CLIPBOARD_CAPS)))
+    _copy_here(rig, client, TEXT, b"after the restart")
+    _pasted_in_guest(vm, "UTF8_STRING", b"after the restart")
+
+
+def handed_over(rig):
+    """the first of three viewers has the agent; when it leaves, in the middle of a paste, the next has it"""
+    vm, server, first = _desktop(rig)
+    others = []
+    for _ in range(2):
+        others.append(rig.client(server))
+        others[-1]("wait-picture")
+        others[-1]("wait-agent off")
+    second, third = others
+    big = rig.fresh("copied", "")
+    big.write_bytes(os.urandom(20_000_000))
+    first(f"copy {PNG} {big}")
+    vm.stage("(timeout 60 xclip -selection clipboard -o -t image/png >/share/half 2>&1 &)")
+    first("sleep 300")
+    first.process.kill()
+    second("wait-agent-caps " + " ".join(map(str, CLIPBOARD_CAPS)))
+    third("wait-agent off")
+    _copy_here(rig, second, TEXT, b"from the second")
+    _pasted_in_guest(vm, "UTF8_STRING", b"from the second")
+    second.stop()
+    third("wait-agent-caps " + " ".join(map(str, CLIPBOARD_CAPS)))
+    _copy_here(rig, third, TEXT, b"from the third")
+    _pasted_in_guest(vm, "UTF8_STRING", b"from the third")
+
+
+def window_size(rig):
+    """without an agent in the guest its mode follows the viewer's window, and a window that is dragged is one change"""
+    vm = rig.own_vm()
+    server = rig.serve(vm)
+    client = rig.client(server, images_only=True)
+    client("wait-picture")
+    client("wait-agent-caps 1")
+    vm.stage("console")
+    vm.stage(r"sh printf '\033[?25l' >/dev/tty1")  # a caret that blinks is no rest
+    client("wait-rest 400")
+    for last in (1104, 808):
+        before = len(client("sizes")["sizes"])
+        for width in range(last - 160, last, 16):
+            client(f"window {width} 600")
+        client(f"window {last + 5} 600")  # guests take widths in steps of 8
+        client(f"wait-size {last} 600")
+        client("wait-rest 400")
+        sizes = client("sizes")["sizes"][before:]
+        assert sizes == [[last, 600]], sizes
+    rig.tell("11 sizes of the window, 1 of the picture, twice")
+
+
+def _desktop(rig, *arguments, caps=CLIPBOARD_CAPS):
+    """A guest with its agent, the program, and a client that speaks with the agent."""
+    vm = rig.desktop()
+    server = rig.serve(vm, *arguments)
+    client = rig.client(server)
+    client("wait-agent on")
+    client("wait-agent-caps " + " ".join(map(str, caps)) + f" {VOLUME_SYNC}")  # our own agent has no volume
+    return vm, server, client
+
+
+def _both_ways(rig, vm, client, kind, target, content):
+    _copy_here(rig, client, kind, content)
+    _pasted_in_guest(vm, target, content)
+    content = content[::-1] if kind != TEXT else content + b"!"
+    _copy_in_guest(vm, target, content)
+    client(f"wait-copied {kind}")
+    _paste_here(rig, client, kind, content)
+
+
+def _copy_here(rig, client, kind, content):
+    path = rig.fresh("copied", "")
+    path.write_bytes(content)
+    client(f"copy {kind} {path}")
+
+
+def _paste_here(rig, client, kind, content):
+    path = rig.fresh("pasted", "")
+    client(f"paste {kind} {path}")
+    assert path.read_bytes() == content, f"{path.stat().st_size} bytes, not the {len(content)} that were copied"
+
+
+def _nothing_copied(rig, vm, client):
+    """Nothing came of what the guest has copied, though its agent has sent word of it."""
+    client("sleep 1500")
+    client("window 800 600")  # the agent answers this after all that came before
+    client("sleep 500")
+    assert client("clipboards") == {"types": []}
+
+
+def _clipboard_types(vm):
+    return " ".join(vm.stage("timeout 20 xclip -selection clipboard -o -t TARGETS 2>/dev/null || true", LIMIT))
+
+
+def _clipboard_of_guest(vm, target):
+    vm.stage(f"timeout 60 xclip -selection clipboard -o -t {target} >/share/clipboard 2>/dev/null; true", LIMIT)
+    return (vm.shared / "clipboard").read_bytes()
+
+
+def _pasted_in_guest(vm, target, content):
+    eventually(lambda: _clipboard_of_guest(vm, target) == content, f"{len(content)} bytes of {target} in the guest", LIMIT)
+
+
+def _copy_in_guest(vm, target, content):
+    (vm.shared / "copied").write_bytes(content)
+    vm.stage(f"xclip -selection clipboard -t {target} -i /share/copied >/dev/null 2>&1", LIMIT)
