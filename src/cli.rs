@@ -1,17 +1,18 @@
 //! The command line. Only types: they make the parser, `--help`, the man page and the completions.
 
+mod choices;
 mod units;
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use spice_proto::wire::ChannelType;
 
+use self::choices::{AUTO, video_codec};
+pub(crate) use self::choices::{Clipboard, Passthrough, Pointer, ReadDmabuf, Switch, VideoCodec};
 use self::units::{bitrate, duration};
-use crate::encode::Codec;
 use crate::spice::Expiry;
 use crate::transport::{Address, TrustedProxy};
 
@@ -411,66 +412,6 @@ fn bus_address(text: &str) -> Result<String, String> {
         .map_err(|_| "give a D-Bus address, such as unix:path=/run/user/1000/bus".into())
 }
 
-/// Which video codec to encode with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum VideoCodec {
-    /// The best that there is an encoder for, if any.
-    Auto,
-    /// This one, or an error.
-    Only(Codec),
-    /// No video.
-    None,
-}
-
-/// Which ways of copy and paste there are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Clipboard {
-    /// None.
-    None,
-    /// What was copied at the viewer can be pasted in the guest.
-    ToGuest,
-    /// What was copied in the guest can be pasted at the viewer.
-    FromGuest,
-    /// Both.
-    Both,
-}
-
-impl Clipboard {
-    /// Whether this way, or both, is allowed.
-    pub(crate) fn allows(self, way: Self) -> bool {
-        self == way || self == Self::Both
-    }
-}
-
-/// On or off.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Switch {
-    /// On.
-    On,
-    /// Off.
-    Off,
-}
-
-/// The name of [`VideoCodec::Auto`].
-const AUTO: &str = "auto";
-
-/// Reads the name of a [`VideoCodec`].
-fn video_codec() -> impl TypedValueParser<Value = VideoCodec> {
-    let usual = Codec::AUTO.map(Codec::title).join(" or ");
-    let auto = PossibleValue::new(AUTO)
-        .help(format!("The best that is there: today {usual}, and images where there is no encoder for it"));
-    let codecs = Codec::ALL.map(|codec| PossibleValue::new(codec.name()).help(codec.help()));
-    let none = PossibleValue::new("none").help("No video");
-    let all = std::iter::once(auto).chain(codecs).chain([none]);
-    PossibleValuesParser::new(all).map(|name| match name.as_str() {
-        AUTO => VideoCodec::Auto,
-        name => {
-            let codec = Codec::ALL.into_iter().find(|codec| codec.name() == name);
-            codec.map_or(VideoCodec::None, VideoCodec::Only)
-        }
-    })
-}
-
 /// Where to offer the display to D-Bus viewers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum RelayBus {
@@ -524,36 +465,10 @@ impl FromStr for Plain {
     }
 }
 
-/// What the guest's pointer is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Pointer {
-    /// In the place where the viewer's pointer is
-    Tablet,
-    /// Moved by as much as the viewer's, for guests and games that want a mouse
-    Mouse,
-}
-
-/// When to pass the guest's buffers through.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Passthrough {
-    /// To viewers that can import them
-    Auto,
-    /// To nobody
-    Never,
-}
-
-/// How the guest's GPU buffers are read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum ReadDmabuf {
-    /// By the CPU where it can, else by the GPU
-    Auto,
-    /// By the GPU
-    Gpu,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::Codec;
     use clap::CommandFactory;
 
     #[test]
