@@ -41,8 +41,8 @@ impl Default for PortRequests {
 }
 
 impl PortRequests {
-    /// Returns a connection to the port `id`, in place of the one that it may have had. It ends at once if there is no such
-    /// port, and when the VM is gone.
+    /// Returns a connection to the port `id`, in place of the one that it may have had. It ends at once if there is
+    /// no such port, and when the VM is gone.
     ///
     /// # Errors
     /// If no socket can be had.

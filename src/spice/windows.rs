@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::frame::{ConsoleId, Size, Window};
 
-/// How long a client's windows have to rest before the guest is told: the edge of a window that is dragged moves many times a
-/// second, and each time would be another mode.
+/// How long a client's windows have to rest before the guest is told: the edge of a window that is dragged moves many
+/// times a second, and each time would be another mode.
 const REST: Duration = Duration::from_millis(300);
 
 /// Guests take widths in steps: virtio-gpu's driver in Linux makes modes for the EDID's, which is in steps of 8 pixels.

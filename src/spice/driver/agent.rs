@@ -27,8 +27,8 @@ const PORT: &str = "com.redhat.spice.0";
 const READ_SIZE: usize = 16 * 1024;
 /// Pieces of a client that are taken before it may send as many more: a part of those that it may send ahead.
 const GRANT: u32 = 8;
-/// How long a connection to the port has to be gone before the next one. Another program that wants the port as well has it
-/// for that long.
+/// How long a connection to the port has to be gone before the next one. Another program that wants the port as well
+/// has it for that long.
 const RECONNECT: Duration = Duration::from_secs(1);
 
 /// The agent, and the clients that wait for it.
@@ -40,8 +40,8 @@ pub(super) struct AgentDesk {
 
 /// The connection to the guest's port.
 ///
-/// It is there whether or not a client has the agent: spice-vdagentd 0.22 tries again without a pause where the port leads
-/// nowhere.
+/// It is there whether or not a client has the agent: spice-vdagentd 0.22 tries again without a pause where the port
+/// leads nowhere.
 struct Link {
     hub: Hub,
     rules: Rules,
@@ -305,8 +305,8 @@ impl Link {
         }
     }
 
-    /// Ends the connection, and has it made again once the guest has seen its end: it would take what comes for the rest of a
-    /// message.
+    /// Ends the connection, and has it made again once the guest has seen its end: it would take what comes for the
+    /// rest of a message.
     fn reconnect_later(&mut self) {
         self.stream = None;
         self.due = Instant::now().checked_add(RECONNECT);

@@ -9,7 +9,8 @@ use crate::wire::{Reader, Writer};
 
 /// One direction of an agent's stream.
 ///
-/// INVARIANT: it holds no more than one message that it reads as a whole (64 KiB), whatever the size of those that pass.
+/// INVARIANT: it holds no more than one message that it reads as a whole (64 KiB), whatever the size of those that
+/// pass.
 #[derive(Debug)]
 pub struct Filter {
     direction: Direction,

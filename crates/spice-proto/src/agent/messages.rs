@@ -140,8 +140,8 @@ pub struct Announcement {
     pub caps: AgentCaps,
 }
 
-/// [`MessageKind::MonitorsConfig`]: the monitors, or windows, of a client. A monitor's place in the list is the number of
-/// the display that it shows.
+/// [`MessageKind::MonitorsConfig`]: the monitors, or windows, of a client. A monitor's place in the list is the
+/// number of the display that it shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MonitorsConfig {
     /// In the order of the displays.

@@ -70,8 +70,8 @@ impl Rules {
         if passes { Verdict::Pass } else { Verdict::Drop }
     }
 
-    /// Returns the most bytes that the body of a message of `kind` may have. Those of a clipboard that is over its limit are
-    /// left out, larger ones of other kinds end the stream.
+    /// Returns the most bytes that the body of a message of `kind` may have. Those of a clipboard that is over its
+    /// limit are left out, larger ones of other kinds end the stream.
     pub(super) fn limit(self, kind: MessageKind) -> u32 {
         match kind {
             // The number of the clipboard and the type of what is in it.

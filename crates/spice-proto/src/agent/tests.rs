@@ -267,7 +267,11 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0u32..18, own_size in 0u32..64) {
+    fn random_bytes_never_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        kind in 0u32..18,
+        own_size in 0u32..64,
+    ) {
         let header = Header { kind: MessageKind::from_code(kind), opaque: 0, size: own_size };
         let stream = [header.encode(), bytes].concat();
         let _ = Filter::new(Direction::ToGuest, ALL).pass(&stream, &mut Pieces::default());

@@ -157,8 +157,8 @@ impl MainChannel {
         self.agent.may_send() && self.flow.queued() < AGENT_QUEUE
     }
 
-    /// Sends the client a piece of what the agent says, of [`PIECE_MAX`](crate::agent::PIECE_MAX) bytes at most. It is left
-    /// out if there is no agent for this client.
+    /// Sends the client a piece of what the agent says, of [`PIECE_MAX`](crate::agent::PIECE_MAX) bytes at most. It
+    /// is left out if there is no agent for this client.
     ///
     /// # Errors
     /// When the client does not read.
