@@ -23,6 +23,9 @@ pub const OFFERED: &str = "SCRAM-SHA-256,PLAIN";
 /// One client that logs in by name.
 pub struct Exchange {
     session: Session<Name>,
+    is_scram: bool,
+    /// How many messages the client has sent.
+    messages: u32,
 }
 
 /// What became of a message.
@@ -52,11 +55,17 @@ impl Exchange {
         let builder = SASLConfig::builder().with_registry(Registry::with_mechanisms(MECHANISMS));
         let config = builder.with_callback(Directory(names)).ok()?;
         let name = Mechname::parse(mechanism.as_bytes()).ok()?;
-        Some(Self { session: SASLServer::<Name>::new(config).start_suggested(name).ok()? })
+        let session = SASLServer::<Name>::new(config).start_suggested(name).ok()?;
+        Some(Self { session, is_scram: name == SCRAM_SHA256.mechanism, messages: 0 })
     }
 
     /// Takes a client's message. Takes some milliseconds, of PLAIN: not for a thread that serves.
     pub fn step(&mut self, data: Option<&[u8]>) -> Step {
+        let is_first = self.messages == 0;
+        self.messages = self.messages.saturating_add(1);
+        if self.is_scram && !data.is_some_and(|data| has_attributes(data, is_first)) {
+            return Step::Refused(None);
+        }
         let mut out = Vec::new();
         let state = self.session.step(data, &mut out);
         let last = |state: State| state.has_sent_message().then_some(out.clone());
@@ -69,6 +78,16 @@ impl Exchange {
             Err(_) => Step::Refused(None),
         }
     }
+}
+
+/// Returns whether the parts of a SCRAM message are attributes, of two bytes at least, after the two parts that the
+/// first one begins with. rsasl 2.3.1 panics at shorter ones (`scram/parser.rs`).
+fn has_attributes(data: &[u8], is_first: bool) -> bool {
+    let begins_with = if is_first { 2 } else { 0 };
+    let is_attribute = |(at, part): (usize, &[u8])| {
+        at == 0 && is_first || part.len() >= 2 || part.is_empty() && at < begins_with
+    };
+    data.split(|byte| *byte == b',').enumerate().all(is_attribute)
 }
 
 impl SessionCallback for Directory {
@@ -163,6 +182,21 @@ mod tests {
                     "{mechanism} {name} {password}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn parts_of_scram_that_are_no_attributes_are_refused() {
+        for first in
+            ["y,,n=eve,", "n,,n=eve,r", "n,,", "n,,n", "n,a,n=eve,r=x", "n", "", ",,,", "n,,n=eve,r=x,"]
+        {
+            let mut exchange = Exchange::start(directory(), "SCRAM-SHA-256").unwrap();
+            assert!(matches!(exchange.step(Some(first.as_bytes())), Step::Refused(None)), "{first}");
+        }
+        for last in ["", "c", "c=biws,", "c=biws,r", "c=biws,r=x,p", "c=biws,r=x,", ","] {
+            let mut exchange = Exchange::start(directory(), "SCRAM-SHA-256").unwrap();
+            assert!(matches!(exchange.step(Some(b"n,,n=ann,r=x")), Step::Continue(_)));
+            assert!(matches!(exchange.step(Some(last.as_bytes())), Step::Refused(None)), "{last}");
         }
     }
 
