@@ -20,6 +20,9 @@ mod error;
 pub mod inputs;
 mod machine;
 pub mod main;
+pub mod playback;
+pub mod record;
+pub mod sound;
 
 pub use error::ChannelError;
 pub use machine::Machine;

@@ -46,6 +46,19 @@ impl Form for bool {
     }
 }
 
+/// A truth value of 8 bits: 0, or anything else for `true`.
+pub(crate) struct Byte;
+
+impl Form<bool> for Byte {
+    fn write(value: &bool, w: &mut Writer) {
+        w.u8(u8::from(*value));
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<bool, WireError> {
+        Ok(r.u8()? != 0)
+    }
+}
+
 /// The bytes as they are, without a length.
 impl<const N: usize> Form for [u8; N] {
     fn write(value: &Self, w: &mut Writer) {

@@ -21,7 +21,7 @@ mod writer;
 pub use caps::{Cap, Caps};
 pub use channel_id::{ChannelId, ChannelType};
 pub use error::{WireError, WireErrorKind};
-pub(crate) use form::Form;
+pub(crate) use form::{Byte, Form};
 pub use geometry::{Point, Rect, Size};
 pub use header::{Header, HeaderForm};
 pub use message::{Frame, Message};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::wire::{Form, Payload, Reader, WireError, Writer, fields, messages};
+use crate::wire::{Byte, Form, Payload, Reader, WireError, Writer, fields, messages};
 
 /// Largest width and height of a cursor, in pixels: QEMU's own limit.
 pub const CURSOR_SIZE_MAX: u16 = 512;
@@ -123,19 +123,6 @@ impl Form<State> for WithTrail {
         r.u16()?; // trail_length
         r.u16()?; // trail_frequency
         Ok(State { position, visible: Byte::read(r)?, shape: WithFlags::read(r)? })
-    }
-}
-
-/// A truth value of 8 bits.
-struct Byte;
-
-impl Form<bool> for Byte {
-    fn write(value: &bool, w: &mut Writer) {
-        w.u8(u8::from(*value));
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<bool, WireError> {
-        Ok(r.u8()? != 0)
     }
 }
 
