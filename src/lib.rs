@@ -20,6 +20,7 @@ mod hub;
 #[doc(hidden)]
 pub mod internals;
 mod relay;
+mod sound;
 mod source;
 mod spice;
 mod sys;
