@@ -16,6 +16,8 @@ pub struct Guest {
     pub leds: Leds,
     /// The serial ports that the VMM passes on, by its name for each.
     pub ports: BTreeMap<String, PortInfo>,
+    /// Whether it has a sound card.
+    pub sound: bool,
 }
 
 impl Guest {

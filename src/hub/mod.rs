@@ -1,18 +1,22 @@
-//! What is on screen now: one writer (the source), many readers (viewers, encoders), latest wins.
+//! What is on screen now, and what sounds: one writer (the source), many readers (viewers, encoders), latest wins.
 //!
 //! A reader that is busy misses nothing and delays nobody: what changed meanwhile adds up in its mailbox and
 //! it reads the newest scanout when it comes back. Only a reader that was waiting for a change holds the source's
-//! [`Release`], and only until it has read. Uses `frame` alone.
+//! [`Release`], and only until it has read. Uses `frame` and `sound`.
 
 mod console;
 mod guest;
 mod mailbox;
+mod microphone;
+mod playback;
 mod ports;
 mod release;
 
 pub use console::{Change, Console, Subscription};
 pub(crate) use guest::CursorState;
 pub use guest::{ConsoleInfo, Guest, Leds};
+pub(crate) use microphone::{Microphone, Speaker, Wanted};
+pub(crate) use playback::{Listening, Playback, Played};
 pub(crate) use ports::PortRequests;
 pub use ports::{PortInfo, PortRequest};
 pub(crate) use release::Ledger;
@@ -29,12 +33,14 @@ use crate::frame::ConsoleId;
 /// The most consoles of one VM that are shown: virtio-gpu has at most 16 outputs.
 pub(crate) const MAX_CONSOLES: usize = 16;
 
-/// The screens of one VM and what is known of it. Cheap to clone; all clones are the same hub.
+/// The screens and the sound of one VM and what is known of it. Cheap to clone; all clones are the same hub.
 #[derive(Clone, Debug)]
 pub struct Hub {
     consoles: Arc<Mutex<BTreeMap<ConsoleId, Arc<Console>>>>,
     guest: Arc<watch::Sender<Guest>>,
     ports: PortRequests,
+    playback: Arc<Playback>,
+    microphone: Arc<Microphone>,
 }
 
 /// The console that exists before any VM, for viewers who come early.
@@ -48,6 +54,8 @@ impl Default for Hub {
             consoles: Arc::new(Mutex::new(consoles)),
             guest: Arc::new(guest),
             ports: PortRequests::default(),
+            playback: Arc::default(),
+            microphone: Arc::default(),
         }
     }
 }
@@ -87,7 +95,17 @@ impl Hub {
         &self.ports
     }
 
-    /// Forgets the VM. Screens go black; viewers keep their consoles. For the source alone.
+    /// Returns what comes out of the guest's sound card.
+    pub(crate) fn playback(&self) -> &Arc<Playback> {
+        &self.playback
+    }
+
+    /// Returns what goes into the guest's microphone.
+    pub(crate) fn microphone(&self) -> &Arc<Microphone> {
+        &self.microphone
+    }
+
+    /// Forgets the VM. Screens go black, sound ends; viewers keep their consoles. For the source alone.
     pub fn detach(&self) {
         let mut consoles = lock(&self.consoles);
         for console in consoles.values() {
@@ -96,6 +114,8 @@ impl Hub {
         consoles.retain(|id, console| *id == FIRST || Arc::strong_count(console) > 1);
         drop(consoles);
         self.ports.forget();
+        self.playback.stop();
+        self.microphone.want(Wanted::default());
         self.change_guest(|guest| *guest = Guest::default());
     }
 }
