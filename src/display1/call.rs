@@ -9,25 +9,37 @@ use super::names::{DMABUF2, LISTENER, LISTENER_PATH, MAP};
 use super::{Refusal, ScanoutDmabuf, ScanoutDmabuf2};
 use crate::frame::{Rect, Size};
 
-/// States the calls, each once: documentation, name here, arguments, interface and name on D-Bus. Makes of them the
-/// enum [`Call`], and how one is read and written.
+/// States the calls of one object, each once: documentation, name here, arguments, interface and name on D-Bus. Makes
+/// of them an enum, and how one is read and written.
 macro_rules! calls {
-    ($($(#[$doc:meta])* $name:ident($arguments:ty) is $interface:ident.$method:literal,)*) => {
-        /// One call of a listener.
+    (
+        $(#[$meta:meta])*
+        pub(crate) enum $Call:ident at $path:ident {
+            $($(#[$doc:meta])* $name:ident($arguments:ty) is $interface:ident.$method:literal,)*
+        }
+    ) => {
+        $(#[$meta])*
         #[derive(Debug)]
-        pub(crate) enum Call<'m> {
+        pub(crate) enum $Call<'m> {
             $($(#[$doc])* $name($arguments),)*
         }
 
-        /// The interface and name of each call.
-        const METHODS: &[(&str, &str)] = &[$(($interface, $method),)*];
+        impl<'m> $Call<'m> {
+            /// The interface and name of each call.
+            const METHODS: &'static [(&'static str, &'static str)] = &[$(($interface, $method),)*];
 
-        impl<'m> Call<'m> {
-            /// Reads the arguments of the call `method` from `body`. Bytes and file descriptors stay in the message.
-            fn arguments(method: &'static str, body: &'m Body) -> Result<Self, Refusal> {
-                match method {
-                    $($method => arguments(method, body).map(Self::$name),)*
-                    _ => Err(Refusal::Method),
+            /// Reads a call. Bytes and file descriptors stay in the message.
+            ///
+            /// # Errors
+            /// If there is no such method, or its arguments have other types.
+            pub(crate) fn decode(
+                interface: Option<&str>,
+                member: &str,
+                body: &'m zbus::message::Body,
+            ) -> Result<Self, $crate::display1::Refusal> {
+                match $crate::display1::call::find(Self::METHODS, interface, member)? {
+                    $($method => $crate::display1::call::arguments($method, body).map(Self::$name),)*
+                    _ => Err($crate::display1::Refusal::Method),
                 }
             }
 
@@ -35,36 +47,44 @@ macro_rules! calls {
             ///
             /// # Errors
             /// If no file descriptor is free, or the call is longer than D-Bus allows.
-            pub(crate) fn message(&self) -> zbus::Result<Message> {
+            #[allow(dead_code, reason = "of sound, nobody but the tests makes calls")]
+            pub(crate) fn message(&self) -> zbus::Result<zbus::Message> {
                 match self {
-                    $(Self::$name(arguments) => message($interface, $method, arguments),)*
+                    $(Self::$name(arguments) => {
+                        $crate::display1::call::message($path, $interface, $method, arguments)
+                    })*
                 }
             }
         }
     };
 }
 
+pub(super) use calls;
+
 calls! {
-    /// The console shows these pixels.
-    Scanout(ScanoutPixels<'m>) is LISTENER."Scanout",
-    /// These pixels of it changed.
-    Update(UpdatePixels<'m>) is LISTENER."Update",
-    /// The console shows this shared memory.
-    ScanoutMap(ScanoutMap<'m>) is MAP."ScanoutMap",
-    /// This part of the shared memory changed.
-    UpdateMap(Area) is MAP."UpdateMap",
-    /// The console shows this buffer.
-    ScanoutDmabuf(ScanoutDmabuf<'m>) is LISTENER."ScanoutDMABUF",
-    /// The console shows this part of this buffer.
-    ScanoutDmabuf2(ScanoutDmabuf2<'m>) is DMABUF2."ScanoutDMABUF2",
-    /// This part of the buffer changed, and the guest waits for the answer.
-    UpdateDmabuf(Area) is LISTENER."UpdateDMABUF",
-    /// The console shows nothing.
-    Disable(()) is LISTENER."Disable",
-    /// The cursor is here.
-    MouseSet(MouseSet) is LISTENER."MouseSet",
-    /// The cursor looks like this.
-    CursorDefine(CursorDefine<'m>) is LISTENER."CursorDefine",
+    /// One call of a console's listener.
+    pub(crate) enum Call at LISTENER_PATH {
+        /// The console shows these pixels.
+        Scanout(ScanoutPixels<'m>) is LISTENER."Scanout",
+        /// These pixels of it changed.
+        Update(UpdatePixels<'m>) is LISTENER."Update",
+        /// The console shows this shared memory.
+        ScanoutMap(ScanoutMap<'m>) is MAP."ScanoutMap",
+        /// This part of the shared memory changed.
+        UpdateMap(Area) is MAP."UpdateMap",
+        /// The console shows this buffer.
+        ScanoutDmabuf(ScanoutDmabuf<'m>) is LISTENER."ScanoutDMABUF",
+        /// The console shows this part of this buffer.
+        ScanoutDmabuf2(ScanoutDmabuf2<'m>) is DMABUF2."ScanoutDMABUF2",
+        /// This part of the buffer changed, and the guest waits for the answer.
+        UpdateDmabuf(Area) is LISTENER."UpdateDMABUF",
+        /// The console shows nothing.
+        Disable(()) is LISTENER."Disable",
+        /// The cursor is here.
+        MouseSet(MouseSet) is LISTENER."MouseSet",
+        /// The cursor looks like this.
+        CursorDefine(CursorDefine<'m>) is LISTENER."CursorDefine",
+    }
 }
 
 /// Pixels by value: `stride` bytes a row, from the top.
@@ -138,25 +158,24 @@ pub(crate) struct CursorDefine<'m> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes<'m>(pub(crate) &'m [u8]);
 
-impl<'m> Call<'m> {
-    /// Reads a call. Bytes and file descriptors stay in the message.
-    ///
-    /// # Errors
-    /// If there is no such method, or its arguments have other types.
-    pub(crate) fn decode(interface: Option<&str>, member: &str, body: &'m Body) -> Result<Self, Refusal> {
-        let is_known = |name: &str| METHODS.iter().any(|(interface, _)| *interface == name);
-        if interface.is_some_and(|name| !is_known(name)) {
-            return Err(Refusal::Interface);
-        }
-        let is_meant = |(its, method): &&(&str, &str)| {
-            *method == member && interface.is_none_or(|interface| interface == *its)
-        };
-        let &(_, method) = METHODS.iter().find(is_meant).ok_or(Refusal::Method)?;
-        Self::arguments(method, body)
+/// Finds the name of a call among `methods`.
+pub(super) fn find(
+    methods: &[(&str, &'static str)],
+    interface: Option<&str>,
+    member: &str,
+) -> Result<&'static str, Refusal> {
+    let is_known = |name: &str| methods.iter().any(|(interface, _)| *interface == name);
+    if interface.is_some_and(|name| !is_known(name)) {
+        return Err(Refusal::Interface);
     }
+    let is_meant = |(its, method): &&(&str, &str)| {
+        *method == member && interface.is_none_or(|interface| interface == *its)
+    };
+    methods.iter().find(is_meant).map(|(_, method)| *method).ok_or(Refusal::Method)
 }
 
-fn arguments<'m, A>(method: &'static str, body: &'m Body) -> Result<A, Refusal>
+/// Reads the arguments of a call.
+pub(super) fn arguments<'m, A>(method: &'static str, body: &'m Body) -> Result<A, Refusal>
 where
     A: Deserialize<'m> + Type,
 {
@@ -167,11 +186,12 @@ where
     })
 }
 
-fn message<A>(interface: &str, method: &str, arguments: &A) -> zbus::Result<Message>
+/// Writes a call of the object at `path`.
+pub(super) fn message<A>(path: &str, interface: &str, method: &str, arguments: &A) -> zbus::Result<Message>
 where
     A: Serialize + DynamicType,
 {
-    Message::method_call(LISTENER_PATH, method)?.interface(interface)?.build(arguments)
+    Message::method_call(path, method)?.interface(interface)?.build(arguments)
 }
 
 impl Area {
@@ -234,7 +254,7 @@ impl<'de: 'm, 'm> Deserialize<'de> for Bytes<'m> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn received(interface: &str, member: &str, body: &(impl Serialize + DynamicType)) -> Message {
@@ -316,7 +336,7 @@ mod tests {
     }
 
     /// Interface, name and types of each method in an introspection file.
-    fn methods_of(xml: &str) -> Vec<(String, String, String)> {
+    pub(in crate::display1) fn methods_of(xml: &str) -> Vec<(String, String, String)> {
         let attribute = |line: &str, name: &str| {
             let rest = line.split_once(&format!(" {name}=\""))?.1;
             Some(rest.split_once('"')?.0.to_owned())
@@ -328,7 +348,7 @@ mod tests {
                 interface = attribute(line, "name").unwrap();
             } else if line.starts_with("<method") {
                 methods.push((interface.clone(), attribute(line, "name").unwrap(), String::new()));
-            } else if line.starts_with("<arg") {
+            } else if line.starts_with("<arg") && !line.contains("\"out\"") {
                 methods.last_mut().unwrap().2 += &attribute(line, "type").unwrap();
             }
         }

@@ -4,6 +4,7 @@
 //! QEMU makes these calls of `source`, and `relay` makes them of its viewers. Both peers are strangers, whose messages
 //! are checked here.
 
+mod audio;
 mod call;
 mod checked;
 mod dmabuf;
@@ -11,12 +12,16 @@ mod names;
 mod refusal;
 mod socket;
 
+pub(crate) use audio::{
+    AudioEnabled, AudioInCall, AudioInit, AudioOutCall, AudioRead, AudioVolume, AudioWrite,
+};
 pub(crate) use call::{Area, Bytes, Call, CursorDefine, MouseSet, ScanoutMap, ScanoutPixels, UpdatePixels};
 pub(crate) use checked::Checked;
 pub(crate) use dmabuf::{ScanoutDmabuf, ScanoutDmabuf2};
 pub(crate) use names::{
-    CHARDEV, CONSOLE, DMABUF2, KEYBOARD, LISTENER, LISTENER_PATH, LISTENER_XML, MAP, MOUSE, MULTI_TOUCH,
-    ROOT, VM, VM_PATH, chardev_id, chardev_path, console_id, console_path,
+    AUDIO, AUDIO_IN, AUDIO_IN_PATH, AUDIO_OUT, AUDIO_OUT_PATH, AUDIO_PATH, AUDIO_XML, CHARDEV, CONSOLE,
+    DMABUF2, KEYBOARD, LISTENER, LISTENER_PATH, LISTENER_XML, MAP, MOUSE, MULTI_TOUCH, ROOT, VM, VM_PATH,
+    chardev_id, chardev_path, console_id, console_path,
 };
 pub(crate) use refusal::Refusal;
 pub(crate) use socket::{DisplaySocket, Reading, Writing, is_end};

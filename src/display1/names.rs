@@ -38,6 +38,27 @@ pub(crate) const MAP: &str = "org.qemu.Display1.Listener.Unix.Map";
 /// The interface of listeners that take dmabufs of several planes, and parts of them (QEMU 10.1).
 pub(crate) const DMABUF2: &str = "org.qemu.Display1.Listener.Unix.ScanoutDMABUF2";
 
+/// The path of the object of the guest's sound.
+pub(crate) const AUDIO_PATH: &str = "/org/qemu/Display1/Audio";
+
+/// The interface of the guest's sound.
+pub(crate) const AUDIO: &str = "org.qemu.Display1.Audio";
+
+/// The path of the object that listens to what the guest plays, on its own connection.
+pub(crate) const AUDIO_OUT_PATH: &str = "/org/qemu/Display1/AudioOutListener";
+
+/// The interface of that object.
+pub(crate) const AUDIO_OUT: &str = "org.qemu.Display1.AudioOutListener";
+
+/// The path of the object that gives what the guest records, on its own connection.
+pub(crate) const AUDIO_IN_PATH: &str = "/org/qemu/Display1/AudioInListener";
+
+/// The interface of that object.
+pub(crate) const AUDIO_IN: &str = "org.qemu.Display1.AudioInListener";
+
+/// The interfaces of both in D-Bus's introspection format.
+pub(crate) const AUDIO_XML: &str = include_str!("../../dbus-interfaces/org.qemu.Display1.AudioListener.xml");
+
 /// A listener's interfaces in D-Bus's introspection format.
 pub(crate) const LISTENER_XML: &str = include_str!("../../dbus-interfaces/org.qemu.Display1.Listener.xml");
 

@@ -1,4 +1,5 @@
 use crate::frame::{CursorError, ScanoutError};
+use crate::sound::{FormatError, MixerError};
 
 /// Why a listener answers a call with an error.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,12 @@ pub(crate) enum Refusal {
     /// A cursor that cannot be one.
     #[error("{0}")]
     Cursor(#[from] CursorError),
+    /// A format that no sound has.
+    #[error("{0}")]
+    Format(#[from] FormatError),
+    /// A stream that is not there, or too much of one.
+    #[error("{0}")]
+    Stream(#[from] MixerError),
     /// A change of a picture that was never shown.
     #[error("nothing is shown that could change")]
     Nothing,
@@ -57,9 +64,13 @@ impl Refusal {
             Self::Scanout(ScanoutError::System(_)) | Self::System(_) => {
                 "org.freedesktop.DBus.Error.NotSupported"
             }
-            Self::Types { .. } | Self::Numbers(_) | Self::Scanout(_) | Self::Cursor(_) | Self::Nothing => {
-                "org.freedesktop.DBus.Error.InvalidArgs"
-            }
+            Self::Types { .. }
+            | Self::Numbers(_)
+            | Self::Scanout(_)
+            | Self::Cursor(_)
+            | Self::Format(_)
+            | Self::Stream(_)
+            | Self::Nothing => "org.freedesktop.DBus.Error.InvalidArgs",
         }
     }
 

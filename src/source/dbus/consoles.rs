@@ -9,7 +9,7 @@ use zbus::zvariant::{Fd, Value};
 use super::connect::Qemu;
 use super::ports::MAX_PORTS;
 use crate::display1::{
-    CHARDEV, CONSOLE, KEYBOARD, MOUSE, ROOT, VM, VM_PATH, chardev_id, console_id, console_path,
+    AUDIO_PATH, CHARDEV, CONSOLE, KEYBOARD, MOUSE, ROOT, VM, VM_PATH, chardev_id, console_id, console_path,
 };
 use crate::frame::ConsoleId;
 use crate::hub::{ConsoleInfo, Guest, Leds, PortInfo};
@@ -100,6 +100,7 @@ fn guest(objects: &ManagedObjects) -> Guest {
     let mut guest = Guest {
         name: text(VM_PATH, VM, "Name"),
         uuid: uuid(&text(VM_PATH, VM, "UUID")).unwrap_or_default(),
+        sound: objects.keys().any(|path| path.as_str() == AUDIO_PATH),
         ..Guest::default()
     };
     for id in objects.keys().filter_map(|path| console_id(path.as_str())) {

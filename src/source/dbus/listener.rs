@@ -18,7 +18,7 @@ use zbus::{Connection, MessageStream};
 use super::connect::DEADLINE;
 use super::lost_flips::Serials;
 use super::lost_flips::connections::{Replays, answer_all, change_over};
-use super::object::{self, Answer, reply, wants_reply};
+use super::object::{Answer, SCREEN, reply, wants_reply};
 use super::screen::Screen;
 use crate::display1::{Call, DisplaySocket, Refusal, is_end};
 use crate::frame::DmabufReads;
@@ -62,8 +62,9 @@ pub async fn listen(socket: UnixStream, console: Arc<Console>, reads: DmabufRead
     run(socket, console, reads, replays).await
 }
 
-/// The stream is there before the first message, which QEMU sends at once and waits for, VM and all.
-async fn connect(socket: UnixStream) -> zbus::Result<MessageStream> {
+/// Connects to QEMU at the other end of a socket. The stream is there before the first message, which QEMU sends at
+/// once and waits for, VM and all.
+pub(super) async fn connect(socket: UnixStream) -> zbus::Result<MessageStream> {
     let socket = DisplaySocket::new(socket)?;
     let connecting = Builder::socket(socket).p2p().max_queued(QUEUE).build_message_stream();
     let connected = tokio::time::timeout(DEADLINE, connecting).await;
@@ -129,7 +130,7 @@ impl Listener {
         let path = header.path().map(|path| path.as_str());
         let interface = header.interface().map(|interface| interface.as_str());
         let member = header.member().map_or("", |member| member.as_str());
-        let answer = match object::answer(path, interface, member, &body) {
+        let answer = match SCREEN.answer(path, interface, member, &body) {
             Some(answer) => answer,
             None => match Call::decode(interface, member, &body) {
                 Ok(Call::UpdateDmabuf(at)) if wants_reply(&message) => {

@@ -1,10 +1,12 @@
 //! QEMU's D-Bus display (`org.qemu.Display1`), as its one listener.
 //!
-//! Two kinds of connections: [`Qemu`], where we ask, and one [`listener`] per console, where QEMU calls. The guest's
-//! description ([`consoles`]), its pictures ([`pictures`]) and its [`input`] do not depend on each other.
+//! Two kinds of connections: [`Qemu`], where we ask, and listeners, where QEMU calls: one [`listener`] per console and
+//! two of sound. The guest's description ([`consoles`]), its pictures ([`pictures`]), its sound ([`audio`]) and its
+//! [`input`] do not depend on each other.
 //!
 //! A listener's calls go through [`crate::display1`] (what was said) and [`screen`] (what it means) into the hub.
 
+mod audio;
 mod connect;
 mod consoles;
 mod disable;
@@ -17,6 +19,7 @@ mod pictures;
 mod ports;
 mod screen;
 
+pub use audio::SoundCalls;
 pub(super) use connect::{Bus, Qemu};
 pub use listener::listen;
 
@@ -32,6 +35,7 @@ use super::SourceError;
 use super::together::Together;
 use crate::frame::{ConsoleId, DmabufReads, GuestCommand};
 use crate::hub::{Guest, Hub};
+use audio::Audio;
 use pictures::Pictures;
 
 /// How long after the first connection of a QEMU that ends the others may take to end as well.
@@ -45,10 +49,11 @@ pub(super) async fn serve(
     reads: &DmabufReads,
     commands: &mut mpsc::Receiver<GuestCommand>,
 ) -> Result<(), SourceError> {
-    let mut pictures = Pictures::new(reads.clone());
-    let served = attach_and_serve(&qemu, together, hub, &mut pictures, commands).await;
+    let (mut pictures, mut audio) = (Pictures::new(reads.clone()), Audio::new());
+    let served = attach_and_serve(&qemu, together, hub, &mut pictures, &mut audio, commands).await;
     // None of them may write into the hub when its next user has it.
     pictures.stop().await;
+    audio.stop().await;
     served
 }
 
@@ -57,6 +62,7 @@ async fn attach_and_serve(
     together: &Together,
     hub: &Hub,
     pictures: &mut Pictures,
+    audio: &mut Audio,
     commands: &mut mpsc::Receiver<GuestCommand>,
 ) -> Result<(), SourceError> {
     // Watched before asked, so that no change falls between.
@@ -64,6 +70,9 @@ async fn attach_and_serve(
     let mut guest = consoles::discover(qemu).await?;
     let ours = consoles_of_our_card(qemu, together, &mut guest);
     pictures.attach(qemu, hub, &mut guest, &ours).await?;
+    if guest.sound {
+        audio.attach(qemu, hub).await;
+    }
     info!(name = guest.name, consoles = guest.consoles.len(), "attached to QEMU");
     hub.change_guest(|known| *known = guest);
 

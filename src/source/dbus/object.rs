@@ -1,4 +1,4 @@
-//! What every D-Bus object can be asked, answered for the one object a listener is.
+//! What every D-Bus object can be asked, answered for the one object that is on a connection.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,31 @@ use zbus::Connection;
 use zbus::message::{Body, Flags, Message};
 use zbus::zvariant::Value;
 
-use crate::display1::{DMABUF2, LISTENER, LISTENER_PATH, LISTENER_XML, MAP, Refusal};
+use crate::display1::{
+    AUDIO_IN, AUDIO_IN_PATH, AUDIO_OUT, AUDIO_OUT_PATH, AUDIO_XML, Bytes, DMABUF2, LISTENER, LISTENER_PATH,
+    LISTENER_XML, MAP, Refusal,
+};
 
-/// The interfaces QEMU may use besides [`LISTENER`]. It asks once, when it has connected.
-const OPTIONAL: [&str; 2] = [MAP, DMABUF2];
+/// The one object on a connection on which QEMU calls us.
+pub(super) struct Object {
+    path: &'static str,
+    interface: &'static str,
+    /// The interfaces that QEMU may use besides. It asks once, when it has connected.
+    optional: &'static [&'static str],
+    xml: &'static str,
+}
+
+/// What a console is shown to.
+pub(super) const SCREEN: Object =
+    Object { path: LISTENER_PATH, interface: LISTENER, optional: &[MAP, DMABUF2], xml: LISTENER_XML };
+
+/// What the guest's sound is played to.
+pub(super) const AUDIO_LISTENER: Object =
+    Object { path: AUDIO_OUT_PATH, interface: AUDIO_OUT, optional: &[], xml: AUDIO_XML };
+
+/// What the guest records from.
+pub(super) const AUDIO_SPEAKER: Object =
+    Object { path: AUDIO_IN_PATH, interface: AUDIO_IN, optional: &[], xml: AUDIO_XML };
 
 /// The body of an answer.
 #[derive(Debug, PartialEq)]
@@ -18,62 +39,73 @@ pub(super) enum Answer {
     Nothing,
     /// A string.
     Text(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
     /// One property.
     Property(Value<'static>),
     /// All properties of an interface.
     Properties(HashMap<&'static str, Value<'static>>),
 }
 
-/// Answers a call of a standard interface; `None` if it is of another one.
-pub(super) fn answer(
-    path: Option<&str>,
-    interface: Option<&str>,
-    member: &str,
-    body: &Body,
-) -> Option<Result<Answer, Refusal>> {
-    Some(match (interface, member) {
-        // For the connection as a whole, so at any path.
-        (Some("org.freedesktop.DBus.Peer"), "Ping") => Ok(Answer::Nothing),
-        (Some("org.freedesktop.DBus.Peer"), _) => Err(Refusal::Method),
-        _ if path != Some(LISTENER_PATH) => Err(Refusal::Object),
-        (Some("org.freedesktop.DBus.Introspectable"), "Introspect") => {
-            Ok(Answer::Text(LISTENER_XML.to_owned()))
-        }
-        (Some("org.freedesktop.DBus.Introspectable"), _) => Err(Refusal::Method),
-        (Some("org.freedesktop.DBus.Properties"), _) => property(member, body),
-        _ => return None,
-    })
-}
+impl Object {
+    /// Answers a call of a standard interface; `None` if it is of another one.
+    pub(super) fn answer(
+        &self,
+        path: Option<&str>,
+        interface: Option<&str>,
+        member: &str,
+        body: &Body,
+    ) -> Option<Result<Answer, Refusal>> {
+        Some(match (interface, member) {
+            // For the connection as a whole, so at any path.
+            (Some("org.freedesktop.DBus.Peer"), "Ping") => Ok(Answer::Nothing),
+            (Some("org.freedesktop.DBus.Peer"), _) => Err(Refusal::Method),
+            _ if path != Some(self.path) => Err(Refusal::Object),
+            (Some("org.freedesktop.DBus.Introspectable"), "Introspect") => {
+                Ok(Answer::Text(self.xml.to_owned()))
+            }
+            (Some("org.freedesktop.DBus.Introspectable"), _) => Err(Refusal::Method),
+            (Some("org.freedesktop.DBus.Properties"), _) => self.property(member, body),
+            _ => return None,
+        })
+    }
 
-fn property(member: &str, body: &Body) -> Result<Answer, Refusal> {
-    let interfaces = || Value::from(OPTIONAL.to_vec());
-    match member {
-        "Get" => {
-            let types = |error: zbus::Error| Refusal::Types {
-                method: "Get",
-                wanted: "ss".to_owned(),
-                error: error.to_string(),
-            };
-            match body.deserialize().map_err(types)? {
-                (LISTENER, "Interfaces") => Ok(Answer::Property(interfaces())),
-                (LISTENER | MAP | DMABUF2, _) => Err(Refusal::Property),
-                _ => Err(Refusal::Interface),
+    fn property(&self, member: &str, body: &Body) -> Result<Answer, Refusal> {
+        let interfaces = || Value::from(self.optional.to_vec());
+        match member {
+            "Get" => {
+                let types = |error: zbus::Error| Refusal::Types {
+                    method: "Get",
+                    wanted: "ss".to_owned(),
+                    error: error.to_string(),
+                };
+                match body.deserialize().map_err(types)? {
+                    (name, "Interfaces") if name == self.interface => Ok(Answer::Property(interfaces())),
+                    (name, _) if self.has(name) => Err(Refusal::Property),
+                    _ => Err(Refusal::Interface),
+                }
             }
-        }
-        "GetAll" => {
-            let types = |error: zbus::Error| Refusal::Types {
-                method: "GetAll",
-                wanted: "s".to_owned(),
-                error: error.to_string(),
-            };
-            match body.deserialize().map_err(types)? {
-                LISTENER => Ok(Answer::Properties(HashMap::from([("Interfaces", interfaces())]))),
-                MAP | DMABUF2 => Ok(Answer::Properties(HashMap::new())),
-                _ => Err(Refusal::Interface),
+            "GetAll" => {
+                let types = |error: zbus::Error| Refusal::Types {
+                    method: "GetAll",
+                    wanted: "s".to_owned(),
+                    error: error.to_string(),
+                };
+                match body.deserialize::<&str>().map_err(types)? {
+                    name if name == self.interface => {
+                        Ok(Answer::Properties(HashMap::from([("Interfaces", interfaces())])))
+                    }
+                    name if self.has(name) => Ok(Answer::Properties(HashMap::new())),
+                    _ => Err(Refusal::Interface),
+                }
             }
+            "Set" => Err(Refusal::ReadOnly),
+            _ => Err(Refusal::Method),
         }
-        "Set" => Err(Refusal::ReadOnly),
-        _ => Err(Refusal::Method),
+    }
+
+    fn has(&self, interface: &str) -> bool {
+        interface == self.interface || self.optional.contains(&interface)
     }
 }
 
@@ -90,6 +122,7 @@ pub(super) async fn reply(
     match answer {
         Ok(Answer::Nothing) => connection.reply(&header, &()).await,
         Ok(Answer::Text(text)) => connection.reply(&header, &text).await,
+        Ok(Answer::Bytes(bytes)) => connection.reply(&header, &Bytes(&bytes)).await,
         Ok(Answer::Property(value)) => connection.reply(&header, &value).await,
         Ok(Answer::Properties(values)) => connection.reply(&header, &values).await,
         Err(refusal) => connection.reply_error(&header, refusal.name(), &refusal.to_string()).await,
@@ -114,7 +147,8 @@ mod tests {
             _ => panic!(),
         };
         let body = message.unwrap().body();
-        answer(Some(LISTENER_PATH), Some(interface), member, &body)
+        SCREEN
+            .answer(Some(LISTENER_PATH), Some(interface), member, &body)
             .map(|answer| answer.map_err(|r| r.name().to_owned()))
     }
 
