@@ -1,4 +1,5 @@
-//! Video of what consoles show: one encoder for all viewers of the same console and profile.
+//! Video of what consoles show: one encoder for all viewers of the same console and profile. And [`sound`], which has
+//! one encoder for all.
 //!
 //! ```text
 //!     hub::Subscription ─► picture thread ─► ConsolePicture ─► encode thread ─► slot of each viewer ─► Stream::next
@@ -8,7 +9,7 @@
 //!
 //! A hardware encoder that can import the guest's buffer reads it itself, and the picture thread converts nothing.
 //! Nothing here waits for a viewer but the encoder, and nothing makes the guest wait but reading its pixels.
-//! Uses `frame` and `hub`.
+//! Uses `frame`, `hub` and `crate::sound`.
 
 mod codec;
 mod console_picture;
@@ -16,12 +17,14 @@ mod encoder;
 mod gst;
 mod picture;
 mod schedule;
+mod sound;
 mod worker;
 
 pub(crate) use codec::Codecs;
 pub use codec::{AccessUnit, Codec, StreamCheck, StreamError};
-pub(crate) use gst::{Element, EncoderKind, Finding, PipelineError, Verdict};
+pub(crate) use gst::{Element, EncoderKind, Finding, OpusDecoder, PipelineError, Verdict, has_opus};
 pub use picture::{Picture, Pixels};
+pub(crate) use sound::{Encoded, SoundEncoder};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -67,6 +70,14 @@ pub(crate) enum EncodeError {
     /// The encoder gave what viewers cannot show.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// The encoder or decoder of sound failed.
+    #[error("{element}: {reason}; on Debian it is in gstreamer1.0-plugins-base")]
+    Sound {
+        /// GStreamer's name of it.
+        element: &'static str,
+        /// What happened.
+        reason: String,
+    },
     /// The encoder did not heed the request for a key frame.
     #[error("{0}: gives no key frame when asked")]
     NoKeyFrame(&'static str),
