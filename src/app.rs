@@ -472,6 +472,7 @@ fn capabilities() -> serde_json::Value {
         "passthrough",
         "relay-bus",
         "max-bitrate",
+        "sound",
     ];
     let codecs = Codec::ALL.map(|codec| format!("video-codec-{}", codec.name()));
     let features: Vec<String> = features.map(String::from).into_iter().chain(codecs).collect();

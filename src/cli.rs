@@ -16,15 +16,15 @@ use self::units::{bitrate, duration};
 use crate::spice::Expiry;
 use crate::transport::{Address, TrustedProxy};
 
-const ABOUT: &str = "Serve the screens of a QEMU virtual machine to SPICE clients";
+const ABOUT: &str = "Serve the screens and the sound of a QEMU virtual machine to SPICE clients";
 
 const LONG_ABOUT: &str = "\
-Serve the screens of a QEMU virtual machine to SPICE clients.
+Serve the screens and the sound of a QEMU virtual machine to SPICE clients.
 
 qemu-spice runs beside QEMU, not inside it. It attaches to the display that `qemu-system-x86_64 -display dbus` offers \
 and shows it to any number of viewers (remote-viewer, virt-manager, GNOME Boxes, ...) at the same time: as one H.264 \
-stream for all that can decode it, as exact images for the rest. The guest never waits for a viewer, and a viewer that \
-comes, goes or crashes touches nobody else.";
+stream for all that can decode it, as exact images for the rest. All of them hear the guest, and one at a time may \
+speak to it. The guest never waits for a viewer, and a viewer that comes, goes or crashes touches nobody else.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,6 +32,11 @@ Examples:
     qemu-system-x86_64 -display dbus,p2p=yes -qmp unix:/tmp/qmp.sock,server=on,wait=off ... &
     qemu-spice --qmp /tmp/qmp.sock
     remote-viewer spice://127.0.0.1:5900
+
+  The same with sound, both ways:
+    qemu-system-x86_64 -audiodev dbus,id=snd -display dbus,p2p=yes,audiodev=snd \\
+        -device ich9-intel-hda -device hda-duplex,audiodev=snd -qmp unix:/tmp/qmp.sock,server=on,wait=off ... &
+    qemu-spice --qmp /tmp/qmp.sock
 
   On the D-Bus session bus, waiting for the machine to start, with a password, for the whole network:
     qemu-spice --wait --password-file ~/.spice-password --spice-addr 0.0.0.0:5900
@@ -316,8 +321,8 @@ pub(crate) struct Serve {
     #[arg(long, requires = "tls_creds", help_heading = "Viewers")]
     pub tls_verify_peer: bool,
 
-    /// Let these channels in over a network without TLS: `all`, `none` or a list of main, display, inputs, cursor
-    /// [default: all without --tls-creds, none with it]
+    /// Let these channels in over a network without TLS: `all`, `none` or a list of main, display, inputs, cursor,
+    /// playback, record [default: all without --tls-creds, none with it]
     ///
     /// Unix sockets need no TLS.
     #[arg(long, value_name = "CHANNELS", help_heading = "Viewers")]
@@ -455,7 +460,9 @@ impl FromStr for Plain {
             "display" => Ok(ChannelType::Display),
             "inputs" => Ok(ChannelType::Inputs),
             "cursor" => Ok(ChannelType::Cursor),
-            _ => Err(format!("`{name}` is not main, display, inputs or cursor")),
+            "playback" => Ok(ChannelType::Playback),
+            "record" => Ok(ChannelType::Record),
+            _ => Err(format!("`{name}` is not main, display, inputs, cursor, playback or record")),
         };
         match text {
             "all" => Ok(Self::All),
@@ -481,7 +488,7 @@ mod tests {
         let commands = EXAMPLES.lines().map(str::trim).filter(|line| line.starts_with("qemu-spice "));
         let parsed: Vec<_> =
             commands.map(|line| Cli::try_parse_from(line.split_whitespace()).unwrap()).collect();
-        assert_eq!(parsed.len(), 3);
+        assert_eq!(parsed.len(), 4);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(crate) enum Deed {
     PointerMode,
     /// Copy and paste, send files, and set the guest's size.
     Agent,
+    /// Speak when the guest records.
+    Speak,
 }
 
 impl Grant {
@@ -64,7 +66,7 @@ impl Grant {
     pub(crate) fn allows(&self, deed: Deed) -> bool {
         match (self.rights, deed) {
             (Rights::Use, _) => true,
-            (Rights::Look, Deed::Input | Deed::PointerMode | Deed::Agent) => false,
+            (Rights::Look, Deed::Input | Deed::PointerMode | Deed::Agent | Deed::Speak) => false,
         }
     }
 
@@ -113,6 +115,7 @@ impl fmt::Display for Deed {
             Self::Input => "its keyboard and pointer are ignored",
             Self::PointerMode => "its choice of the pointer's mode is ignored",
             Self::Agent => "it has no agent",
+            Self::Speak => "it gets no microphone",
         })
     }
 }
@@ -124,7 +127,7 @@ mod tests {
     #[test]
     fn who_may_only_look_does_nothing() {
         let grant = |rights| Grant { who: Who::Password, rights, until: None };
-        for deed in [Deed::Input, Deed::PointerMode, Deed::Agent] {
+        for deed in [Deed::Input, Deed::PointerMode, Deed::Agent, Deed::Speak] {
             assert!(grant(Rights::Use).allows(deed) && !grant(Rights::Look).allows(deed), "{deed}");
         }
     }

@@ -3,6 +3,7 @@ use spice_proto::channels::ChannelError;
 use spice_proto::link::{LinkError, LinkFailure};
 use spice_proto::wire::WireError;
 
+use crate::encode::EncodeError;
 use crate::transport::{HttpError, OpenError};
 use crate::viewer::Refused;
 
@@ -23,6 +24,8 @@ pub(super) enum ChannelEnd {
     Malformed(#[from] WireError),
     #[error("the client took nothing of what waits for it for 30 s")]
     NotReading,
+    #[error("no sound: {0}")]
+    Sound(#[from] EncodeError),
     #[error("connection: {0}")]
     Socket(#[from] std::io::Error),
     #[error("it gave its place to a newer connection before it had logged in")]

@@ -20,12 +20,13 @@ impl Clock {
 
     /// Returns the time now, for clients to set their clocks by.
     pub(super) fn now(self) -> u32 {
-        let [a, b, c, d, ..] = self.start.elapsed().as_millis().to_le_bytes();
-        u32::from_le_bytes([a, b, c, d]).wrapping_add(SHOW_AT_ONCE + 1) // the past starts after 0
+        self.past(Instant::now()).wrapping_add(SHOW_AT_ONCE)
     }
 
-    /// Returns a time that has passed for every client.
-    pub(super) fn past(self) -> u32 {
-        self.now().wrapping_sub(SHOW_AT_ONCE)
+    /// Returns the time of a picture or sound of `moment`: it has passed for every client. Both of one moment have the
+    /// same, so that a client that plays sound late shows its pictures as late.
+    pub(super) fn past(self, moment: Instant) -> u32 {
+        let [a, b, c, d, ..] = moment.saturating_duration_since(self.start).as_millis().to_le_bytes();
+        u32::from_le_bytes([a, b, c, d]).wrapping_add(1) // the past starts after 0
     }
 }

@@ -7,10 +7,12 @@ use spice_proto::channels::cursor::{self, Shape};
 use spice_proto::channels::display::{DisplayChannel, GlDraw, Plane, Scanout};
 use spice_proto::channels::inputs::{Button, InputEvent, LockKeys};
 use spice_proto::channels::main::MouseMode;
+use spice_proto::channels::sound::Volume;
 use spice_proto::wire;
 
 use crate::frame::{ConsoleId, Cursor, Dmabuf, GuestCommand, Pointer, PointerButton, Rect, Size, Window};
 use crate::hub::Leds;
+use crate::sound::Loudness;
 use crate::spice::codecs;
 use crate::viewer::Abilities;
 
@@ -82,6 +84,12 @@ pub(super) fn windows(monitors: &MonitorsConfig) -> BTreeMap<ConsoleId, Window> 
         Window { size: Size::new(width, height), width_mm, height_mm, x, y }
     };
     (0..).map(ConsoleId).zip(monitors.monitors.iter().map(window)).collect()
+}
+
+/// Converts how loud a stream is to be: QEMU's 255 is SPICE's 65535.
+pub(super) fn volume(loudness: &Loudness) -> Volume {
+    let channels = loudness.channels.iter().map(|volume| u16::from(*volume).saturating_mul(257));
+    Volume { channels: channels.collect(), mute: loudness.mute }
 }
 
 /// Converts what a client's user did. Display numbers are those of consoles; key codes are QEMU's key numbers.

@@ -272,6 +272,11 @@ impl Linked {
         self.linking.stream.route()
     }
 
+    /// Returns the shortest round trip to the peer that the kernel has seen; `None` on a unix socket.
+    pub(super) fn network(&self) -> Option<std::time::Duration> {
+        self.linking.stream.send_queue().ok()?.network().map(|state| state.min_rtt)
+    }
+
     /// Returns the console that the channel's id names.
     pub(super) fn console(&self, hub: &Hub) -> Option<Arc<Console>> {
         hub.console(ConsoleId(u32::from(self.request.channel.id)))

@@ -33,6 +33,7 @@ use self::login::Login;
 pub use self::sasl::{Exchange, OFFERED, Step};
 use super::access::{Access, Refusal};
 use super::lobby::{Lobby, Place};
+use crate::encode::SoundEncoder;
 use crate::frame::GuestCommand;
 use crate::hub::Hub;
 use crate::transport::{Sign, Socket};
@@ -52,6 +53,8 @@ pub(crate) struct Server {
     audit: Audit,
     /// For what else clients can cause to be logged.
     log: LogLimit,
+    /// The one encoder of the guest's sound.
+    sound: SoundEncoder,
     clock: Clock,
     end: CancellationToken,
 }
@@ -112,6 +115,7 @@ impl Server {
         let Settings { policy, access, plain, agent } = settings;
         Self {
             agent: AgentDesk::new(hub.clone(), agent),
+            sound: SoundEncoder::new(hub.playback().clone()),
             hub,
             roster,
             policy,

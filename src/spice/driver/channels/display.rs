@@ -117,7 +117,7 @@ impl DisplayOutput {
             picture: convert::size(frame.size),
             data: Payload::new(frame.data),
         };
-        self.connection.machine.show_video(video, self.clock.past());
+        self.connection.machine.show_video(video, self.clock.past(Instant::now()));
     }
 
     async fn show_exactly(&mut self, change: Change) {

@@ -6,6 +6,8 @@ mod cursor;
 mod display;
 mod inputs;
 mod main;
+mod playback;
+mod record;
 
 use futures_util::future::BoxFuture;
 use spice_proto::wire::{Caps, ChannelId, ChannelType};
@@ -28,7 +30,8 @@ pub(super) struct Channel {
 }
 
 /// All kinds. A client is offered its channels in this order.
-const CHANNELS: &[Channel] = &[main::CHANNEL, inputs::CHANNEL, display::CHANNEL, cursor::CHANNEL];
+const CHANNELS: &[Channel] =
+    &[main::CHANNEL, inputs::CHANNEL, display::CHANNEL, cursor::CHANNEL, playback::CHANNEL, record::CHANNEL];
 
 /// Finds a kind of channel; `None` if this server has none of it.
 pub(super) fn find(kind: ChannelType) -> Option<&'static Channel> {
@@ -57,6 +60,11 @@ fn consoles(guest: &Guest) -> Vec<u8> {
     ids
 }
 
+/// Returns an id for the sound of `guest`, if it has any.
+fn sound(guest: &Guest) -> Vec<u8> {
+    if guest.sound { vec![0] } else { Vec::new() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +82,15 @@ mod tests {
         let first = [(Inputs, 0), (Display, 0), (Cursor, 0)];
         assert_eq!((with(&[]), with(&[0])), (first.to_vec(), first.to_vec()));
         assert_eq!(with(&[0, 2, 300]), [&first[..], &[(Display, 2), (Cursor, 2)]].concat());
+    }
+
+    #[test]
+    fn sound_is_offered_where_the_guest_has_a_sound_card() {
+        let has = |sound| {
+            let guest = Guest { sound, ..Guest::default() };
+            let kinds: Vec<_> = offered(&guest).iter().map(|channel| channel.kind).collect();
+            [ChannelType::Playback, ChannelType::Record].map(|kind| kinds.contains(&kind))
+        };
+        assert_eq!((has(false), has(true)), ([false; 2], [true; 2]));
     }
 }
