@@ -194,6 +194,27 @@ impl StatusObject {
         self.addresses.clone()
     }
 
+    /// The guest's sound; empty where it has no sound card. "playing" (b), "listeners" (u, viewers that hear it),
+    /// "encoded" (t, blocks of 10 ms that were encoded, once for all listeners), "missed" (t, blocks that listeners
+    /// did not get because they did not keep up), "recording" (b), and where a client may speak, "microphone" (t, the
+    /// number of the one that speaks when the guest records: the first that came, until it leaves).
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn sound(&self) -> Properties {
+        if !self.hub.guest().borrow().sound {
+            return Properties::new();
+        }
+        let (heard, microphone) = (self.hub.playback().heard(), self.hub.microphone());
+        let mut row = Properties::from([
+            ("playing", heard.playing.into()),
+            ("listeners", u32::try_from(heard.listeners).unwrap_or(u32::MAX).into()),
+            ("encoded", heard.encoded.into()),
+            ("missed", heard.missed.into()),
+            ("recording", microphone.wanted().recording.into()),
+        ]);
+        row.extend(microphone.holder().map(|client| ("microphone", client.into())));
+        row
+    }
+
     /// How many connections were not let in so far, by why: "displaced" (by newer ones, before they had logged in),
     /// "late" (they took too long to log in), "malformed" (not SPICE), "wrong-password", "held-off" (they came again
     /// too soon after wrong passwords from the same address or user), "not-offered" (a channel or session that they

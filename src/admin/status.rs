@@ -153,6 +153,9 @@ impl Status {
         if !refused.is_empty() {
             text += &format!("  refused: {refused}\n");
         }
+        if let Some(sound) = row.entry("Sound").filter(|sound| !sound.0.is_empty()) {
+            text += &sound.sound();
+        }
         let clients = row.rows("Clients");
         if !clients.is_empty() {
             text += &table(
@@ -240,6 +243,24 @@ impl Entry<'_> {
 
     fn flag(&self, name: &str) -> bool {
         self.0.get(name).and_then(Json::as_bool).unwrap_or_default()
+    }
+
+    fn entry(&self, name: &str) -> Option<Entry<'_>> {
+        self.0.get(name).and_then(Json::as_object).map(Entry)
+    }
+
+    /// Formats the guest's sound as a line.
+    fn sound(&self) -> String {
+        let state = if self.flag("playing") { "playing" } else { "silent" };
+        let [listeners, encoded, missed] = ["listeners", "encoded", "missed"].map(|name| self.text(name));
+        let speaker = match (self.flag("recording"), self.text("microphone")) {
+            (_, client) if client.is_empty() => "no microphone".to_owned(),
+            (true, client) => format!("client {client} speaks"),
+            (false, client) => format!("client {client} has the microphone"),
+        };
+        format!(
+            "  sound: {state}, {listeners} listening, {encoded} blocks encoded, {missed} missed; {speaker}\n"
+        )
     }
 
     fn rows(&self, name: &str) -> Vec<Entry<'_>> {
@@ -361,6 +382,8 @@ mod tests {
                   "until": 1_800_000_000u64 },
                 { "invitation": 5, "name": "", "rights": "use", "once": false, "taken": false },
             ],
+            "Sound": { "playing": true, "listeners": 4, "encoded": 1200, "missed": 3, "recording": false,
+                       "microphone": 12 },
         }));
         let expected = "\
 qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
@@ -368,6 +391,7 @@ qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
   0        virtio-vga  1280x800       dmabuf LINEAR  XR24
   1        virtio-vga  nothing shown
   refused: 1872 displaced, 3 wrong-password
+  sound: playing, 4 listening, 1200 blocks encoded, 3 missed; client 12 has the microphone
   CLIENT  FROM           OVER  FOR    LET IN BY           RIGHTS  CHANNELS
   12      10.0.0.7:4711  tcp   2 min  invitation 4 (ann)  look    display:0 inputs:0
   13      process 7      unix  2 h    -                   -
