@@ -35,6 +35,10 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   numbers X Y STEP            from now on, notes each number that four pixels, STEP apart, show in light and dark
   noted                       … tells them: pairs of a number and the second of the machine's clock
   sleep MS                    goes on serving the connection
+  wait-sound MS               so much sound was played since the last `hear`
+  hear FILE                   writes the sound since the last `hear` as raw samples (S16LE, stereo), and tells of it
+  speak HZ MS                 says a tone, as fast as time passes, as soon as the guest records
+  volumes                     tells how loud the guest wants what it plays and what it records
   leave                       ends the session
   come-back                   … and begins another
 """
@@ -69,7 +73,8 @@ BUTTONS = {1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 6: 32, 7: 64}  # SPICE's mask of each 
 class Client(AgentCommands):
     """One session: what came in on its channels, and what can be done with them."""
 
-    def __init__(self, uri, password=None, limit=20.0, tolerance=40, dmabufs=False, authority=None, username=None):
+    def __init__(self, uri, password=None, limit=20.0, tolerance=40, dmabufs=False, authority=None, username=None,
+                 sound=False):
         self.limit = limit
         self.tolerance = tolerance
         self.started = time.monotonic()
@@ -87,7 +92,10 @@ class Client(AgentCommands):
         self.held = 0  # buttons
         self.session = Spice.Session()
         self.session.props.uri = uri
-        self.session.props.enable_audio = False
+        self.session.props.enable_audio = sound
+        self.played = bytearray()  # what the guest played
+        self.plays = []  # "start" and "stop"
+        self.recording = None  # the rate and the channels that the guest records, None while it does not
         self.session.props.gl_scanout = dmabufs
         self.draws = 0  # of dmabufs
         if password is not None:
@@ -106,6 +114,7 @@ class Client(AgentCommands):
         name = {
             Spice.MainChannel: "main", Spice.DisplayChannel: "display",
             Spice.InputsChannel: "inputs", Spice.CursorChannel: "cursor",
+            Spice.PlaybackChannel: "playback", Spice.RecordChannel: "record",
         }.get(type(channel))
         if name is None or (name != "main" and channel.props.channel_id != 0):
             return
@@ -125,8 +134,29 @@ class Client(AgentCommands):
         elif name == "cursor":
             listen("cursor-set", self._cursor_set)
             listen("cursor-hide", self._cursor_hide)
+        elif name == "playback":
+            listen("playback-start", self._playback_start)
+            listen("playback-data", self._playback_data)
+            listen("playback-stop", lambda _channel: self.plays.append("stop"))
+        elif name == "record":
+            listen("record-start", self._record_start)
+            listen("record-stop", self._record_stop)
         if name != "main":
             Spice.Channel.connect(channel)
+
+    def _playback_start(self, _channel, format, channels, rate):
+        assert (format, channels, rate) == (1, 2, 48000), (format, channels, rate)
+        self.plays.append("start")
+
+    def _playback_data(self, _channel, data, size):
+        self.played += ctypes.string_at(data, size)
+
+    def _record_start(self, _channel, format, channels, rate):
+        assert (format, channels) == (1, 2), (format, channels)
+        self.recording = rate
+
+    def _record_stop(self, _channel):
+        self.recording = None
 
     def _primary_create(self, _channel, _format, width, height, stride, _shmid, data):
         size = stride * height
@@ -316,6 +346,37 @@ class Client(AgentCommands):
     def noted(self):
         return {"numbers": self.numbers_seen}
 
+    def wait_sound(self, milliseconds):
+        wanted = int(milliseconds) * 48 * 4
+        self.wait(lambda: len(self.played) >= wanted, f"{milliseconds} ms of sound")
+
+    def hear(self, path):
+        told = {"ms": len(self.played) / 4 / 48, "plays": self.plays}
+        with open(path, "wb") as file:
+            file.write(self.played)
+        self.played, self.plays = bytearray(), []
+        return told
+
+    def speak(self, hz, milliseconds):
+        channel = self.channel("record")
+        self.wait(lambda: self.recording is not None, "the guest to record")
+        rate = self.recording
+        sample = numpy.arange(rate * int(milliseconds) // 1000)
+        tone = (8000 * numpy.sin(sample * int(hz) * 2 * numpy.pi / rate)).astype("<i2")
+        frames = numpy.repeat(tone, 2).tobytes()
+        piece = rate // 100 * 4
+        began = time.monotonic()
+        for at in range(0, len(frames), piece):
+            due = began + at / rate / 4
+            self.wait(lambda due=due: time.monotonic() >= due, "time")
+            data = ctypes.create_string_buffer(frames[at:at + piece], piece)
+            channel.send_data(ctypes.addressof(data), piece, int((due - began) * 1000))
+        return {"recording": self.recording is not None}
+
+    def volumes(self):
+        return {name: {"volume": volumes_of(self.channels[name]), "mute": self.channels[name].props.mute}
+                for name in ("playback", "record") if name in self.channels}
+
     def leave(self):
         channels = list(self.channels.values())
         Spice.Session.disconnect(self.session)
@@ -328,7 +389,7 @@ class Client(AgentCommands):
     def stats(self):
         first = self.first_picture_at and round((self.first_picture_at - self.started) * 1000)
         size = self.pixels is not None and [self.shown.shape[1], self.shown.shape[0]]
-        return {"events": self.events, "size": size, "marked": self.marked, "changes": self.changes,
+        return {"recording": self.recording, "events": self.events, "size": size, "marked": self.marked, "changes": self.changes,
                 "dmabuf_draws": self.draws, "first_picture_ms": first,
                 "bytes": {name: channel.props.total_read_bytes for name, channel in self.channels.items()}}
 
@@ -381,6 +442,15 @@ def first_monitor(channel):
     return place
 
 
+def volumes_of(channel):
+    """The volume of each channel of a sound channel. By hand: the binding cannot read this property, an array."""
+    gobject = ctypes.CDLL("libgobject-2.0.so.0")
+    pointer = ctypes.c_void_p.from_address(id(channel) + 16)
+    found, count = ctypes.POINTER(ctypes.c_uint16)(), ctypes.c_uint()
+    gobject.g_object_get(pointer, b"volume", ctypes.byref(found), b"nchannels", ctypes.byref(count), None)
+    return list(found[:count.value]) if found else []
+
+
 def without_video_decoders():
     """Makes this process one without any video codec, as a bare installation of a client is."""
     registry = Gst.Registry.get()
@@ -400,6 +470,7 @@ def main():
     parser.add_argument("--tolerance", type=int, default=40, help="how far wait-colour may be off, per colour")
     parser.add_argument("--images-only", action="store_true", help="be a client that can decode no video")
     parser.add_argument("--dmabufs", action="store_true", help="be a client that imports dmabufs")
+    parser.add_argument("--sound", action="store_true", help="be a client with a loudspeaker and a microphone")
     arguments = parser.parse_args()
 
     # With SPICE_DEBUG=1 the library talks on standard output: that goes to the log, answers do not.
@@ -409,7 +480,7 @@ def main():
     if arguments.images_only:
         without_video_decoders()
     client = Client(arguments.uri, arguments.password, arguments.limit, arguments.tolerance, arguments.dmabufs,
-                    arguments.authority, arguments.username)
+                    arguments.authority, arguments.username, arguments.sound)
     failed = False
 
     def answer(line):

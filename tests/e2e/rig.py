@@ -107,10 +107,14 @@ class Rig:
         self.own.append(server)
         return server
 
-    def client(self, server, images_only=False, password=None, uri=None, inside=None, authority=None, username=None, env=None):
+    def client(self, server, images_only=False, password=None, uri=None, inside=None, authority=None, username=None, sound=False,
+               env=None):
         """A scripted spice-gtk client, connecting; `inside` a network namespace, where one is named. It trusts the
-        certificates of an `authority`, a file. With a `username` it can log in by name."""
+        certificates of an `authority`, a file. With a `username` it can log in by name; it has
+        `sound` or none."""
         options = ["--images-only"] if images_only else []
+        if sound:
+            options += ["--sound"]
         if password is not None:
             options += ["--password", password]
         if authority is not None:
@@ -124,6 +128,12 @@ class Rig:
     def dbus_viewer(self, bus, *options):
         """A scripted D-Bus viewer, connecting."""
         client = Client(bus.address, options, self.fresh("dbus-viewer", ".log"), script="dbus_viewer.py")
+        self.own.append(client)
+        return client
+
+    def listener(self, server, *options):
+        """A client that notes the times on its pictures and its sound, connecting."""
+        client = Client(server.uri, options, self.fresh("listener", ".log"), script="mm_times.py")
         self.own.append(client)
         return client
 

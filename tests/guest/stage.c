@@ -24,6 +24,11 @@
 //   events on|off            prints `stage: event DEVICE TYPE CODE VALUE` for what the input devices send
 //   leds                     prints `stage: leds num=N caps=N scroll=N`
 //   size                     prints `stage: size W H`
+//   tone HZ SECONDS RATE     plays a tone; answers once it has begun
+//   quiet                    ends the tone
+//   clap RRGGBB              fills the screen and plays 1000 Hz for 300 ms, both at once
+//   listen SECONDS RATE      records, and prints `stage: heard hz=N loudest=N ms=N silent=N` of what was not silence
+//   volume PERCENT           of everything that the sound card has
 //   console                  gives the screen back to the text console
 //   sh COMMAND               runs a shell command
 //
@@ -50,6 +55,7 @@
 #include <unistd.h>
 
 #include "film.h"
+#include "sound.h"
 
 #define PATCH 64       // side of the changing patch, pixels
 #define CURSOR 64      // side of virtio-gpu's cursor, pixels
@@ -544,6 +550,16 @@ static bool run(const char *command) {
     }
     if (strcmp(command, "leds") == 0)
         return print_leds(), true;
+    double seconds;
+    int rate;
+    if (sscanf(command, "tone %d %lf %d", &x, &seconds, &rate) == 3)
+        return tone(x, seconds, rate);
+    if (strcmp(command, "quiet") == 0)
+        return end_tone(), true;
+    if (sscanf(command, "listen %lf %d", &seconds, &rate) == 2)
+        return listen_to(seconds, rate);
+    if (sscanf(command, "volume %d", &x) == 1)
+        return set_volumes(x);
     if (strncmp(command, "sh ", 3) == 0)
         return fflush(stdout), system(command + 3) == 0;
     if (strcmp(command, "console") == 0) {
@@ -566,6 +582,10 @@ static bool run(const char *command) {
     if (sscanf(command, "fill %x", &colour) == 1) {
         rectangle(&screens[shown], 0, 0, mode.hdisplay, mode.vdisplay, colour);
         return flush(0, 0, mode.hdisplay, mode.vdisplay);
+    }
+    if (sscanf(command, "clap %x", &colour) == 1) {
+        rectangle(&screens[shown], 0, 0, mode.hdisplay, mode.vdisplay, colour);
+        return flush(0, 0, mode.hdisplay, mode.vdisplay) && tone(1000, 0.3, 48000);
     }
     if (sscanf(command, "mode %u %u", &width, &height) == 2) {
         choose_mode(width, height);

@@ -9,13 +9,16 @@ use spice_proto::channels::cursor::{CursorChannel, Pointer};
 use spice_proto::channels::display::DisplayChannel;
 use spice_proto::channels::inputs::{InputsChannel, LockKeys};
 use spice_proto::channels::main::{MainChannel, MainStart, MouseMode, MouseModes};
+use spice_proto::channels::playback::PlaybackChannel;
+use spice_proto::channels::record::RecordChannel;
+use spice_proto::channels::sound::{Mode, Volume};
 use spice_proto::wire::{Caps, HeaderForm};
 
 fuzz_target!(|input: (u8, bool, u8, &[u8])| {
     let (channel, full, piece, bytes) = input;
     let (form, now) = (if full { HeaderForm::Full } else { HeaderForm::Mini }, Instant::now());
     let mouse = MouseModes { server: true, client: true, current: MouseMode::Client };
-    match channel % 4 {
+    match channel % 6 {
         0 => {
             let start = MainStart {
                 session_id: 1,
@@ -31,7 +34,17 @@ fuzz_target!(|input: (u8, bool, u8, &[u8])| {
         }
         1 => drive(DisplayChannel::new(form, Caps::from(u32::MAX), now), piece, bytes),
         2 => drive(InputsChannel::new(form, LockKeys::default(), 0, now), piece, bytes),
-        _ => drive(CursorChannel::new(form, None, Pointer::default(), MouseMode::Server, now), piece, bytes),
+        3 => drive(CursorChannel::new(form, None, Pointer::default(), MouseMode::Server, now), piece, bytes),
+        4 => {
+            let silent = Volume { channels: Vec::new(), mute: false };
+            let all = Caps::from(u32::MAX);
+            drive(PlaybackChannel::new(form, all, Mode::Opus, 40, silent, 0, now), piece, bytes);
+        }
+        _ => {
+            let mut record = RecordChannel::new(form, Caps::from(u32::MAX), now);
+            record.record(true, now).expect("nothing waits yet");
+            drive(record, piece, bytes);
+        }
     }
 });
 
