@@ -41,6 +41,21 @@ def a_tone_on_a_bus(rig):
     _tone(rig, vm, attach=["--dbus-address", bus.address], sound=True)
 
 
+def tones_of_other_qemus(rig):
+    """… of other versions of QEMU, too; one that would end of it is not asked for sound but over a bus"""
+    vm = rig.own_vm("qemu11", folder="vm-qemu11", **_with_sound())
+    vm.stage("volume 100")
+    _tone(rig, vm, sound=True)
+    vm = rig.own_vm("qemu72", folder="vm-qemu72", **_with_sound())
+    server = rig.serve(vm)
+    rig.same_picture(vm, rig.client(server))
+    assert vm.alive() and "no sound" in server.errors()
+    bus = rig.bus()
+    vm = rig.own_vm("qemu72", folder="vm-qemu72-bus", **_with_sound(display=f"dbus,addr={bus.address},audiodev=snd"))
+    vm.stage("volume 100")
+    _tone(rig, vm, attach=["--dbus-address", bus.address], sound=True)
+
+
 def a_viewer_that_joins_a_tone(rig):
     """a viewer that joins hears what is played"""
     vm = _vm(rig)

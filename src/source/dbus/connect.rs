@@ -107,6 +107,11 @@ impl Qemu {
         }
     }
 
+    /// Returns whether the connection leads to QEMU alone, without a bus.
+    pub(super) fn is_peer(&self) -> bool {
+        self.name.is_none()
+    }
+
     /// Calls a method of one of QEMU's objects and waits for the answer.
     pub(super) async fn call<B>(
         &self,
