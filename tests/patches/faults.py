@@ -1,6 +1,7 @@
 """The faults of QEMU that qemu-patches is for. Each is given the rig and a QEMU's name, and returns what it saw of that QEMU."""
 
 import json
+import math
 import os
 import subprocess
 import time
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import compare
 from attach import GPU_BACKEND, SHARED_MEMORY
 from gpu_backend import LyingBackend
-from rig import ROOT, Skip, eventually
+from rig import ROOT, Skip, eventually, free_port
 from vm import Vm
 
 BUSY = 0.5  # of a processor: what an idle main loop never needs, and a spinning one always
@@ -43,7 +44,7 @@ def flips_of_blobs(rig, qemu):
 def listener_without_gl(rig, qemu):
     """a listener that cannot show the console is refused, and the VM lives"""
     bus = rig.bus()
-    vm = _vm(rig, qemu, bus, _own_backend(rig))
+    vm = _vm(rig, qemu, _own_backend(rig).path, bus)
     answer = _register(bus)
     time.sleep(0.5)
     if vm.alive():
@@ -55,7 +56,7 @@ def listener_without_gl(rig, qemu):
 def backend_that_dies(rig, qemu):
     """the end of a vhost-user-gpu backend costs no processor time"""
     backend = _own_backend(rig)
-    vm = _vm(rig, qemu, rig.bus(), backend)
+    vm = _vm(rig, qemu, backend.path, rig.bus())
     backend.process.kill()
     backend.process.wait()
     time.sleep(0.5)
@@ -71,7 +72,7 @@ def backend_that_lies(rig, qemu):
     """a vhost-user-gpu backend that updates a scanout it never made does not end QEMU"""
     backend = LyingBackend(rig.fresh("liar", ".sock"))
     rig.own.append(backend)
-    vm = _vm(rig, qemu, rig.bus(), backend, waits=False)
+    vm = _vm(rig, qemu, backend.path, rig.bus(), waits=False)
     eventually(lambda: backend.lied or not vm.alive(), "the guest's driver", 60)
     time.sleep(1)
     if vm.alive():
@@ -84,7 +85,7 @@ def backend_of_pixels(rig, qemu):
     """with dmabuf=off a backend that sends pixels is shown without GL"""
     bus = rig.bus()
     try:
-        vm = _vm(rig, qemu, bus, _own_backend(rig), options=",dmabuf=off")
+        vm = _vm(rig, qemu, _own_backend(rig).path, bus, options=",dmabuf=off")
     except RuntimeError as error:
         assert "dmabuf' not found" in str(error), error
         return Seen(True, "no such property")
@@ -99,7 +100,25 @@ def backend_of_pixels(rig, qemu):
     return Seen(likeness < 99, f"{compare.words(likeness)}")
 
 
-ALL = [flips_of_blobs, listener_without_gl, backend_that_dies, backend_that_lies, backend_of_pixels]
+def backend_of_blobs(rig, qemu):
+    """with blob=on the guest's buffers are its own memory, and qemu-spice shows them"""
+    path = rig.fresh("card", ".sock")
+    server = rig.start("--vhost-user-gpu", path, "--spice-addr", f"127.0.0.1:{free_port()}")
+    server.ready()
+    try:
+        vm = _vm(rig, qemu, path, options=",blob=on")
+    except RuntimeError as error:
+        assert "blob' not found" in str(error), error
+        return Seen(True, "no such property")
+    assert "+resource_blob" in "".join(vm.stage("sh dmesg | grep -m 1 resource_blob")), "the guest's driver uses no blobs"
+    client = rig.client(server, images_only=True)
+    client("wait-picture")
+    vm.stage(f"flips {FLIPS}", limit=60)
+    likeness = rig.same_picture(rig.vm(), client, at_least=math.inf)
+    return Seen(False, f"{FLIPS} flips of blobs, then {compare.words(likeness)}")
+
+
+ALL = [flips_of_blobs, listener_without_gl, backend_that_dies, backend_that_lies, backend_of_pixels, backend_of_blobs]
 
 
 def _own_backend(rig):
@@ -113,11 +132,12 @@ def _own_backend(rig):
     return backend
 
 
-def _vm(rig, qemu, bus, backend, options="", waits=True):
-    """A VM whose screen is that of `backend`, on `bus`."""
-    chardev = ["-chardev", f"socket,id=gpu,path={backend.path}"]
+def _vm(rig, qemu, backend, bus=None, options="", waits=True):
+    """A VM whose screen is that of the backend at the path `backend`, on `bus` or shown by nobody else."""
+    chardev = ["-chardev", f"socket,id=gpu,path={backend}"]
+    display = f"dbus,addr={bus.address}" if bus else "none"
     kind = Vm if waits else UnwatchedVm
-    vm = kind(rig.fresh("vm", ""), rig.settings.guest, qemu=rig.qemu(qemu), display=f"dbus,addr={bus.address}",
+    vm = kind(rig.fresh("vm", ""), rig.settings.guest, qemu=rig.qemu(qemu), display=display,
               gpu=f"vhost-user-gpu-pci,chardev=gpu{options}", machine=SHARED_MEMORY, extra=chardev)
     rig.own.append(vm)
     return vm
