@@ -186,7 +186,10 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     if tokio::time::timeout(FAREWELL, tasks.wait()).await.is_err() {
         warn!(connections = tasks.len(), "some viewers did not hear the end");
     }
-    info!(reason = reason(&ended), "ending");
+    // An error is told in the program's last line.
+    if ended.is_ok() {
+        info!(reason = reason(&ended), "ending");
+    }
     ended.map(drop).map_err(Into::into)
 }
 
