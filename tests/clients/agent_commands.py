@@ -54,6 +54,7 @@ class AgentCommands:
 
     def copy(self, kind, path):
         self.copied = {int(kind): Path(path).read_bytes()}
+        self.guests_types = []  # the guest's is out of date, and its agent does not say so
         self.channel("main").clipboard_selection_grab(CLIPBOARD, list(self.copied))
 
     def wait_copied(self, kind):

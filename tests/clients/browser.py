@@ -11,20 +11,25 @@ class Browser:
     """One page. `script` runs a function's body in it, `keys` types, `close` ends it."""
 
     def __init__(self, log):
-        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                                       text=True)
-        port = None
-        while port is None:
-            line = self.driver.stdout.readline()
-            assert line, "chromedriver did not start"
-            port = re.search(r"successfully on port (\d+)", line)
-        self.base = f"http://127.0.0.1:{port[1]}/session"
+        port = next(filter(None, (self._start(log) for _ in range(10))), None)
+        assert port, f"chromedriver did not start; see {log.name}"
+        self.base = f"http://127.0.0.1:{port}/session"
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--ignore-certificate-errors",
                      "--window-size=1400,1000"]
         capabilities = {"browserName": "chrome", "goog:chromeOptions": {"args": arguments, "binary": "/usr/bin/chromium"},
                         "goog:loggingPrefs": {"browser": "ALL"}, "unhandledPromptBehavior": "dismiss"}
         session = self._post("", {"capabilities": {"alwaysMatch": capabilities}})
         self.base += f"/{session['sessionId']}"
+
+    def _start(self, log):
+        """Starts the driver; returns its port, or None: it chooses one that is free for IPv4, and ends if that is taken for IPv6."""
+        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                                       text=True)
+        for line in self.driver.stdout:
+            if port := re.search(r"successfully on port (\d+)", line):
+                return int(port[1])
+        self.driver.wait()
+        return None
 
     def open(self, url):
         self._post("/url", {"url": url})

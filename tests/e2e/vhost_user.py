@@ -32,7 +32,7 @@ def the_text_console(rig):
     vm, server = _start(rig)
     client = rig.client(server, images_only=True)
     client("wait-picture")
-    reference = rig.vm()
+    reference = rig.own_vm(folder="reference")  # the text console of the shared one has the size of some viewer's window
     for machine in (vm, reference):
         machine.stage("console")
         machine.stage(r"sh printf '\033c\033[?25l' >/dev/tty1; seq 1 200 >/dev/tty1")
