@@ -187,10 +187,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         warn!(connections = tasks.len(), "some viewers did not hear the end");
     }
     // An error is told in the program's last line.
-    if ended.is_ok() {
-        info!(reason = reason(&ended), "ending");
-    }
-    ended.map(drop).map_err(Into::into)
+    ended.map(|ended| info!(reason = reason(&Ok(ended)), "ending")).map_err(Into::into)
 }
 
 /// Says why it is over.
