@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::caps;
+use super::failure::LinkFailure;
 use super::messages::{
     LINK_HEADER_LEN, LINK_MAGIC, LINK_MESS_MAX, LINK_MESS_MIN, LinkError, LinkHeader, LinkMess, LinkReply,
 };
@@ -61,38 +62,6 @@ pub enum LinkEvent {
     /// A client that was greeted with [`Admission::Sasl`] sent this. Answer with [`LinkMachine::continue_sasl`],
     /// [`LinkMachine::finish_sasl`] or [`LinkMachine::refuse_sasl`].
     Sasl(SaslMessage),
-}
-
-/// Why linking ended. Write what [`LinkMachine::take_output`] yields, then close.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LinkFailure {
-    /// The first bytes are not those of SPICE.
-    #[error("not a SPICE client")]
-    NotSpice,
-    /// Another version of the protocol.
-    #[error("protocol version {0} is not supported")]
-    Version(u32),
-    /// A malformed link message.
-    #[error("malformed link message: {0}")]
-    Malformed(#[from] WireError),
-    /// The client chose an authentication we did not offer.
-    #[error("authentication mechanism {0} is not offered")]
-    Mechanism(u32),
-    /// The client chose no mechanism of SASL that was offered.
-    #[error("it chose no SASL mechanism that was offered")]
-    SaslMechanism,
-    /// The client sent more messages than any mechanism has.
-    #[error("a SASL exchange without end")]
-    SaslEndless,
-    /// The password is wrong, or none would do.
-    #[error("wrong password")]
-    WrongPassword,
-    /// The owner turned the client away.
-    #[error("turned away: {0}")]
-    TurnedAway(LinkError),
-    /// The client took too long.
-    #[error("not linked within {} s", .0.as_secs())]
-    Deadline(Duration),
 }
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 
 use zeroize::Zeroizing;
 
-use super::machine::LinkFailure;
+use super::failure::LinkFailure;
 use crate::wire::{Reader, WireError, Writer};
 
 /// The number of SASL among the authentication mechanisms: `SPICE_COMMON_CAP_AUTH_SASL`.
