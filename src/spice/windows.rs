@@ -24,8 +24,8 @@ pub(super) struct Windows {
 impl Windows {
     /// Takes the windows that the client has now. A client that shows nothing at all has only not begun.
     pub(super) fn set(&mut self, windows: BTreeMap<ConsoleId, Window>, now: Instant) {
-        let windows: BTreeMap<_, _> =
-            windows.into_iter().map(|(console, window)| (console, in_steps(window))).collect();
+        let windows = windows.into_iter().filter(|(_, window)| window.is_possible());
+        let windows: BTreeMap<_, _> = windows.map(|(console, window)| (console, in_steps(window))).collect();
         if windows.values().all(|window| window.size == Size::default()) || windows == self.told {
             self.wanted = None;
         } else if self.wanted.as_ref().is_none_or(|(wanted, _)| *wanted != windows) {

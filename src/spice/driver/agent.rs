@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::ChannelEnd;
 use crate::hub::{Guest, Hub};
-use crate::viewer::sleep_until;
+use crate::viewer::{LogLimit, sleep_until};
 
 /// The name of the port on which the agent listens (`spice-vdagentd`'s `DEFAULT_VIRTIO_PORT_PATH`).
 const PORT: &str = "com.redhat.spice.0";
@@ -48,6 +48,8 @@ struct Link {
     stream: Option<UnixStream>,
     /// When to connect: later than at once, where a connection has just ended.
     due: Option<Instant>,
+    /// For what a guest can cause to be logged.
+    log: LogLimit,
     /// Tells the keeper that there is something to do.
     changed: Arc<Notify>,
     port: GuestPort,
@@ -92,6 +94,7 @@ impl AgentDesk {
             rules,
             stream: None,
             due: None,
+            log: LogLimit::default(),
             changed: Arc::default(),
             port: GuestPort::default(),
             from_guest: Filter::new(Direction::ToClient, rules),
@@ -151,7 +154,8 @@ impl HeldAgent {
         let is_guests = matches!(self.mode, Mode::Guest(_));
         let changed = is_guests != (port == Some(true) && self.link.stream.is_some());
         if changed {
-            info!(agent = if is_guests { "our own" } else { "the guest's" }, "the agent changed");
+            let agent = if is_guests { "our own" } else { "the guest's" };
+            self.link.log.log(|_| info!(agent, "the agent changed"));
             self.begin(!is_guests);
         }
         changed
@@ -186,7 +190,9 @@ impl HeldAgent {
                         Found::FileRefused(answer) => {
                             self.to_client.message(MessageKind::FileXferStatus, 0, &answer);
                         }
-                        Found::ClipboardTooLarge(bytes) => info!(bytes, "a clipboard is over the limit"),
+                        Found::ClipboardTooLarge(bytes) => {
+                            self.link.log.log(|_| info!(bytes, "a clipboard is over the limit"));
+                        }
                     }
                 }
                 self.to_guest
@@ -204,7 +210,8 @@ impl HeldAgent {
             if room && let Some(piece) = self.to_client.pop() {
                 return AgentTurn::Piece(piece);
             }
-            if self.taken >= GRANT && self.to_guest.is_empty() {
+            // A client that takes no answers may not cause more of them.
+            if self.taken >= GRANT && self.to_guest.is_empty() && self.to_client.is_empty() {
                 return AgentTurn::Grant(std::mem::take(&mut self.taken));
             }
             let due = self.link.due;
@@ -242,7 +249,8 @@ impl HeldAgent {
                 let mut bytes = buffer.get(..bytes).unwrap_or_default();
                 let read = self.link.read(&mut bytes, &mut self.to_client);
                 if let Err(error) = read {
-                    warn!(%error, "the guest's agent is not understood: connecting to it again");
+                    let log = &self.link.log;
+                    log.log(|_| warn!(%error, "the guest's agent is not understood: connecting to it again"));
                     return Err(io::ErrorKind::InvalidData.into());
                 }
             }
@@ -334,7 +342,7 @@ impl Link {
         while let Some(data) = self.port.next(bytes)? {
             for found in self.from_guest.pass(data, to_client)? {
                 if let Found::ClipboardTooLarge(bytes) = found {
-                    info!(bytes, "a clipboard is over the limit");
+                    self.log.log(|_| info!(bytes, "a clipboard is over the limit"));
                 }
             }
         }
