@@ -2,7 +2,7 @@
 
 import base64
 import json
-import re
+import random
 import subprocess
 import urllib.request
 
@@ -22,13 +22,16 @@ class Browser:
         self.base += f"/{session['sessionId']}"
 
     def _start(self, log):
-        """Starts the driver; returns its port, or None: it chooses one that is free for IPv4, and ends if that is taken for IPv6."""
-        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                                       text=True)
+        """Starts the driver; returns its port, or None if that is taken, for IPv4 or IPv6. The port is none of those that the
+        kernel gives to connections: after thousands of them most are taken for a minute, and one that it chooses is no better."""
+        port = random.randrange(20_000, 32_000)
+        self.driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                       stderr=log, text=True)
         for line in self.driver.stdout:
-            if port := re.search(r"successfully on port (\d+)", line):
-                return int(port[1])
+            if "started successfully" in line:
+                return port
         self.driver.wait()
+        self.driver.stdout.close()
         return None
 
     def open(self, url):
