@@ -348,6 +348,8 @@ pub(crate) struct Serve {
     /// Text, pictures and more, where the guest runs spice-vdagent on a port that QEMU gives to qemu-spice:
     /// -chardev dbus,id=agent,name=com.redhat.spice.0 -device virtio-serial
     /// -device virtserialport,chardev=agent,name=com.redhat.spice.0
+    ///
+    /// Text alone with -chardev qemu-vdagent,id=agent,clipboard=on in its place, where QEMU itself speaks with it.
     #[arg(long, value_enum, value_name = "WAY", default_value_t = Clipboard::Both, help_heading = "Viewers")]
     pub clipboard: Clipboard,
 

@@ -16,8 +16,8 @@ pub use crate::hub::{
 };
 pub use crate::relay::Relay;
 pub use crate::source::{
-    Attach, Ended, Messages, QUEUE_ADDRESSES, QUEUE_ENTRIES, QmpError, QueuesInMemory, SoundCalls, Source,
-    SourceError, listen, open_display,
+    Attach, ClipboardCalls, Ended, Messages, QUEUE_ADDRESSES, QUEUE_ENTRIES, QmpError, QueuesInMemory,
+    SoundCalls, Source, SourceError, listen, open_display,
 };
 pub use crate::spice::users::{Names, Users, Verifier};
 pub use crate::spice::{Access, Exchange, Newcomers, OFFERED, Step};

@@ -38,6 +38,15 @@ pub(crate) const MAP: &str = "org.qemu.Display1.Listener.Unix.Map";
 /// The interface of listeners that take dmabufs of several planes, and parts of them (QEMU 10.1).
 pub(crate) const DMABUF2: &str = "org.qemu.Display1.Listener.Unix.ScanoutDMABUF2";
 
+/// The path of the object of the clipboards, QEMU's and ours.
+pub(crate) const CLIPBOARD_PATH: &str = "/org/qemu/Display1/Clipboard";
+
+/// The interface of the clipboards.
+pub(crate) const CLIPBOARD: &str = "org.qemu.Display1.Clipboard";
+
+/// That interface in D-Bus's introspection format.
+pub(crate) const CLIPBOARD_XML: &str = include_str!("../../dbus-interfaces/org.qemu.Display1.Clipboard.xml");
+
 /// The path of the object of the guest's sound.
 pub(crate) const AUDIO_PATH: &str = "/org/qemu/Display1/Audio";
 

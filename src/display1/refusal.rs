@@ -47,6 +47,9 @@ pub(crate) enum Refusal {
     /// A change of a picture that was never shown.
     #[error("nothing is shown that could change")]
     Nothing,
+    /// A clipboard that no desktop has, or more of one than is taken.
+    #[error("{0}")]
+    Clipboard(&'static str),
     /// The system refused.
     #[error("{0}")]
     System(#[from] std::io::Error),
@@ -70,6 +73,7 @@ impl Refusal {
             | Self::Cursor(_)
             | Self::Format(_)
             | Self::Stream(_)
+            | Self::Clipboard(_)
             | Self::Nothing => "org.freedesktop.DBus.Error.InvalidArgs",
         }
     }

@@ -18,6 +18,8 @@ pub struct Guest {
     pub ports: BTreeMap<String, PortInfo>,
     /// Whether it has a sound card.
     pub sound: bool,
+    /// Whether its VMM carries clipboards between it and us.
+    pub clipboard: bool,
 }
 
 impl Guest {

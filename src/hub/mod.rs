@@ -4,6 +4,7 @@
 //! it reads the newest scanout when it comes back. Only a reader that was waiting for a change holds the source's
 //! [`Release`], and only until it has read. Uses `frame` and `sound`.
 
+mod clipboard;
 mod console;
 mod guest;
 mod mailbox;
@@ -12,12 +13,13 @@ mod playback;
 mod ports;
 mod release;
 
+pub(crate) use clipboard::{Clipboard, GuestCopied, PasteRequest, SELECTIONS};
 pub use console::{Change, Console, Subscription};
 pub(crate) use guest::CursorState;
 pub use guest::{ConsoleInfo, Guest, Leds};
 pub(crate) use microphone::{Microphone, Speaker, Wanted};
 pub(crate) use playback::{Listening, Playback, Played};
-pub(crate) use ports::PortRequests;
+pub(crate) use ports::{AGENT_PORT, PortRequests};
 pub use ports::{PortInfo, PortRequest};
 pub(crate) use release::Ledger;
 pub use release::ReleaseQueue;
@@ -41,6 +43,7 @@ pub struct Hub {
     ports: PortRequests,
     playback: Arc<Playback>,
     microphone: Arc<Microphone>,
+    clipboard: Arc<Clipboard>,
 }
 
 /// The console that exists before any VM, for viewers who come early.
@@ -56,6 +59,7 @@ impl Default for Hub {
             ports: PortRequests::default(),
             playback: Arc::default(),
             microphone: Arc::default(),
+            clipboard: Arc::default(),
         }
     }
 }
@@ -105,6 +109,11 @@ impl Hub {
         &self.microphone
     }
 
+    /// Returns the clipboards that a viewer and the guest share.
+    pub(crate) fn clipboard(&self) -> &Arc<Clipboard> {
+        &self.clipboard
+    }
+
     /// Forgets the VM. Screens go black, sound ends; viewers keep their consoles. For the source alone.
     pub fn detach(&self) {
         let mut consoles = lock(&self.consoles);
@@ -115,6 +124,7 @@ impl Hub {
         drop(consoles);
         self.ports.forget();
         self.playback.stop();
+        self.clipboard.forget();
         self.microphone.want(Wanted::default());
         self.change_guest(|guest| *guest = Guest::default());
     }

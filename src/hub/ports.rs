@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc};
 
+/// The name of the port on which the guest's agent listens (`spice-vdagentd`'s `DEFAULT_VIRTIO_PORT_PATH`).
+pub(crate) const AGENT_PORT: &str = "com.redhat.spice.0";
+
 /// Requests that wait for the source at most. Each port has one user, who asks once.
 const REQUESTS: usize = 64;
 

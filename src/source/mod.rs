@@ -12,7 +12,7 @@ mod together;
 mod vhost_user;
 mod warning_limit;
 
-pub use dbus::{SoundCalls, listen};
+pub use dbus::{ClipboardCalls, SoundCalls, listen};
 pub use error::SourceError;
 pub(crate) use obstacle::Obstacle;
 pub use qmp::{QmpError, open_display};

@@ -8,15 +8,14 @@ import gi
 gi.require_version("SpiceClientGLib", "2.0")
 from gi.repository import Gio, GObject  # noqa: E402
 
-CLIPBOARD = 0  # what was copied; 1 is what is selected
-
 
 class AgentCommands:
     """A part of spice_client.Client."""
 
     def listen_to_agent(self, channel):
+        # Each by the number of the clipboard: 0 for what was copied, 1 for what is selected.
         self.copied = {}  # what the user of this client has copied, by type
-        self.guests_types = []  # what the guest has copied can be had as
+        self.guests_types = {}  # what the guest has copied can be had as
         self.pasted = {}  # what came of it, by type
         listen = lambda signal, callback: GObject.Object.connect(channel, signal, callback)  # noqa: E731
         listen("main-clipboard-selection-grab", self._guest_copied)
@@ -25,23 +24,22 @@ class AgentCommands:
         listen("main-clipboard-selection-release", self._guest_released)
 
     def _guest_copied(self, _channel, selection, types, _count):
-        if selection == CLIPBOARD:
-            self.guests_types = list(types)
+        self.guests_types[selection] = list(types)
         return True
 
     def _guest_released(self, _channel, selection):
-        if selection == CLIPBOARD:
-            self.guests_types = []
+        self.guests_types.pop(selection, None)
 
     def _guest_pastes(self, channel, selection, kind):
-        if selection != CLIPBOARD or kind not in self.copied:
+        content = self.copied.get(selection, {}).get(kind)
+        if content is None:
             return False
-        channel.clipboard_selection_notify(selection, kind, self.copied[kind])
+        channel.clipboard_selection_notify(selection, kind, content)
         return True
 
     def _guest_gave(self, _channel, selection, kind, data, size):
-        if selection == CLIPBOARD:
-            self.pasted[kind] = bytes(data) if not isinstance(data, int) else ctypes.string_at(data, size)
+        content = bytes(data) if not isinstance(data, int) else ctypes.string_at(data, size)
+        self.pasted.setdefault(selection, {})[kind] = content
 
     def wait_agent(self, how):
         self.wait(lambda: self.channel("main").props.agent_connected == (how == "on"), f"the agent {how}")
@@ -52,23 +50,28 @@ class AgentCommands:
     def agent_caps(self):
         return {"caps": [bit for bit in range(18) if self.channel("main").agent_test_capability(bit)]}
 
-    def copy(self, kind, path):
-        self.copied = {int(kind): Path(path).read_bytes()}
-        self.guests_types = []  # the guest's is out of date, and its agent does not say so
-        self.channel("main").clipboard_selection_grab(CLIPBOARD, list(self.copied))
+    def copy(self, kind, path, selection=0):
+        kind, selection = int(kind), int(selection)
+        self.copied[selection] = {kind: Path(path).read_bytes()}
+        self.guests_types.pop(selection, None)  # the guest's is out of date, and its agent does not say so
+        self.channel("main").clipboard_selection_grab(selection, [kind])
 
-    def wait_copied(self, kind):
-        self.wait(lambda: int(kind) in self.guests_types, f"something of type {kind} in the guest's clipboard")
+    def wait_copied(self, kind, selection=0):
+        self.wait(lambda: int(kind) in self.guests_types.get(int(selection), []), f"something of type {kind} in the guest's clipboard")
 
-    def clipboards(self):
-        return {"types": self.guests_types}
+    def clipboards(self, selection=0):
+        return {"types": self.guests_types.get(int(selection), [])}
 
-    def paste(self, kind, path):
-        self.pasted.pop(int(kind), None)
-        self.channel("main").clipboard_selection_request(CLIPBOARD, int(kind))
-        self.wait(lambda: int(kind) in self.pasted, "the guest's clipboard")
-        Path(path).write_bytes(self.pasted[int(kind)])
-        return {"size": len(self.pasted[int(kind)])}
+    def paste(self, kind, path, selection=0):
+        """What the guest has; type 0 is nothing."""
+        selection = int(selection)
+        self.pasted.pop(selection, None)
+        self.channel("main").clipboard_selection_request(selection, int(kind))
+        self.wait(lambda: self.pasted.get(selection), "the guest's clipboard")
+        (found, content), = self.pasted[selection].items()
+        if found == int(kind):
+            Path(path).write_bytes(content)
+        return {"type": found, "size": len(content)}
 
     def send(self, *words):
         cancel = words[-1] == "--cancel"

@@ -23,10 +23,10 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   cursor [FILE]               tells the pointer's shape, and writes it as a PNG
   wait-agent on|off           the guest's agent, or the server's own, is there
   wait-agent-caps BIT…        … and can do all of these
-  copy TYPE FILE              has copied a file's content: 1 text, 2 PNG
+  copy TYPE FILE [SELECTION]  has copied a file's content: 1 text, 2 PNG; has selected it with SELECTION 1, so for all these
   wait-copied TYPE            the guest has copied something of this type
   clipboards                  tells what types the guest has copied something of
-  paste TYPE FILE             asks for it, and writes it to a file
+  paste TYPE FILE             asks for it, and writes it to a file; tells its type, 0 if there is nothing
   send FILE… [--cancel]       sends files to the guest, or gives up on the way
   window W H [DISPLAY]        shows the display in a window of this size; 0 0 for none
   agent-caps                  tells the agent's capabilities

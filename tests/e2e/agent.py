@@ -11,6 +11,7 @@ TEXT, PNG = 1, 2
 LIMIT = 90  # seconds for what goes through an emulated guest
 CLIPBOARD_CAPS = (5, 6)
 VOLUME_SYNC = 11
+XCLIP = ("clipboard", "primary")  # its names of the clipboards
 
 
 def text_and_pictures(rig):
@@ -48,6 +49,92 @@ def no_clipboard(rig):
     assert not {3, 5, 6} & set(caps), caps
     _copy_in_guest(vm, "UTF8_STRING", b"secret of the guest")
     _nothing_copied(rig, vm, client)
+
+
+def selected_text(rig):
+    """what is selected at the viewer is pasted by the middle button in the guest, and the other way round, beside what was copied"""
+    vm, server, client = _desktop(rig)
+    _copy_here(rig, client, TEXT, b"copied here")
+    _both_ways(rig, vm, client, TEXT, "UTF8_STRING", b"selected", selection=1)
+    _pasted_in_guest(vm, "UTF8_STRING", b"copied here")
+
+
+def text_through_qemu(rig):
+    """without a port for the program text goes through QEMU's own clipboard, both ways: copied and selected, and after the agent began anew"""
+    vm, server, client = _desktop_of_qemu(rig)
+    for selection in (0, 1):
+        _both_ways(rig, vm, client, TEXT, "UTF8_STRING", "Grüße aus Köln\n".encode() * 100, selection=selection)
+    _both_ways(rig, vm, client, TEXT, "UTF8_STRING", b"x" * 900_000)
+    _copy_here(rig, client, TEXT, b"before the agent ended")
+    vm.stage("agent_off")
+    vm.stage("agent_on")
+    _pasted_in_guest(vm, "UTF8_STRING", b"before the agent ended")
+    client.stop()
+    second = rig.client(server)
+    second("wait-agent-caps " + " ".join(map(str, CLIPBOARD_CAPS)))
+    _copy_in_guest(vm, "UTF8_STRING", b"for the second viewer")
+    second(f"wait-copied {TEXT}")
+    _paste_here(rig, second, TEXT, b"for the second viewer")
+    server.stop()
+    third = rig.client(rig.serve(vm))  # QEMU takes us for the one before, which is gone
+    third("wait-agent-caps " + " ".join(map(str, CLIPBOARD_CAPS)))
+    _both_ways(rig, vm, third, TEXT, "UTF8_STRING", b"through the next program")
+
+
+def text_through_a_bus(rig):
+    """the same where QEMU is on a bus"""
+    bus = rig.bus()
+    vm = rig.desktop(agent="qemu-vdagent,clipboard=on", display=f"dbus,addr={bus.address}")
+    server = rig.serve(vm, attach=["--dbus-address", bus.address])
+    client = rig.client(server)
+    client("wait-agent-caps " + " ".join(map(str, CLIPBOARD_CAPS)))
+    _both_ways(rig, vm, client, TEXT, "UTF8_STRING", b"over the bus")
+
+
+def text_through_the_newest_qemu(rig):
+    """the same with QEMU 11"""
+    vm, server, client = _desktop_of_qemu(rig, "qemu11")
+    _both_ways(rig, vm, client, TEXT, "UTF8_STRING", b"through another version")
+
+
+def too_much_text_through_qemu(rig):
+    """text that QEMU cannot carry is left out, and the guest does not wait for it"""
+    vm, server, client = _desktop_of_qemu(rig)
+    _copy_here(rig, client, TEXT, b"small")
+    _pasted_in_guest(vm, "UTF8_STRING", b"small")
+    for size in (1_000_000, 9_000_000):
+        _copy_here(rig, client, TEXT, b"x" * size)
+        eventually(lambda: "UTF8_STRING" not in _clipboard_types(vm), "an empty clipboard", LIMIT)
+        _copy_here(rig, client, TEXT, b"small again")
+        _pasted_in_guest(vm, "UTF8_STRING", b"small again")
+
+
+def policies_through_qemu(rig):
+    """each --clipboard is kept with QEMU's own clipboard as well"""
+    vm = rig.desktop(agent="qemu-vdagent,clipboard=on")
+    for policy in ("to-guest", "from-guest", "none"):
+        server = rig.serve(vm, "--clipboard", policy)
+        client = rig.client(server)
+        client("wait-agent-caps 1")
+        if policy != "none":
+            client("wait-agent-caps " + " ".join(map(str, CLIPBOARD_CAPS)))
+        text = f"from the viewer, {policy}".encode()
+        _copy_here(rig, client, TEXT, text)
+        if policy == "to-guest":
+            _pasted_in_guest(vm, "UTF8_STRING", text)
+        _copy_in_guest(vm, "UTF8_STRING", b"of the guest")
+        if policy == "from-guest":
+            client(f"wait-copied {TEXT}")
+            _paste_here(rig, client, TEXT, b"of the guest")
+        else:
+            _nothing_copied(rig, vm, client)
+        if policy != "to-guest":
+            _copy_here(rig, client, TEXT, text)
+            client("sleep 1000")
+            assert _clipboard_of_guest(vm, "UTF8_STRING") == b"of the guest"
+            assert not {3, 5, 6} & set(client("agent-caps")["caps"]) or policy != "none"
+        client.stop()
+        server.stop()
 
 
 def files(rig):
@@ -176,24 +263,35 @@ def _desktop(rig, *arguments, caps=CLIPBOARD_CAPS):
     return vm, server, client
 
 
-def _both_ways(rig, vm, client, kind, target, content):
-    _copy_here(rig, client, kind, content)
-    _pasted_in_guest(vm, target, content)
+def _desktop_of_qemu(rig, name="qemu"):
+    """A guest whose agent speaks with QEMU, the program, and a client that has a clipboard through both."""
+    vm = rig.desktop(name, agent="qemu-vdagent,clipboard=on")
+    server = rig.serve(vm)
+    client = rig.client(server)
+    client("wait-agent on")
+    client("wait-agent-caps " + " ".join(map(str, CLIPBOARD_CAPS)))
+    return vm, server, client
+
+
+def _both_ways(rig, vm, client, kind, target, content, selection=0):
+    _copy_here(rig, client, kind, content, selection)
+    _pasted_in_guest(vm, target, content, selection)
     content = content[::-1] if kind != TEXT else content + b"!"
-    _copy_in_guest(vm, target, content)
-    client(f"wait-copied {kind}")
-    _paste_here(rig, client, kind, content)
+    _copy_in_guest(vm, target, content, selection)
+    client(f"wait-copied {kind} {selection}")
+    _paste_here(rig, client, kind, content, selection)
 
 
-def _copy_here(rig, client, kind, content):
+def _copy_here(rig, client, kind, content, selection=0):
     path = rig.fresh("copied", "")
     path.write_bytes(content)
-    client(f"copy {kind} {path}")
+    client(f"copy {kind} {path} {selection}")
 
 
-def _paste_here(rig, client, kind, content):
+def _paste_here(rig, client, kind, content, selection=0):
     path = rig.fresh("pasted", "")
-    client(f"paste {kind} {path}")
+    found = client(f"paste {kind} {path} {selection}")
+    assert found == {"type": kind, "size": len(content)}, f"{found}, not the {len(content)} bytes that were copied"
     assert path.read_bytes() == content, f"{path.stat().st_size} bytes, not the {len(content)} that were copied"
 
 
@@ -209,15 +307,15 @@ def _clipboard_types(vm):
     return " ".join(vm.stage("timeout 20 xclip -selection clipboard -o -t TARGETS 2>/dev/null || true", LIMIT))
 
 
-def _clipboard_of_guest(vm, target):
-    vm.stage(f"timeout 60 xclip -selection clipboard -o -t {target} >/share/clipboard 2>/dev/null; true", LIMIT)
+def _clipboard_of_guest(vm, target, selection=0):
+    vm.stage(f"timeout 60 xclip -selection {XCLIP[selection]} -o -t {target} >/share/clipboard 2>/dev/null; true", LIMIT)
     return (vm.shared / "clipboard").read_bytes()
 
 
-def _pasted_in_guest(vm, target, content):
-    eventually(lambda: _clipboard_of_guest(vm, target) == content, f"{len(content)} bytes of {target} in the guest", LIMIT)
+def _pasted_in_guest(vm, target, content, selection=0):
+    eventually(lambda: _clipboard_of_guest(vm, target, selection) == content, f"{len(content)} bytes of {target} in the guest", LIMIT)
 
 
-def _copy_in_guest(vm, target, content):
+def _copy_in_guest(vm, target, content, selection=0):
     (vm.shared / "copied").write_bytes(content)
-    vm.stage(f"xclip -selection clipboard -t {target} -i /share/copied >/dev/null 2>&1", LIMIT)
+    vm.stage(f"xclip -selection {XCLIP[selection]} -t {target} -i /share/copied >/dev/null 2>&1", LIMIT)

@@ -61,8 +61,9 @@ class Rig:
         self.own.append(vm)
         return vm
 
-    def desktop(self, name="qemu", **options):
-        """A VM of this test alone whose guest has a desktop and SPICE's agent; see scripts/desktop. They share a folder."""
+    def desktop(self, name="qemu", agent="dbus", **options):
+        """A VM of this test alone whose guest has a desktop and SPICE's agent; see scripts/desktop. They share a folder.
+        The `agent` speaks with the program over a port (`dbus`), or with QEMU itself (`qemu-vdagent,clipboard=on`)."""
         self.needs_program()
         folder = self.settings.desktop
         if not folder:
@@ -70,10 +71,9 @@ class Rig:
         root = f"local,path={folder}/root,mount_tag=desktop,security_model=none,readonly=on,multidevs=remap"
         shared = self.fresh("share", "")
         shared.mkdir()
-        agent = "com.redhat.spice.0"
         vm = Vm(self.artifacts / "desktop", folder, qemu=self.qemu(name), machine=("-accel", "tcg", "-cpu", "max", "-m", "1024"),
-                extra=["-virtfs", root, "-virtfs", f"local,path={shared},mount_tag=share,security_model=none", "-device", "virtio-serial", "-chardev", f"dbus,id=agent,name={agent}",
-                       "-device", f"virtserialport,chardev=agent,name={agent}", *options.pop("extra", ())], **options)
+                extra=["-virtfs", root, "-virtfs", f"local,path={shared},mount_tag=share,security_model=none", "-device", "virtio-serial", "-chardev", f"{agent},id=agent,name=com.redhat.spice.0",
+                       "-device", "virtserialport,chardev=agent,name=com.redhat.spice.0", *options.pop("extra", ())], **options)
         vm.shared = shared  # this machine's name of the guest's /share
         self.own.append(vm)
         return vm

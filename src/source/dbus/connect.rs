@@ -13,7 +13,8 @@ use zbus::names::{BusName, OwnedUniqueName};
 use zbus::zvariant::DynamicType;
 use zbus::{Connection, MatchRule, MessageStream};
 
-use crate::display1::ROOT;
+use super::object::{Answer, reply};
+use crate::display1::{ROOT, Refusal};
 use crate::source::SourceError;
 use crate::source::obstacle::DisplayOptions;
 
@@ -145,6 +146,23 @@ impl Qemu {
             message = message.destination(name)?;
         }
         self.connection.send(&message.build(body)?).await
+    }
+
+    /// Subscribes to the calls that QEMU makes of our object at `path`.
+    pub(super) async fn calls(&self, path: &'static str) -> Result<MessageStream, SourceError> {
+        let watching = async {
+            let mut rule = MatchRule::builder().msg_type(zbus::message::Type::MethodCall).path(path)?;
+            if let Some(name) = &self.name {
+                rule = rule.sender(name)?;
+            }
+            MessageStream::for_match_rule(rule.build(), &self.connection, Some(QUEUE)).await
+        };
+        watching.await.map_err(|error| refused("AddMatch", error))
+    }
+
+    /// Answers one of these calls.
+    pub(super) async fn reply(&self, call: &Message, answer: Result<Answer, Refusal>) -> zbus::Result<()> {
+        reply(&self.connection, call, answer).await
     }
 
     /// Subscribes to the changes of QEMU's properties.

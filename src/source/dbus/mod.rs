@@ -1,12 +1,13 @@
 //! QEMU's D-Bus display (`org.qemu.Display1`), as its one listener.
 //!
 //! Two kinds of connections: [`Qemu`], where we ask, and listeners, where QEMU calls: one [`listener`] per console and
-//! two of sound. The guest's description ([`consoles`]), its pictures ([`pictures`]), its sound ([`audio`]) and its
-//! [`input`] do not depend on each other.
+//! two of sound. The guest's description ([`consoles`]), its pictures ([`pictures`]), its sound ([`audio`]), its
+//! [`clipboard`] and its [`input`] do not depend on each other.
 //!
 //! A listener's calls go through [`crate::display1`] (what was said) and [`screen`] (what it means) into the hub.
 
 mod audio;
+mod clipboard;
 mod connect;
 mod consoles;
 mod disable;
@@ -20,6 +21,7 @@ mod ports;
 mod screen;
 
 pub use audio::SoundCalls;
+pub use clipboard::ClipboardCalls;
 pub(super) use connect::{Bus, Qemu};
 pub use listener::listen;
 
@@ -83,6 +85,7 @@ async fn attach_and_serve(
         never = follow(changes, hub) => match never {},
         never = input::forward(qemu, hub, commands) => match never {},
         never = ports::connect(qemu, hub) => match never {},
+        never = clipboard::share(qemu, hub) => match never {},
         () = pictures.run(qemu) => {
             return tokio::time::timeout(GRACE, left).await.map_err(|_| SourceError::NoListener);
         }

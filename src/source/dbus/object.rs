@@ -1,14 +1,15 @@
 //! What every D-Bus object can be asked, answered for the one object that is on a connection.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use zbus::Connection;
 use zbus::message::{Body, Flags, Message};
 use zbus::zvariant::Value;
 
 use crate::display1::{
-    AUDIO_IN, AUDIO_IN_PATH, AUDIO_OUT, AUDIO_OUT_PATH, AUDIO_XML, Bytes, DMABUF2, LISTENER, LISTENER_PATH,
-    LISTENER_XML, MAP, Refusal,
+    AUDIO_IN, AUDIO_IN_PATH, AUDIO_OUT, AUDIO_OUT_PATH, AUDIO_XML, Bytes, CLIPBOARD, CLIPBOARD_PATH,
+    CLIPBOARD_XML, DMABUF2, LISTENER, LISTENER_PATH, LISTENER_XML, MAP, Refusal,
 };
 
 /// The one object on a connection on which QEMU calls us.
@@ -32,6 +33,10 @@ pub(super) const AUDIO_LISTENER: Object =
 pub(super) const AUDIO_SPEAKER: Object =
     Object { path: AUDIO_IN_PATH, interface: AUDIO_IN, optional: &[], xml: AUDIO_XML };
 
+/// What shares clipboards with QEMU's.
+pub(super) const CLIPBOARD_PEER: Object =
+    Object { path: CLIPBOARD_PATH, interface: CLIPBOARD, optional: &[], xml: CLIPBOARD_XML };
+
 /// The body of an answer.
 #[derive(Debug, PartialEq)]
 pub(super) enum Answer {
@@ -41,6 +46,8 @@ pub(super) enum Answer {
     Text(String),
     /// Bytes.
     Bytes(Vec<u8>),
+    /// What is in a clipboard, and its MIME type.
+    Clipboard(&'static str, Arc<[u8]>),
     /// One property.
     Property(Value<'static>),
     /// All properties of an interface.
@@ -123,6 +130,7 @@ pub(super) async fn reply(
         Ok(Answer::Nothing) => connection.reply(&header, &()).await,
         Ok(Answer::Text(text)) => connection.reply(&header, &text).await,
         Ok(Answer::Bytes(bytes)) => connection.reply(&header, &Bytes(&bytes)).await,
+        Ok(Answer::Clipboard(mime, data)) => connection.reply(&header, &(mime, Bytes(&data))).await,
         Ok(Answer::Property(value)) => connection.reply(&header, &value).await,
         Ok(Answer::Properties(values)) => connection.reply(&header, &values).await,
         Err(refusal) => connection.reply_error(&header, refusal.name(), &refusal.to_string()).await,

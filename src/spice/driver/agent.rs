@@ -3,26 +3,25 @@
 //! A client that comes while another has it waits; whoever waits longest is next. A guest that runs no agent has the
 //! server's own.
 
+mod own;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spice_proto::agent::{
-    Direction, Filter, Found, GuestPort, MessageKind, MonitorsConfig, OwnAgent, OwnEvent, Pieces, Rules,
-};
+use spice_proto::agent::{Direction, Filter, Found, GuestPort, MessageKind, MonitorsConfig, Pieces, Rules};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tracing::{debug, info, warn};
 
+use self::own::Own;
 use super::ChannelEnd;
-use crate::hub::{Guest, Hub};
+use crate::hub::{AGENT_PORT, Guest, Hub};
 use crate::viewer::{LogLimit, sleep_until};
 
-/// The name of the port on which the agent listens (`spice-vdagentd`'s `DEFAULT_VIRTIO_PORT_PATH`).
-const PORT: &str = "com.redhat.spice.0";
 /// Bytes read from the guest at a time.
 const READ_SIZE: usize = 16 * 1024;
 /// Pieces of a client that are taken before it may send as many more: a part of those that it may send ahead.
@@ -74,7 +73,15 @@ enum Mode {
     /// The guest's, and what may pass to it.
     Guest(Filter),
     /// Our own.
-    Own(Box<OwnAgent>),
+    Own(Box<Own>),
+}
+
+/// Whose agent it is, and what it can do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Guests,
+    Own,
+    OwnWithClipboard,
 }
 
 /// What there is to do for the client that has the agent.
@@ -89,6 +96,9 @@ pub(super) enum AgentTurn {
 
 impl AgentDesk {
     pub(super) fn new(hub: Hub, rules: Rules) -> Self {
+        if rules.clipboard_to_guest || rules.clipboard_from_guest {
+            hub.clipboard().want();
+        }
         let link = Link {
             hub: hub.clone(),
             rules,
@@ -135,7 +145,7 @@ impl AgentDesk {
         let mut held = HeldAgent {
             link,
             rules: self.rules,
-            mode: Mode::Own(Box::new(OwnAgent::new(self.rules, false))),
+            mode: Mode::Own(Box::new(Own::new(self.rules, None))),
             to_guest: VecDeque::new(),
             written: 0,
             taken: 0,
@@ -151,20 +161,27 @@ impl HeldAgent {
     pub(super) fn follow(&mut self, guest: &Guest) -> bool {
         let port = port(guest);
         self.link.follow(port);
-        let is_guests = matches!(self.mode, Mode::Guest(_));
-        let changed = is_guests != (port == Some(true) && self.link.stream.is_some());
-        if changed {
-            let agent = if is_guests { "our own" } else { "the guest's" };
-            self.link.log.log(|_| info!(agent, "the agent changed"));
-            self.begin(!is_guests);
+        let wanted = if port == Some(true) && self.link.stream.is_some() {
+            Kind::Guests
+        } else if guest.clipboard {
+            Kind::OwnWithClipboard
+        } else {
+            Kind::Own
+        };
+        let known = self.mode.kind();
+        if wanted != known {
+            if Kind::Guests == wanted || Kind::Guests == known {
+                let agent = if wanted == Kind::Guests { "the guest's" } else { "our own" };
+                self.link.log.log(|_| info!(agent, "the agent changed"));
+            }
+            self.begin(wanted);
         }
-        changed
+        wanted != known
     }
 
     /// Begins with a client, at the start of a message.
     pub(super) fn start(&mut self) {
-        let is_guests = matches!(self.mode, Mode::Guest(_));
-        self.begin(is_guests);
+        self.begin(self.mode.kind());
     }
 
     /// Takes the next piece of the client's stream; returns the sizes of its windows if they are in it.
@@ -175,13 +192,7 @@ impl HeldAgent {
         self.taken = self.taken.saturating_add(1);
         let mut monitors = None;
         match &mut self.mode {
-            Mode::Own(agent) => {
-                for event in agent.take(piece, &mut self.to_client)? {
-                    if let OwnEvent::Monitors(config) = event {
-                        monitors = Some(config);
-                    }
-                }
-            }
+            Mode::Own(agent) => monitors = agent.take(piece, &mut self.to_client, &self.link.log)?,
             Mode::Guest(filter) => {
                 let mut passed = Pieces::default();
                 for found in filter.pass(piece, &mut passed)? {
@@ -205,7 +216,6 @@ impl HeldAgent {
     /// Waits for what there is to do; for the client only if it has `room`. May be dropped and called again: nothing is
     /// lost.
     pub(super) async fn turn(&mut self, room: bool) -> AgentTurn {
-        let mut buffer = [0; READ_SIZE];
         loop {
             if room && let Some(piece) = self.to_client.pop() {
                 return AgentTurn::Piece(piece);
@@ -215,10 +225,20 @@ impl HeldAgent {
                 return AgentTurn::Grant(std::mem::take(&mut self.taken));
             }
             let due = self.link.due;
-            let (Mode::Guest(_), Some(stream)) = (&self.mode, &mut self.link.stream) else {
-                sleep_until(due).await;
-                return AgentTurn::Follow;
+            let stream = match (&mut self.mode, &mut self.link.stream) {
+                (Mode::Guest(_), Some(stream)) => stream,
+                (Mode::Own(agent), _) => {
+                    tokio::select! {
+                        () = agent.follow(&mut self.to_client), if room && self.to_client.is_empty() => continue,
+                        () = sleep_until(due) => return AgentTurn::Follow,
+                    }
+                }
+                (Mode::Guest(_), None) => {
+                    sleep_until(due).await;
+                    return AgentTurn::Follow;
+                }
             };
+            let mut buffer = [0; READ_SIZE];
             let (mut read, mut write) = stream.split();
             let unwritten =
                 self.to_guest.front().and_then(|chunk| chunk.get(self.written..)).unwrap_or_default();
@@ -258,12 +278,17 @@ impl HeldAgent {
         Ok(())
     }
 
-    fn begin(&mut self, guests: bool) {
+    fn begin(&mut self, kind: Kind) {
         self.leave();
-        self.mode = match guests {
-            true => Mode::Guest(Filter::new(Direction::ToGuest, self.rules)),
-            false => Mode::Own(Box::new(OwnAgent::new(self.rules, false))),
-        };
+        // One that ends empties the client's clipboards before the next one fills them.
+        self.mode = Mode::Own(Box::new(Own::new(self.rules, None)));
+        match kind {
+            Kind::Guests => self.mode = Mode::Guest(Filter::new(Direction::ToGuest, self.rules)),
+            Kind::OwnWithClipboard => {
+                self.mode = Mode::Own(Box::new(Own::new(self.rules, Some(self.link.hub.clipboard()))));
+            }
+            Kind::Own => {}
+        }
         self.to_client = Pieces::default();
         self.taken = 0;
     }
@@ -289,6 +314,16 @@ impl HeldAgent {
 impl Drop for HeldAgent {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+impl Mode {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Guest(_) => Kind::Guests,
+            Self::Own(agent) if agent.has_clipboard() => Kind::OwnWithClipboard,
+            Self::Own(_) => Kind::Own,
+        }
     }
 }
 
@@ -357,5 +392,5 @@ fn port(guest: &Guest) -> Option<bool> {
 }
 
 fn port_id(guest: &Guest) -> Option<&str> {
-    guest.ports.iter().find(|(_, port)| port.name == PORT).map(|(id, _)| id.as_str())
+    guest.ports.iter().find(|(_, port)| port.name == AGENT_PORT).map(|(id, _)| id.as_str())
 }

@@ -125,6 +125,8 @@ pub mod caps {
     pub const MONITORS_CONFIG_POSITION: u32 = 12;
     /// Files are not accepted.
     pub const FILE_XFER_DISABLED: u32 = 13;
+    /// A clipboard that gets something new is not emptied first.
+    pub const CLIPBOARD_NO_RELEASE_ON_REGRAB: u32 = 16;
 }
 
 /// The capabilities of an agent or a client.

@@ -24,6 +24,8 @@ const SUCCESS: u32 = 1;
 pub struct OwnAgent {
     rules: Rules,
     has_clipboard: bool,
+    /// Whether the client has announced itself.
+    started: bool,
     /// Whether the client numbers its clipboards.
     selects: bool,
     stream: Stream,
@@ -64,13 +66,22 @@ pub enum OwnEvent {
         /// The content.
         data: Vec<u8>,
     },
+    /// It has been asked, and what it has is so many bytes, which are too many.
+    ClipboardTooLarge(u32),
 }
 
 impl OwnAgent {
     /// An agent that keeps to `rules`; `has_clipboard` if text can be brought to the guest and back.
     pub fn new(rules: Rules, has_clipboard: bool) -> Self {
         let has_clipboard = has_clipboard && (rules.clipboard_to_guest || rules.clipboard_from_guest);
-        Self { rules, has_clipboard, selects: false, stream: Stream::default(), message: None }
+        Self {
+            rules,
+            has_clipboard,
+            started: false,
+            selects: false,
+            stream: Stream::default(),
+            message: None,
+        }
     }
 
     /// Takes the next bytes of the client's stream, and returns what it wants. Answers are added to `to`.
@@ -81,7 +92,14 @@ impl OwnAgent {
         let mut events = Vec::new();
         while let Some(part) = self.stream.next(&mut bytes)? {
             match part {
-                Part::Header(header) => self.message = self.wants(header)?.then(|| (header, Vec::new())),
+                Part::Header(header) => {
+                    let verdict = self.rules.verdict(Direction::ToGuest, header.kind);
+                    let fits = self.fits(header)?;
+                    self.message = (fits && verdict != Verdict::Drop).then(|| (header, Vec::new()));
+                    if !fits && verdict != Verdict::Drop {
+                        events.push(OwnEvent::ClipboardTooLarge(header.size));
+                    }
+                }
                 Part::Body(body) => {
                     if let Some((_, whole)) = &mut self.message {
                         whole.extend_from_slice(body);
@@ -95,6 +113,11 @@ impl OwnAgent {
             }
         }
         Ok(events)
+    }
+
+    /// Whether the client has announced itself, so that it can be told of clipboards.
+    pub fn is_started(&self) -> bool {
+        self.started
     }
 
     /// Tells the client that the guest has copied something, which can be had as `types`.
@@ -141,15 +164,14 @@ impl OwnAgent {
         to.message(kind, 0, &w.into_bytes());
     }
 
-    /// Whether a message is read at all.
-    fn wants(&self, header: Header) -> Result<bool, AgentError> {
+    /// Whether a message is small enough. Those of clipboards may be left out, any other ends the stream.
+    fn fits(&self, header: Header) -> Result<bool, AgentError> {
         let Header { kind, size, .. } = header;
         let limit = self.rules.limit(kind).min(CLIPBOARD_MAX);
-        let is_clipboard = kind == MessageKind::Clipboard;
-        if size > limit && !is_clipboard {
+        if size > limit && kind != MessageKind::Clipboard {
             return Err(AgentError::TooLarge { kind, size, limit });
         }
-        Ok(size <= limit && self.rules.verdict(Direction::ToGuest, kind) != Verdict::Drop)
+        Ok(size <= limit)
     }
 
     fn message(
@@ -162,6 +184,7 @@ impl OwnAgent {
         Ok(match kind {
             MessageKind::AnnounceCapabilities => {
                 let announced = Announcement::decode(body)?;
+                self.started = true;
                 self.selects = announced.caps.has(caps::CLIPBOARD_SELECTION);
                 if announced.wants_answer {
                     self.announce(to);
@@ -214,6 +237,7 @@ impl OwnAgent {
         if self.has_clipboard {
             own.set(caps::CLIPBOARD_BY_DEMAND, true);
             own.set(caps::CLIPBOARD_SELECTION, true);
+            own.set(caps::CLIPBOARD_NO_RELEASE_ON_REGRAB, true);
         }
         let announcement = Announcement { wants_answer: false, caps: own };
         to.message(MessageKind::AnnounceCapabilities, 0, &announcement.encode());
