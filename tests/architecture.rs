@@ -16,7 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("source", &["display1", "frame", "hub", "sound", "sys"]),
     ("encode", &["frame", "hub", "sound", "sys"]),
     ("viewer", &["frame", "hub", "encode", "sys"]),
-    ("transport", &["sys"]),
+    ("page", &[]),
+    ("transport", &["page", "sys"]),
     ("spice", &["frame", "hub", "sound", "viewer", "encode", "transport", "spice_proto"]),
     ("relay", &["display1", "frame", "hub", "viewer"]),
     ("admin", &["frame", "hub", "viewer", "relay", "spice", "sys", "transport"]),
@@ -172,6 +173,26 @@ fn no_line_and_no_file_is_too_long() {
         }
         let long = (1..).zip(text.lines()).filter(|(_, line)| line.chars().count() > MAX_COLUMNS);
         wrong.extend(long.map(|(number, _)| format!("{}:{number}: too long", path.display())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The page's files, which have the same limits.
+#[test]
+fn no_line_and_no_file_of_the_page_is_too_long() {
+    let mut wrong = Vec::new();
+    let folders = ["web", "web/tests"].into_iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    for path in folders.map(|entry| entry.unwrap().path()) {
+        let ends = ["js", "css", "html"];
+        if path.extension().is_some_and(|end| ends.iter().any(|known| end == *known)) {
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = text.lines().count();
+            if lines > MAX_LINES {
+                wrong.push(format!("{}: {lines} lines", path.display()));
+            }
+            let long = (1..).zip(text.lines()).filter(|(_, line)| line.chars().count() > MAX_COLUMNS);
+            wrong.extend(long.map(|(number, _)| format!("{}:{number}: too long", path.display())));
+        }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

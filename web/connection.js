@@ -1,0 +1,151 @@
+// One channel's connection: a WebSocket with the bytes of SPICE in it, linked, and then a stream of messages.
+
+import { HEADER_LENGTH, linkMessage, reply, replyLength, result, ticket } from "./link.js";
+import { base } from "./messages.js";
+import { ByteQueue, Reader, WireError, Writer } from "./wire.js";
+
+/** The most bytes of a message: an image has at most a MiB, a picture of video less than this. */
+const BODY_MAX = 64 << 20;
+const MINI_HEADER_LENGTH = 6;
+
+/** The connection ended, and why. */
+export class Ended extends Error {}
+
+export class Connection {
+  #socket;
+  #unread = new ByteQueue();
+  /** What waits for more bytes. @type {{ count: number, resolve: Function, reject: Function } | null} */
+  #waits = null;
+  /** @type {Error | null} */
+  #end = null;
+  #window = 0;
+  #unacknowledged = 0;
+  /** Bytes received, for whoever looks. */
+  received = 0;
+  sent = 0;
+  /** The server's capabilities on this channel. */
+  caps = 0;
+
+  /** @param {string} url */
+  constructor(url) {
+    this.#socket = new WebSocket(url, "binary");
+    this.#socket.binaryType = "arraybuffer";
+    this.opened = new Promise((resolve, reject) => {
+      this.#socket.onopen = resolve;
+      this.#socket.onclose = () => {
+        this.#finish(new Ended("the connection was closed"));
+        reject(new Ended("the server cannot be reached"));
+      };
+    });
+    this.opened.catch(() => {});
+    this.#socket.onmessage = (event) => this.#take(event.data);
+  }
+
+  /** Whether it is over. */
+  get ended() { return this.#end !== null; }
+
+  /** Asks for a channel and logs in. */
+  async link({ session, kind, id, caps, password }) {
+    await this.opened;
+    this.#write(linkMessage({ session, kind, id, caps }));
+    const length = replyLength(await this.#read(HEADER_LENGTH));
+    const { key, channelCaps } = reply(await this.#read(length));
+    this.caps = channelCaps;
+    this.#write(await ticket(key, password));
+    result(await this.#read(4));
+  }
+
+  /** Handles messages until the connection ends, one after the other: `handle` is waited for. What it needs much
+  * time for delays the answers to the server, which sends less then. */
+  async run(handle) {
+    try {
+      for (;;) {
+        const head = new Reader(await this.#read(MINI_HEADER_LENGTH), "header");
+        const [id, size] = [head.u16(), head.u32()];
+        if (size > BODY_MAX) throw new WireError(`a message of ${size} bytes`);
+        const body = await this.#read(size);
+        if (!this.#handleBase(id, body)) await handle(id, body);
+        this.#acknowledge(id);
+      }
+    } catch (error) {
+      this.close(error);
+      throw error;
+    }
+  }
+
+  /** Sends a message: its number, and its body if it has one. @param {[number, Uint8Array?]} message */
+  send([id, body = new Uint8Array(0)]) {
+    this.#write(new Writer().u16(id).u32(body.length).bytes(body).done());
+  }
+
+  /** Bytes that wait to be sent. */
+  get waiting() { return this.#socket.bufferedAmount; }
+
+  close(error = new Ended("the page closed the connection")) {
+    this.#finish(error);
+    this.#socket.close();
+  }
+
+  #handleBase(id, body) {
+    if (id > base.last) return false;
+    const message = base.decode(id, body);
+    if (message.name === "ping") this.send(base.pong(message.id, message.timestamp));
+    if (message.name === "setAck") {
+      this.#window = message.window;
+      this.send(base.ackSync(message.generation));
+    }
+    if (message.name === "disconnecting") this.close(new Ended(this.notice ?? "the server ended the session"));
+    if (message.name === "notify") {
+      this.notice = message.text;
+      this.onnotice?.(message.text);
+    }
+    return true;
+  }
+
+  /** Counts what came after the server asked for that. */
+  #acknowledge(id) {
+    if (id === base.setAck) {
+      this.#unacknowledged = 0;
+    } else if (this.#window && ++this.#unacknowledged >= this.#window) {
+      this.#unacknowledged = 0;
+      this.send(base.ack());
+    }
+  }
+
+  #take(data) {
+    try {
+      if (!(data instanceof ArrayBuffer)) throw new WireError("text in the place of bytes");
+      this.received += data.byteLength;
+      this.#unread.push(new Uint8Array(data));
+    } catch (error) {
+      this.close(error);
+    }
+    this.#serve();
+  }
+
+  #serve() {
+    const waits = this.#waits;
+    if (waits && this.#unread.length >= waits.count) {
+      this.#waits = null;
+      waits.resolve(this.#unread.take(waits.count));
+    }
+  }
+
+  #read(count) {
+    if (this.#unread.length >= count) return this.#unread.take(count);
+    if (this.#end) throw this.#end;
+    return new Promise((resolve, reject) => { this.#waits = { count, resolve, reject }; });
+  }
+
+  #write(bytes) {
+    if (this.#socket.readyState !== WebSocket.OPEN) return;
+    this.sent += bytes.length;
+    this.#socket.send(bytes);
+  }
+
+  #finish(error) {
+    this.#end ??= error;
+    this.#waits?.reject(this.#end);
+    this.#waits = null;
+  }
+}

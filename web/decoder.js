@@ -1,0 +1,112 @@
+// H.264 by WebCodecs. What comes is Annex B; a key frame begins with its parameter sets.
+
+const SLICE = 1;
+const KEY_SLICE = 5;
+const SEQUENCE_PARAMETERS = 7;
+
+/** What this server encodes, as WebCodecs names it. */
+const USUAL = "avc1.42c01f";
+
+/** Whether this browser decodes H.264 here; if not, `why` says it. */
+export async function canDecode() {
+  if (!globalThis.VideoDecoder) {
+    const why = globalThis.isSecureContext ? "this browser has no WebCodecs"
+      : "browsers decode video on pages by https and of this machine alone";
+    return { works: false, why };
+  }
+  const { supported } = await VideoDecoder.isConfigSupported({ codec: USUAL }).catch(() => ({ supported: false }));
+  return { works: Boolean(supported), why: supported ? "" : "this browser decodes no H.264" };
+}
+
+/** Says what is in an access unit: whether there is a picture, whether it is a key frame, and its codec's name. */
+export function describe(unit) {
+  const found = { picture: false, key: false, codec: "" };
+  for (let at = 0; at + 3 < unit.length; at++) {
+    if (unit[at] !== 0 || unit[at + 1] !== 0 || unit[at + 2] !== 1) continue;
+    at += 3;
+    const kind = unit[at] & 31;
+    if (kind === SEQUENCE_PARAMETERS && at + 3 < unit.length) {
+      const hex = (byte) => byte.toString(16).padStart(2, "0");
+      found.codec = `avc1.${[...unit.subarray(at + 1, at + 4)].map(hex).join("")}`;
+    } else if (kind === SLICE || kind === KEY_SLICE) {
+      // What follows is the rest of the picture.
+      return { ...found, picture: true, key: kind === KEY_SLICE };
+    }
+  }
+  return found;
+}
+
+export class Decoder {
+  #decoder;
+  #given = 0;
+  #shown = 0;
+  /** @type {Function[]} */
+  #waiting = [];
+  #failed;
+  /** What it decodes, as WebCodecs names it. */
+  codec = "";
+
+  /** `draw` is called with each picture, in order; `failed` once if it cannot go on. */
+  constructor(draw, failed) {
+    this.#failed = failed;
+    this.#decoder = new VideoDecoder({
+      output: (frame) => {
+        draw(frame);
+        frame.close();
+        this.#shown += 1;
+        this.#wake();
+      },
+      error: (error) => this.#fail(error),
+    });
+  }
+
+  /** Decodes an access unit. What has no picture is nothing to a decoder. */
+  async decode(unit) {
+    const { picture, key, codec } = describe(unit);
+    if (!picture || this.#decoder.state === "closed") return;
+    if (key && codec && codec !== this.codec) await this.#configure(codec);
+    if (this.#decoder.state !== "configured" || !this.codec) return;
+    this.#given += 1;
+    try {
+      const type = key ? "key" : "delta";
+      this.#decoder.decode(new EncodedVideoChunk({ type, timestamp: this.#given, data: unit }));
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Waits until at most `count` pictures are still to be drawn. */
+  async until(count) {
+    while (this.#given - this.#shown > count && this.#decoder.state === "configured") {
+      await new Promise((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  close() {
+    if (this.#decoder.state !== "closed") this.#decoder.close();
+    this.#wake();
+  }
+
+  async #configure(codec) {
+    const config = { codec, optimizeForLatency: true };
+    const { supported } = await VideoDecoder.isConfigSupported(config);
+    if (this.#decoder.state === "closed") return;
+    if (!supported) {
+      this.#fail(new Error(`this browser does not decode ${codec}`));
+      return;
+    }
+    await this.until(0);
+    this.#decoder.configure(config);
+    this.codec = codec;
+  }
+
+  #fail(error) {
+    this.close();
+    this.#failed?.(error);
+    this.#failed = null;
+  }
+
+  #wake() {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}

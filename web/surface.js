@@ -1,0 +1,46 @@
+// What a console shows: a canvas whose pixels are the guest's.
+
+import { pixels } from "./image.js";
+
+export class Surface {
+  /** @param {number} width @param {number} height in pixels of the guest */
+  constructor(width, height) {
+    this.canvas = document.createElement("canvas");
+    this.canvas.width = width;
+    this.canvas.height = height;
+    this.#context = this.#open();
+    this.#context.fillRect(0, 0, width, height);
+  }
+
+  #context;
+
+  /** Shows only this much, from the corner: video has even sides, the guest's picture may not. */
+  crop(width, height) {
+    if (width === this.canvas.width && height === this.canvas.height) return;
+    const kept = this.#context.getImageData(0, 0, width, height);
+    this.canvas.width = width;
+    this.canvas.height = height;
+    this.#context.putImageData(kept, 0, 0);
+  }
+
+  /** Draws an exact image. */
+  draw(image, { x, y }) {
+    if (image.width > 0 && image.height > 0) this.#context.putImageData(pixels(image), x, y);
+  }
+
+  fill(color, { x, y, width, height }) {
+    this.#context.fillStyle = `#${(color & 0xffffff).toString(16).padStart(6, "0")}`;
+    this.#context.fillRect(x, y, width, height);
+  }
+
+  /** Draws a decoded picture of video. @param {VideoFrame} frame */
+  drawFrame(frame, { x, y, width, height }) {
+    this.#context.drawImage(frame, x, y, width, height);
+  }
+
+  #open() {
+    const context = this.canvas.getContext("2d", { alpha: false });
+    if (!context) throw new Error("this browser gives no canvas");
+    return context;
+  }
+}
