@@ -1,5 +1,6 @@
 //! The wiring: which part gets which, in which order they start, and how all of it ends.
 
+mod listeners;
 mod logging;
 mod on_bus;
 
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use self::listeners::Listeners;
 use crate::admin::{self, ConnectionFile, MessageBus, Presence, certificate};
 use crate::cli::{
     Cli, Clipboard, Command, DeviceSocket, Document, Passthrough, Plain, Pointer, ReadDmabuf, RelayBus,
@@ -34,9 +36,7 @@ use crate::source::{
 use crate::spice::{
     Access, AgentRules, Lock, Newcomers, Password, PlainChannels, Rights, Server, Settings, users,
 };
-use crate::transport::{
-    Address, ClientCertificates, Listener, Origins, Security, Socket, Tls, TrustedProxies,
-};
+use crate::transport::{ClientCertificates, Listener, Origins, Security, Socket, Tls, TrustedProxies};
 use crate::viewer::{Policy, Roster};
 
 /// Commands of viewers that may wait for QEMU. A key or a motion is one; past it the viewer's own socket waits.
@@ -50,9 +50,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Pause after the system refused a connection, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
-/// Where to listen if nobody says otherwise.
-const USUAL_ADDRESS: &str = "127.0.0.1:5900";
 
 /// The name of the password among the credentials that systemd passes, as QEMU's VNC server has it.
 const PASSWORD_CREDENTIAL: &str = "spice-password";
@@ -112,8 +109,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listeners = bind(&addresses(&options)?, is_closed(&options)).await?;
-    let uris = uris(&listeners, tls.is_some(), &plain);
+    let Listeners { sockets, uris, pages } = Listeners::open(&options, &plain, is_closed(&options)).await?;
     let security = Security::new(
         tls,
         Origins::new(options.web_origin.clone()),
@@ -134,7 +130,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     if let Some(bus) = relay_bus(&options, attach.as_ref()) {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
         let (hub, roster, access) = (hub.clone(), roster.clone(), access.clone());
-        let presence = Presence { bus, hub, roster, access, newcomers, addresses: uris.clone(), relay };
+        let (addresses, pages) = (uris.clone(), pages.clone());
+        let presence = Presence { bus, hub, roster, access, newcomers, addresses, pages, relay };
         // A bus that the user asked for has to be there.
         let connection = match &options.relay_bus {
             Some(_) => Some(presence.connect().await.context("--relay-bus")?),
@@ -156,14 +153,14 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let server = Arc::new(Server::new(hub.clone(), roster, settings, commands, end.clone()));
     tasks.spawn(take_over(handed_over, server.clone(), tasks.clone(), end.clone()));
     tasks.spawn(keep_agent(server.clone(), end.clone()));
-    for listener in listeners {
+    for listener in sockets {
         tasks.spawn(accept(listener, server.clone(), tasks.clone(), end.clone()));
     }
     let ready = async {
         if !is_ready {
             let _ = hub.guest().wait_for(|guest| !guest.consoles.is_empty()).await;
         }
-        announce(&uris)
+        announce(uris.iter().chain(&pages))
     };
     tokio::pin!(ready);
     let mut announced = false;
@@ -240,7 +237,7 @@ async fn serve_one(server: Arc<Server>, socket: Socket) {
 }
 
 /// Tells people and service managers that viewers can come.
-fn announce(uris: &[String]) -> anyhow::Result<()> {
+fn announce<'a>(uris: impl Iterator<Item = &'a String>) -> anyhow::Result<()> {
     for uri in uris {
         say(uri)?;
     }
@@ -322,22 +319,6 @@ fn relay_bus(options: &Serve, attach: Option<&Attach>) -> Option<MessageBus> {
     }
 }
 
-async fn bind(addresses: &[Address], is_closed: bool) -> anyhow::Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        if let Some(listener) = Listener::bind(address).await? {
-            if !is_closed && !listener.is_local() {
-                warn!(
-                    address = listener.uri(),
-                    "whoever reaches this address sees and controls the machine: give --password-file"
-                );
-            }
-            listeners.push(listener);
-        }
-    }
-    Ok(listeners)
-}
-
 /// Who may enter.
 fn access(options: &Serve, password: Option<Password>, security: Security) -> anyhow::Result<Access> {
     let lock = match password {
@@ -376,13 +357,6 @@ fn plain(options: &Serve) -> PlainChannels {
     }
 }
 
-/// The URIs that lead to `listeners`.
-fn uris(listeners: &[Listener], tls: bool, plain: &PlainChannels) -> Vec<String> {
-    let secure = tls && *plain != PlainChannels::All;
-    let uri = |listener: &Listener| if secure { listener.tls_uri() } else { listener.uri().to_owned() };
-    listeners.iter().map(uri).collect()
-}
-
 /// Reads the certificate again.
 fn reload(access: &Access) {
     if let Err(error) = access.reload_users() {
@@ -406,18 +380,6 @@ fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
             }
         },
     }
-}
-
-/// The addresses to listen on: those that the user gives, else the sockets that systemd passes (sd_listen_fds(3)).
-fn addresses(options: &Serve) -> anyhow::Result<Vec<Address>> {
-    if !options.spice_addr.is_empty() {
-        return Ok(options.spice_addr.clone());
-    }
-    let passed: Vec<Address> = sd_notify::listen_fds()
-        .context("LISTEN_FDS, the sockets that systemd passes")?
-        .map(Address::Fd)
-        .collect();
-    if passed.is_empty() { Ok(vec![USUAL_ADDRESS.parse()?]) } else { Ok(passed) }
 }
 
 /// The file with the password: the one that the user gives, else systemd's credential.
@@ -467,6 +429,7 @@ fn capabilities() -> serde_json::Value {
         "plain",
         "websocket",
         "web-origin",
+        "web-addr",
         "trusted-proxy",
         "video-codec",
         "passthrough",

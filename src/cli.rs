@@ -41,6 +41,9 @@ Examples:
   On the D-Bus session bus, waiting for the machine to start, with a password, for the whole network:
     qemu-spice --wait --password-file ~/.spice-password --spice-addr 0.0.0.0:5900
 
+  For browsers on this machine, which open the second line that is printed:
+    qemu-spice --web-addr 127.0.0.1:8080
+
   For viewers on this machine only:
     qemu-spice --spice-addr unix:/run/user/1000/vm.sock
     remote-viewer spice+unix:///run/user/1000/vm.sock
@@ -284,6 +287,14 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR", help_heading = "Viewers")]
     pub spice_addr: Vec<Address>,
 
+    /// Serve a page at this address with which browsers see and use the machine: HOST:PORT, unix:PATH or fd:N
+    ///
+    /// https with --tls-creds; http on an address of this machine alone, such as 127.0.0.1:8080, where browsers
+    /// decode video too, or with `--plain all`. The line printed is the URL. SPICE clients can connect there as well.
+    /// May be given several times. A page behind a proxy that has a name of its own needs --web-origin.
+    #[arg(long, value_name = "ADDR", help_heading = "Viewers")]
+    pub web_addr: Vec<Address>,
+
     /// Offer the display to D-Bus viewers too, and `qemu-spice status`, on this bus: `session`, an address or `none`
     /// [default: the bus QEMU is on, if it is on one]
     ///
@@ -490,7 +501,7 @@ mod tests {
         let commands = EXAMPLES.lines().map(str::trim).filter(|line| line.starts_with("qemu-spice "));
         let parsed: Vec<_> =
             commands.map(|line| Cli::try_parse_from(line.split_whitespace()).unwrap()).collect();
-        assert_eq!(parsed.len(), 4);
+        assert_eq!(parsed.len(), 5);
     }
 
     #[test]

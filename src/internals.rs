@@ -26,12 +26,12 @@ pub use crate::viewer::Roster;
 
 use crate::transport::{Origins, Security, Socket, TrustedProxies, TrustedProxy};
 
-/// Opens a connection as one of a viewer's, or of a `trusted` proxy's, and reads it to its end. Returns what the viewer
-/// has sent after it was opened; `None` if it was refused.
+/// Opens a connection as one of a viewer's, or of a `trusted` proxy's, at an address that has the page too, and reads
+/// it to its end. Returns what the viewer has sent after it was opened; `None` if it was refused.
 pub async fn open_and_read(socket: UnixStream, trusted: bool) -> Option<Vec<u8>> {
     let proxies = if trusted { vec![TrustedProxy::Unix] } else { Vec::new() };
     let security = Security::new(None, Origins::default(), TrustedProxies::new(proxies));
-    let socket = Socket::handed_over(socket.into(), false).ok()?;
+    let socket = Socket::handed_over(socket.into(), false).ok()?.with_page();
     let mut stream = security.open(socket, |_| {}).await.ok()?;
     let mut read = Vec::new();
     let _ = stream.read_to_end(&mut read).await; // broken frames end it, too

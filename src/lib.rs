@@ -19,6 +19,7 @@ mod frame;
 mod hub;
 #[doc(hidden)]
 pub mod internals;
+mod page;
 mod relay;
 mod sound;
 mod source;

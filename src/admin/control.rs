@@ -22,6 +22,8 @@ pub(crate) struct Invitation {
     pub(crate) secret: Zeroizing<String>,
     /// The connection file for its bearer; empty if the server has no address on a network.
     pub(crate) file: Zeroizing<String>,
+    /// The URL for its bearer's browser; empty if the server has no page.
+    pub(crate) page: Zeroizing<String>,
 }
 
 /// Why nothing was changed.
@@ -108,9 +110,10 @@ impl Control {
     ) -> Result<Invitation, ControlError> {
         let answer = self.call("Invite", &(name, look, once, until, host)).await?;
         let body = answer.body();
-        let read = body.deserialize::<(u32, String, String)>();
-        let (id, secret, file) = read.map_err(|error| ControlError::Refused(error.to_string()))?;
-        Ok(Invitation { id, secret: Zeroizing::new(secret), file: Zeroizing::new(file) })
+        let read = body.deserialize::<(u32, String, String, String)>();
+        let (id, secret, file, page) = read.map_err(|error| ControlError::Refused(error.to_string()))?;
+        let [secret, file, page] = [secret, file, page].map(Zeroizing::new);
+        Ok(Invitation { id, secret, file, page })
     }
 
     /// Withdraws an invitation.

@@ -57,6 +57,8 @@ pub struct Presence {
     pub newcomers: Newcomers,
     /// The URIs at which SPICE clients find it.
     pub addresses: Vec<String>,
+    /// The URLs of the page for browsers.
+    pub pages: Vec<String>,
     /// What offers it to D-Bus viewers.
     pub relay: Relay,
 }
@@ -107,7 +109,8 @@ impl Presence {
     pub async fn connect(&self) -> Result<Connection, BusError> {
         let (hub, roster, access) = (self.hub.clone(), self.roster.clone(), self.access.clone());
         let (newcomers, addresses) = (self.newcomers.clone(), self.addresses.clone());
-        let server = StatusObject { hub, roster, access, newcomers, addresses, clients: Vec::new() };
+        let pages = self.pages.clone();
+        let server = StatusObject { hub, roster, access, newcomers, addresses, pages, clients: Vec::new() };
         let connecting = async { self.bus.builder()?.serve_at(PATH, server)?.build().await };
         self.bus.within(connecting).await
     }

@@ -31,6 +31,7 @@ pub(super) struct StatusObject {
     /// The clients that have objects on this bus.
     pub(super) clients: Vec<OwnedObjectPath>,
     pub(super) addresses: Vec<String>,
+    pub(super) pages: Vec<String>,
 }
 
 #[interface(name = "org.qemu.Spice1.Server", spawn = false)]
@@ -57,10 +58,10 @@ impl StatusObject {
     /// Makes an invitation: a secret that lets clients in beside the password, which they are asked for it. "name" is
     /// whom it is for (may be empty); with "look" they see the guest and their keys and pointer are ignored; with
     /// "once" one session uses it up; "until" is when it ends, and the sessions that came in by it: "never",
-    /// "+SECONDS" or the seconds since 1970. Answers its number, the secret, and the connection file with which
-    /// remote-viewer enters, which names "host", or the server's own address if that is empty; the file is empty if
-    /// there is no address.
-    #[zbus(out_args("invitation", "secret", "file"))]
+    /// "+SECONDS" or the seconds since 1970. Answers its number, the secret, the connection file with which
+    /// remote-viewer enters, and the URL with which a browser does; they name "host", or the server's own address if
+    /// that is empty. The file is empty if there is no address, and the URL if there is no page.
+    #[zbus(out_args("invitation", "secret", "file", "page"))]
     fn invite(
         &self,
         name: String,
@@ -68,7 +69,7 @@ impl StatusObject {
         once: bool,
         until: String,
         host: String,
-    ) -> zbus::fdo::Result<(u32, String, String)> {
+    ) -> zbus::fdo::Result<(u32, String, String, String)> {
         let until: Expiry = until.parse().map_err(zbus::fdo::Error::InvalidArgs)?;
         let until = until.time(SystemTime::now());
         let rights = if look { Rights::Look } else { Rights::Use };
@@ -76,7 +77,8 @@ impl StatusObject {
         let (id, secret) = self.access.invite(invite.clone()).map_err(refused)?;
         crate::sys::keep_memory_private();
         info!(invitation = id, name = invite.name, rights = rights.name(), once, "an invitation was made");
-        Ok((id, secret.to_string(), self.connection_file(id, &host, &secret)))
+        let (file, page) = (self.connection_file(id, &host, &secret), self.page_link(&host, &secret));
+        Ok((id, secret.to_string(), file, page))
     }
 
     /// Withdraws an invitation, and disconnects the clients that came in by it.
@@ -194,6 +196,12 @@ impl StatusObject {
         self.addresses.clone()
     }
 
+    /// The URLs of the page for browsers; none without --web-addr.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn pages(&self) -> Vec<String> {
+        self.pages.clone()
+    }
+
     /// The guest's sound; empty where it has no sound card. "playing" (b), "listeners" (u, viewers that hear it),
     /// "encoded" (t, blocks of 10 ms that were encoded, once for all listeners), "missed" (t, blocks that listeners
     /// did not get because they did not keep up), "recording" (b), and where a client may speak, "microphone" (t, the
@@ -230,16 +238,25 @@ impl StatusObject {
     fn connection_file(&self, id: u32, host: &str, secret: &str) -> String {
         let mut files = self.addresses.iter().filter_map(|uri| ConnectionFile::of_uri(uri));
         let Some(mut file) = files.next() else { return String::new() };
-        let anywhere = matches!(file.host.as_str(), "0.0.0.0" | "::");
-        if !host.is_empty() {
-            host.clone_into(&mut file.host);
-        } else if anywhere {
-            file.host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        }
+        file.host = host_for_viewers(&file.host, host);
         file.authority = self.access.authority().filter(|_| file.tls);
         file.username = (file.tls && self.access.wants_names()).then(|| user_name(id));
         file.password = Some(secret.to_owned());
         file.text()
+    }
+
+    /// Writes the URL that opens the first page and lets in; empty without a page. The secret is in the part of the
+    /// URL that browsers do not send.
+    fn page_link(&self, host: &str, secret: &str) -> String {
+        let parts = self.pages.first().and_then(|page| {
+            let (scheme, rest) = page.split_once("://")?;
+            let (address, port) = rest.trim_end_matches('/').rsplit_once(':')?;
+            Some((scheme, address.trim_matches(['[', ']']), port))
+        });
+        let Some((scheme, address, port)) = parts else { return String::new() };
+        let host = host_for_viewers(address, host);
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        format!("{scheme}://{host}:{port}/#invitation={secret}")
     }
 
     fn console(&self, id: ConsoleId, info: &ConsoleInfo) -> Properties {
@@ -267,6 +284,15 @@ impl StatusObject {
             ("format", scanout.format().to_string().into()),
         ]);
         row
+    }
+}
+
+/// Returns what viewers call the host that listens on `address`: `given`, if it is not empty.
+fn host_for_viewers(address: &str, given: &str) -> String {
+    match (given, address) {
+        ("", "0.0.0.0" | "::") => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        ("", address) => address.to_owned(),
+        (given, _) => given.to_owned(),
     }
 }
 

@@ -142,6 +142,10 @@ impl Status {
             (name, false) => format!(": VM {name}\n"),
             (name, true) => format!(": VM {name} {{{uuid}}}\n"),
         };
+        let pages = row.list("Pages");
+        if !pages.is_empty() {
+            text += &format!("  page: {pages}\n");
+        }
         let consoles = row.rows("Consoles");
         text += &table(
             ["CONSOLE", "DEVICE", "SIZE", "MEMORY", "FORMAT"],

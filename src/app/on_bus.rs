@@ -75,11 +75,14 @@ async fn disconnect(control: admin::Control, clients: Vec<u64>, all: bool) -> an
 
 /// Tells of an invitation. The connection file goes to standard output, all else to people.
 fn tell(invitation: &admin::Invitation) -> anyhow::Result<()> {
-    let admin::Invitation { id, secret, file } = invitation;
+    let admin::Invitation { id, secret, file, page } = invitation;
     let secret = secret.as_str();
     let name = file.lines().find_map(|line| line.strip_prefix("username="));
     let whose =
         name.map_or_else(|| "as the password".to_owned(), |name| format!("as the password of user {name}"));
+    if !page.is_empty() {
+        writeln!(std::io::stderr(), "Invitation {id}, for a browser:\n  {}", page.as_str())?;
+    }
     writeln!(
         std::io::stderr(),
         "Invitation {id}: open the connection file that is printed on standard output with remote-viewer, or give\n  \

@@ -1,4 +1,4 @@
-//! The one HTTP request that there is: a browser's, to go on as a WebSocket.
+//! HTTP, as far as there is any: a browser's requests for the page, and one to go on as a WebSocket.
 
 use std::io;
 
@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use super::carrier::Carrier;
 use super::web_socket::WebSocket;
 use super::{Peer, TrustedProxies};
+use crate::page::{self, Answer};
 
 /// The most bytes of a request's head. A browser's has about 600, and cookies.
 const MAX_HEAD: usize = 16 << 10;
@@ -30,6 +31,9 @@ pub(crate) enum HttpError {
     /// It wants a page, or another protocol than WebSocket.
     #[error("an HTTP request that is none for a WebSocket")]
     NoUpgrade,
+    /// It wanted the page, and got it.
+    #[error("the page was served")]
+    Served,
     /// It comes from a page of another site.
     #[error("the page at {0} may not connect: `--web-origin {0}` would allow it")]
     Origin(String),
@@ -47,7 +51,7 @@ impl HttpError {
                 ("426 Upgrade Required", "SPICE clients are served here, also over WebSocket.")
             }
             Self::Origin(_) => ("403 Forbidden", "Pages of this origin may not connect."),
-            Self::Socket(_) => return None,
+            Self::Served | Self::Socket(_) => return None,
         })
     }
 }
@@ -91,75 +95,124 @@ fn is_address(host: &str) -> bool {
     name == "localhost" || name.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
-/// Reads the request of a connection, and goes on as a WebSocket if it asks for that.
-///
-/// # Errors
-/// If the request is refused; the client has been told why.
-pub(super) async fn upgrade(
-    mut carrier: Carrier,
-    origins: &Origins,
-    proxies: &TrustedProxies,
-    comes_from: impl FnOnce(Peer),
-) -> Result<WebSocket, HttpError> {
-    let is_tls = matches!(carrier, Carrier::Tls(_));
-    let read = read(&mut carrier).await;
-    if let Ok((request, _)) = &read
-        && proxies.trusts(carrier.socket().peer())
-        && let Some(client) = proxies.forwarded_for(request.headers())
-    {
-        let client = Peer::Network((client, 0).into());
-        carrier.socket_mut().comes_from(client);
-        comes_from(client);
+/// What a connection is read for.
+pub(super) struct Http<'a> {
+    /// The web pages whose scripts may connect.
+    pub(super) origins: &'a Origins,
+    /// Who may say for whom it connects.
+    pub(super) proxies: &'a TrustedProxies,
+    /// Whether TLS is offered.
+    pub(super) has_tls: bool,
+    /// Whether the page was served on this connection.
+    pub(super) has_served: bool,
+}
+
+impl Http<'_> {
+    /// Reads the requests of a connection: answers those for the page, if its address has it, and goes on as a
+    /// WebSocket if asked for that.
+    ///
+    /// # Errors
+    /// If a request is refused, which the client has been told, or there are no more.
+    pub(super) async fn serve(
+        &mut self,
+        mut carrier: Carrier,
+        mut comes_from: impl FnMut(Peer),
+    ) -> Result<WebSocket, HttpError> {
+        let mut surplus = Vec::new();
+        loop {
+            let read = read(&mut carrier, surplus).await;
+            if let Ok((request, _)) = &read
+                && self.proxies.trusts(carrier.socket().peer())
+                && let Some(client) = self.proxies.forwarded_for(request.headers())
+            {
+                let client = Peer::Network((client, 0).into());
+                carrier.socket_mut().comes_from(client);
+                comes_from(client);
+            }
+            let is_tls = matches!(carrier, Carrier::Tls(_));
+            match read.and_then(|(request, rest)| Ok((self.answer(&request, &carrier, is_tls)?, rest))) {
+                Ok((Reply::File(Answer { head, body }), rest)) => {
+                    carrier.write_all(head.as_bytes()).await?;
+                    carrier.write_all(body).await?;
+                    carrier.flush().await?;
+                    (self.has_served, surplus) = (true, rest);
+                }
+                Ok((Reply::Upgrade(head), rest)) => {
+                    carrier.write_all(&head).await?;
+                    carrier.flush().await?;
+                    return Ok(WebSocket::new(carrier, rest).await);
+                }
+                Err(HttpError::Socket(_)) if self.has_served => return Err(HttpError::Served),
+                Err(error) => {
+                    turn_away(&mut carrier, &error).await?;
+                    return Err(error);
+                }
+            }
+        }
     }
-    let read = read.and_then(|(request, surplus)| {
-        origins.check(&request, is_tls)?;
-        let mut response = create_response(&request).map_err(|_| HttpError::NoUpgrade)?;
-        let asked = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-        if asked
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|list| list.split(','))
-            .any(|name| name.trim() == SUBPROTOCOL)
-        {
-            response
-                .headers_mut()
-                .insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+
+    /// Answers a request, or upgrades its connection.
+    fn answer(&self, request: &Request, carrier: &Carrier, is_tls: bool) -> Result<Reply, HttpError> {
+        if carrier.socket().has_page() && !request.headers().contains_key(header::UPGRADE) {
+            let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+            let path = request.uri().path();
+            if self.has_tls && !is_tls && carrier.socket().proxy().is_none() {
+                let host = text(header::HOST).unwrap_or_default();
+                return page::redirect(host, path).map(Reply::File).ok_or(HttpError::Malformed);
+            }
+            return Ok(Reply::File(page::answer(path, text(header::IF_NONE_MATCH))));
         }
-        let mut head = Vec::new();
-        write_response(&mut head, &response).map_err(|_| HttpError::Malformed)?;
-        Ok((head, surplus))
-    });
-    match read {
-        Ok((head, surplus)) => {
-            carrier.write_all(&head).await?;
-            carrier.flush().await?;
-            Ok(WebSocket::new(carrier, surplus).await)
-        }
-        Err(error) => {
-            let Some((status, text)) = error.answer() else { return Err(error) };
-            let answer = format!(
-                "HTTP/1.1 {status}\r\nConnection: close\r\nUpgrade: websocket\r\nContent-Type: text/plain\r\n\
-                 Content-Length: {}\r\n\r\n{text}\n",
-                text.len().saturating_add(1)
-            );
-            carrier.write_all(answer.as_bytes()).await?;
-            carrier.shutdown().await?;
-            Err(error)
-        }
+        self.origins.check(request, is_tls)?;
+        upgrade(request).map(Reply::Upgrade)
     }
 }
 
-/// Reads a whole request head. Returns the bytes after it as well.
-async fn read(carrier: &mut Carrier) -> Result<(Request, Vec<u8>), HttpError> {
+/// What a request is answered with.
+enum Reply {
+    /// A file of the page.
+    File(Answer),
+    /// This head, after which the connection is a WebSocket.
+    Upgrade(Vec<u8>),
+}
+
+fn upgrade(request: &Request) -> Result<Vec<u8>, HttpError> {
+    let mut response = create_response(request).map_err(|_| HttpError::NoUpgrade)?;
+    let asked = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    if asked
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .any(|name| name.trim() == SUBPROTOCOL)
+    {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
     let mut head = Vec::new();
+    write_response(&mut head, &response).map_err(|_| HttpError::Malformed)?;
+    Ok(head)
+}
+
+/// Tells a client why its request is refused, if somebody is there to read it.
+async fn turn_away(carrier: &mut Carrier, error: &HttpError) -> Result<(), HttpError> {
+    let Some((status, text)) = error.answer() else { return Ok(()) };
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nUpgrade: websocket\r\nContent-Type: text/plain\r\n\
+         Content-Length: {}\r\n\r\n{text}\n",
+        text.len().saturating_add(1)
+    );
+    carrier.write_all(answer.as_bytes()).await?;
+    Ok(carrier.shutdown().await?)
+}
+
+/// Reads a whole request head, whose beginning is in `head`. Returns the bytes after it as well.
+async fn read(carrier: &mut Carrier, mut head: Vec<u8>) -> Result<(Request, Vec<u8>), HttpError> {
     loop {
-        head.reserve(1024);
-        if carrier.read_buf(&mut head).await? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
         match Request::try_parse(&head) {
             Ok(Some((length, request))) => return Ok((request, head.split_off(length.min(head.len())))),
             Ok(None) if head.len() < MAX_HEAD => {}
             Ok(None) | Err(_) => return Err(HttpError::Malformed),
+        }
+        head.reserve(1024);
+        if carrier.read_buf(&mut head).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
 }

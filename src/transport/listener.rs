@@ -17,6 +17,8 @@ const BACKLOG: i32 = 4096;
 pub(crate) struct Listener {
     socket: Listening,
     uri: String,
+    /// Whether browsers find the page there.
+    has_page: bool,
     _path: Option<SocketFile>,
 }
 
@@ -69,15 +71,34 @@ impl Listener {
                 let socket = UnixListener::from_std(socket).map_err(refused)?;
                 let _path = Some(file);
                 SockRef::from(&socket).listen(BACKLOG).map_err(refused)?;
-                Self { socket: Listening::Unix(socket), uri: unix_uri(path), _path }
+                Self { socket: Listening::Unix(socket), uri: unix_uri(path), has_page: false, _path }
             }
             Address::Abstract(name) => {
                 let socket = UnixListener::bind(format!("\0{name}")).map_err(refused)?;
                 SockRef::from(&socket).listen(BACKLOG).map_err(refused)?;
-                Self { socket: Listening::Unix(socket), uri: address.to_string(), _path: None }
+                Self {
+                    socket: Listening::Unix(socket),
+                    uri: address.to_string(),
+                    has_page: false,
+                    _path: None,
+                }
             }
             Address::Fd(number) => Self::inherited(*number)?,
         }))
+    }
+
+    /// Lets browsers find the page there as well.
+    #[must_use]
+    pub(crate) fn with_page(self) -> Self {
+        Self { has_page: true, ..self }
+    }
+
+    /// Returns the URL of the page. On a unix socket there is none but that of a proxy in front of it.
+    #[must_use]
+    pub(crate) fn page(&self, tls: bool) -> Option<String> {
+        let Listening::Tcp(socket) = &self.socket else { return None };
+        let scheme = if tls { "https" } else { "http" };
+        socket.local_addr().ok().filter(|_| self.has_page).map(|address| format!("{scheme}://{address}/"))
     }
 
     /// Returns the URI for a SPICE client, such as `spice://127.0.0.1:5900`. SPICE has no URI for an abstract
@@ -119,18 +140,19 @@ impl Listener {
     /// # Errors
     /// If the system refuses, such as for want of file descriptors; a later call may succeed.
     pub(crate) async fn accept(&self) -> io::Result<Socket> {
-        match &self.socket {
+        let socket = match &self.socket {
             Listening::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                Socket::tcp(socket, peer)
+                Socket::tcp(socket, peer)?
             }
-            Listening::Unix(listener) => Socket::unix(listener.accept().await?.0),
-        }
+            Listening::Unix(listener) => Socket::unix(listener.accept().await?.0)?,
+        };
+        Ok(if self.has_page { socket.with_page() } else { socket })
     }
 
     fn tcp(socket: TcpListener) -> io::Result<Self> {
         let uri = format!("spice://{}", socket.local_addr()?);
-        Ok(Self { socket: Listening::Tcp(socket), uri, _path: None })
+        Ok(Self { socket: Listening::Tcp(socket), uri, has_page: false, _path: None })
     }
 
     /// Takes over a listening socket that the parent process left open.
@@ -148,7 +170,7 @@ impl Listener {
                 let unnamed = || named.map_or(Address::Fd(number), |name| Address::Abstract(name.into()));
                 let uri = address.as_pathname().map_or_else(|| unnamed().to_string(), unix_uri);
                 let socket = UnixListener::from_std(socket.into()).map_err(wrong)?;
-                Ok(Self { socket: Listening::Unix(socket), uri, _path: None })
+                Ok(Self { socket: Listening::Unix(socket), uri, has_page: false, _path: None })
             }
             _ => TcpListener::from_std(socket.into()).and_then(Self::tcp).map_err(wrong),
         }

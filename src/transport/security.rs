@@ -2,7 +2,7 @@ use std::io;
 use std::time::Duration;
 
 use super::carrier::Carrier;
-use super::http::{self, HttpError, Origins};
+use super::http::{Http, HttpError, Origins};
 use super::peeked::Peeked;
 use super::proxy::{self, Start};
 use super::{Peer, Socket, Stream, Tls, TrustedProxies};
@@ -85,8 +85,13 @@ impl Security {
         socket: Socket,
         mut noticed: impl FnMut(Sign),
     ) -> Result<Stream, OpenError> {
+        // Browsers connect to a page's address ahead of their requests, and may have none after all.
+        let may_be_silent = socket.has_page();
         let mut socket = Peeked::new(socket);
-        first(socket.first_byte()).await?;
+        match first(socket.first_byte()).await {
+            Err(OpenError::Late(..)) if may_be_silent => return Err(OpenError::Closed),
+            first => first?,
+        };
         if let Some(client) = within("send its PROXY header", self.header(&mut socket)).await?? {
             noticed(Sign::ComesFrom(client));
         }
@@ -104,9 +109,13 @@ impl Security {
         match first(carrier.first_byte()).await? {
             b'R' => Ok(carrier.into()),
             byte if byte.is_ascii_uppercase() => {
-                let comes_from = |client| noticed(Sign::ComesFrom(client));
-                let upgraded = http::upgrade(carrier, &self.origins, &self.proxies, comes_from);
-                Ok(within("send its HTTP request", upgraded).await??.into())
+                let (origins, proxies) = (&self.origins, &self.proxies);
+                let mut http = Http { origins, proxies, has_tls: self.tls.is_some(), has_served: false };
+                let served = http.serve(carrier, |client| noticed(Sign::ComesFrom(client)));
+                match within("send its HTTP request", served).await {
+                    Err(_) if http.has_served => Err(HttpError::Served.into()),
+                    served => Ok(served??.into()),
+                }
             }
             _ => Ok(carrier.into()),
         }

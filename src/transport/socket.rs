@@ -33,6 +33,7 @@ pub(crate) struct Socket {
     /// Who has connected, if it is a proxy for `peer`.
     proxy: Option<Peer>,
     is_admitted: bool,
+    has_page: bool,
 }
 
 /// Why a socket that was handed over cannot be used.
@@ -64,13 +65,15 @@ impl Socket {
             peer: Peer::Network(peer),
             proxy: None,
             is_admitted: false,
+            has_page: false,
         })
     }
 
     pub(super) fn unix(socket: UnixStream) -> io::Result<Self> {
         let peer = Peer::local(&socket.peer_cred()?);
         let socket = QuietSocket::new(socket.into_std()?)?;
-        Ok(Self { socket: Connected::Unix(socket), room: None, peer, proxy: None, is_admitted: false })
+        let socket = Connected::Unix(socket);
+        Ok(Self { socket, room: None, peer, proxy: None, is_admitted: false, has_page: false })
     }
 
     /// Takes over a connection that another process made. `is_admitted` says that it need not log in.
@@ -98,6 +101,18 @@ impl Socket {
     #[must_use]
     pub(crate) fn is_admitted(&self) -> bool {
         self.is_admitted
+    }
+
+    /// Returns whether browsers find the page there.
+    #[must_use]
+    pub(super) fn has_page(&self) -> bool {
+        self.has_page
+    }
+
+    /// Lets browsers find the page there.
+    #[must_use]
+    pub(crate) fn with_page(self) -> Self {
+        Self { has_page: true, ..self }
     }
 
     /// Returns the other end of the connection, behind a proxy if there is one.

@@ -51,6 +51,7 @@ async fn serve(bus: &PrivateBus, vm: &str) -> Server {
         access: Access::default(),
         newcomers: Newcomers::default(),
         addresses: vec!["spice://127.0.0.1:5900".to_owned()],
+        pages: Vec::new(),
         relay,
     };
     let connection = presence.connect().await.unwrap();
@@ -86,7 +87,7 @@ async fn tools_see_the_interfaces_as_they_are_written_down() {
     let _server = serve(&bus, "introspected").await;
     wait_for_owners(&bus.connect().await, 1).await;
     let mut written: BTreeMap<_, _> = INTERFACES.iter().flat_map(|xml| interfaces(xml)).collect();
-    assert_eq!(written.values().map(Vec::len).sum::<usize>(), 23 + 24 + 10);
+    assert_eq!(written.values().map(Vec::len).sum::<usize>(), 23 + 25 + 10);
     for member in written.values().flatten() {
         assert!(!member.contains("<!--  -->"), "without a word of explanation: {member}");
     }

@@ -219,6 +219,7 @@ async fn offered_again_the_picture_is_the_one_qemu_has() {
         access: Access::default(),
         newcomers: Newcomers::default(),
         addresses: Vec::new(),
+        pages: Vec::new(),
         relay,
     };
     let connection = presence.connect().await.unwrap();

@@ -46,7 +46,7 @@ impl ChannelEnd {
             Self::Open(
                 OpenError::NoTls | OpenError::Untrusted(_) | OpenError::Http(HttpError::Origin(_)),
             ) => Refused::NotOffered,
-            Self::Open(OpenError::Http(HttpError::Socket(_))) => return None,
+            Self::Open(OpenError::Http(HttpError::Served | HttpError::Socket(_))) => return None,
             Self::Open(OpenError::Handshake(_) | OpenError::Header | OpenError::Http(_)) => {
                 Refused::Malformed
             }
