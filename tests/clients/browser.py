@@ -17,7 +17,7 @@ class Browser:
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--ignore-certificate-errors",
                      "--window-size=1400,1000"]
         capabilities = {"browserName": "chrome", "goog:chromeOptions": {"args": arguments, "binary": "/usr/bin/chromium"},
-                        "goog:loggingPrefs": {"browser": "ALL"}, "unhandledPromptBehavior": "dismiss"}
+                        "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}, "unhandledPromptBehavior": "dismiss"}
         session = self._post("", {"capabilities": {"alwaysMatch": capabilities}})
         self.base += f"/{session['sessionId']}"
 
@@ -54,6 +54,23 @@ class Browser:
         """The pixels of a canvas as the bytes of a PNG; None while there is none."""
         url = self.script(f"const c = document.querySelector({json.dumps(selector)}); return c && c.toDataURL('image/png')")
         return url and base64.b64decode(url.partition(",")[2])
+
+    def command(self, name, **parameters):
+        """A command of Chromium's own protocol, for what WebDriver has none: keys by their place, the clock, media queries."""
+        return self._post("/goog/cdp/execute", {"cmd": name, "params": parameters})
+
+    def press(self, code, key="", down=True):
+        """Presses, or releases, the key in this place of the keyboard (`KeyboardEvent.code`)."""
+        self.command("Input.dispatchKeyEvent", type="rawKeyDown" if down else "keyUp", code=code, key=key or code)
+
+    def log(self, kind="browser"):
+        """What was logged since it was asked for last."""
+        return self._post("/se/log", {"type": kind})
+
+    def screenshot(self):
+        """The page as a PNG."""
+        with urllib.request.urlopen(self.base + "/screenshot", timeout=60) as answer:
+            return base64.b64decode(json.load(answer)["value"])
 
     def stop(self):
         try:
