@@ -333,7 +333,7 @@ pub(crate) struct Serve {
     pub tls_verify_peer: bool,
 
     /// Let these channels in over a network without TLS: `all`, `none` or a list of main, display, inputs, cursor,
-    /// playback, record [default: all without --tls-creds, none with it]
+    /// playback, record, usbredir, webdav, port [default: all without --tls-creds, none with it]
     ///
     /// Unix sockets need no TLS.
     #[arg(long, value_name = "CHANNELS", help_heading = "Viewers")]
@@ -475,7 +475,12 @@ impl FromStr for Plain {
             "cursor" => Ok(ChannelType::Cursor),
             "playback" => Ok(ChannelType::Playback),
             "record" => Ok(ChannelType::Record),
-            _ => Err(format!("`{name}` is not main, display, inputs, cursor, playback or record")),
+            "usbredir" => Ok(ChannelType::Usbredir),
+            "webdav" => Ok(ChannelType::Webdav),
+            "port" => Ok(ChannelType::Port),
+            _ => Err(format!(
+                "`{name}` is not main, display, inputs, cursor, playback, record, usbredir, webdav or port"
+            )),
         };
         match text {
             "all" => Ok(Self::All),

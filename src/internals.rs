@@ -11,9 +11,7 @@ pub use crate::frame::{
     MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, Pointer, PointerButton, ReadPath, Rect, Region, Scanout,
     ScanoutError, Size, Window,
 };
-pub use crate::hub::{
-    Change, Console, ConsoleInfo, Guest, Hub, Leds, PortInfo, PortRequest, ReleaseQueue, Subscription,
-};
+pub use crate::hub::{Change, Console, ConsoleInfo, Guest, Hub, Leds, PortInfo, ReleaseQueue, Subscription};
 pub use crate::relay::Relay;
 pub use crate::source::{
     Attach, ClipboardCalls, Ended, Messages, QUEUE_ADDRESSES, QUEUE_ENTRIES, QmpError, QueuesInMemory,

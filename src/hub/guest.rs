@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::ports::PortInfo;
+use super::ports::{Device, PortInfo};
 use crate::frame::{ConsoleId, Cursor, Pointer};
 
 /// Facts about the VM other than its pictures.
@@ -27,6 +27,23 @@ impl Guest {
     #[must_use]
     pub fn is_absolute(&self) -> bool {
         self.consoles.values().any(|console| console.absolute)
+    }
+
+    /// Adds a port, and gives it the first number that no other of its kind has. It is left out if there is none.
+    pub(crate) fn add_port(&mut self, id: String, mut port: PortInfo) {
+        let device = Device::of_port(&port.name);
+        let taken = |number| device.is_some_and(|device| self.device(device, number).is_some());
+        if let Some(number) = (0..=u8::MAX).find(|number| !taken(*number)) {
+            port.number = number;
+            self.ports.insert(id, port);
+        }
+    }
+
+    /// Finds a device among the ports, by the VMM's name for it.
+    #[must_use]
+    pub(crate) fn device(&self, device: Device, number: u8) -> Option<(&str, &PortInfo)> {
+        let mut ports = self.ports.iter().filter(|(_, port)| Device::of_port(&port.name) == Some(device));
+        ports.find(|(_, port)| port.number == number).map(|(id, port)| (id.as_str(), port))
     }
 
     /// Formats the UUID as 32 hexadecimal digits and four dashes.
@@ -90,6 +107,27 @@ pub struct CursorState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_are_numbered_by_kind_and_keep_their_numbers() {
+        let mut guest = Guest::default();
+        let mut add = |id: &str, name: &str| {
+            guest.add_port(id.to_owned(), PortInfo { name: name.to_owned(), ..PortInfo::default() });
+        };
+        add("u1", "org.qemu.usbredir");
+        add("tty", "org.qemu.console.serial.0");
+        add("u2", "org.qemu.usbredir");
+        add("mon", "org.qemu.monitor.hmp.0");
+        let id = |guest: &Guest, device, number| guest.device(device, number).map(|(id, _)| id.to_owned());
+        assert_eq!([0, 1, 2].map(|n| id(&guest, Device::Usb, n).unwrap_or_default()), ["u1", "u2", ""]);
+        assert_eq!([0, 1].map(|n| id(&guest, Device::Stream, n).unwrap_or_default()), ["tty", ""]);
+        guest.ports.remove("u1");
+        guest.add_port(
+            "u3".to_owned(),
+            PortInfo { name: "org.qemu.usbredir".to_owned(), ..PortInfo::default() },
+        );
+        assert_eq!([0, 1].map(|n| id(&guest, Device::Usb, n).unwrap()), ["u3", "u2"]);
+    }
 
     #[test]
     fn a_uuid_has_four_dashes() {

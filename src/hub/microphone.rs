@@ -1,22 +1,19 @@
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{broadcast, watch};
 
+use super::turns::{Turn, Turns};
 use crate::sound::{Frame, Loudness};
 
 /// Pieces of sound that may wait for the guest, which asks for them 100 times a second. The oldest go first.
 const PIECES: usize = 64;
 
 /// What goes into the guest's microphone: one speaker at a time, many readers.
-///
-/// The first that may speak is the speaker. When it leaves, the one that has waited longest is.
 #[derive(Debug)]
 pub(crate) struct Microphone {
     sound: broadcast::Sender<Arc<[Frame]>>,
-    /// Those that may speak, the speaker first.
-    queue: Mutex<Queue>,
-    speaker: watch::Sender<Option<u64>>,
+    /// Those that may speak.
+    turns: Arc<Turns>,
     wanted: watch::Sender<Wanted>,
 }
 
@@ -29,19 +26,11 @@ pub(crate) struct Wanted {
     pub loudness: Loudness,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    entered: u64,
-    /// A number of our own, because a client may come again, and the client's number.
-    waiting: VecDeque<(u64, u64)>,
-}
-
-/// A viewer that may speak. It leaves the queue when dropped.
+/// A viewer that may speak. It stops waiting when dropped.
 #[derive(Debug)]
 pub(crate) struct Speaker<'a> {
     microphone: &'a Microphone,
-    id: u64,
-    speaker: watch::Receiver<Option<u64>>,
+    turn: Turn,
     wanted: watch::Receiver<Wanted>,
 }
 
@@ -49,8 +38,7 @@ impl Default for Microphone {
     fn default() -> Self {
         Self {
             sound: broadcast::Sender::new(PIECES),
-            queue: Mutex::default(),
-            speaker: watch::Sender::default(),
+            turns: Arc::default(),
             wanted: watch::Sender::default(),
         }
     }
@@ -59,21 +47,14 @@ impl Default for Microphone {
 impl Microphone {
     /// Lets the client with this number speak when it is its turn.
     pub(crate) fn enter(&self, client: u64) -> Speaker<'_> {
-        let mut queue = self.queue();
-        queue.entered = queue.entered.saturating_add(1);
-        let id = queue.entered;
-        queue.waiting.push_back((id, client));
-        self.tell_turn(&queue);
-        drop(queue);
-        let (mut speaker, mut wanted) = (self.speaker.subscribe(), self.wanted.subscribe());
-        speaker.mark_changed();
+        let (mut wanted, turn) = (self.wanted.subscribe(), self.turns.enter(client));
         wanted.mark_changed();
-        Speaker { microphone: self, id, speaker, wanted }
+        Speaker { microphone: self, turn, wanted }
     }
 
     /// Returns the number of the client that speaks when the guest records.
     pub(crate) fn holder(&self) -> Option<u64> {
-        self.queue().waiting.front().map(|(_, client)| *client)
+        self.turns.clients().first().copied()
     }
 
     /// Returns what the guest wants.
@@ -90,46 +71,27 @@ impl Microphone {
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<[Frame]>> {
         self.sound.subscribe()
     }
-
-    fn tell_turn(&self, queue: &Queue) {
-        let first = queue.waiting.front().map(|(id, _)| *id);
-        self.speaker.send_if_modified(|known| std::mem::replace(known, first) != first);
-    }
-
-    /// Locks the queue. A thread that panicked left it whole, because each change is one insert or remove.
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Speaker<'_> {
     /// Waits until something changes in what this viewer is to record; gives what that is now. Cancel-safe.
     pub(crate) async fn wanted(&mut self) -> Wanted {
-        let ended = tokio::select! {
-            changed = self.speaker.changed() => changed,
-            changed = self.wanted.changed() => changed,
-        };
-        if ended.is_err() {
-            std::future::pending::<()>().await; // they live as long as the microphone
+        tokio::select! {
+            () = self.turn.changed() => {}
+            changed = self.wanted.changed() => if changed.is_err() {
+                std::future::pending::<()>().await; // it lives as long as the microphone
+            }
         }
         let mut wanted = self.wanted.borrow_and_update().clone();
-        wanted.recording &= *self.speaker.borrow_and_update() == Some(self.id);
+        wanted.recording &= self.turn.has_come();
         wanted
     }
 
     /// Gives the guest what this viewer says, if it is its turn.
     pub(crate) fn say(&self, frames: Vec<Frame>) {
-        if *self.microphone.speaker.borrow() == Some(self.id) {
+        if self.turn.has_come() {
             let _ = self.microphone.sound.send(frames.into()); // the guest may have stopped
         }
-    }
-}
-
-impl Drop for Speaker<'_> {
-    fn drop(&mut self) {
-        let mut queue = self.microphone.queue();
-        queue.waiting.retain(|(id, _)| *id != self.id);
-        self.microphone.tell_turn(&queue);
     }
 }
 

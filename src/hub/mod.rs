@@ -12,6 +12,7 @@ mod microphone;
 mod playback;
 mod ports;
 mod release;
+mod turns;
 
 pub(crate) use clipboard::{Clipboard, GuestCopied, PasteRequest, SELECTIONS};
 pub use console::{Change, Console, Subscription};
@@ -19,11 +20,12 @@ pub(crate) use guest::CursorState;
 pub use guest::{ConsoleInfo, Guest, Leds};
 pub(crate) use microphone::{Microphone, Speaker, Wanted};
 pub(crate) use playback::{Listening, Playback, Played};
-pub(crate) use ports::{AGENT_PORT, PortRequests};
-pub use ports::{PortInfo, PortRequest};
+pub use ports::PortInfo;
+pub(crate) use ports::{AGENT_PORT, Device, PortRequest, PortRequests, PortWish};
 pub(crate) use release::Ledger;
 pub use release::ReleaseQueue;
 pub(crate) use release::{Draws, Release};
+pub(crate) use turns::{Turn, Turns};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,10 +43,15 @@ pub struct Hub {
     consoles: Arc<Mutex<BTreeMap<ConsoleId, Arc<Console>>>>,
     guest: Arc<watch::Sender<Guest>>,
     ports: PortRequests,
+    /// Who has which of the guest's devices.
+    devices: Arc<Mutex<Devices>>,
     playback: Arc<Playback>,
     microphone: Arc<Microphone>,
     clipboard: Arc<Clipboard>,
 }
+
+/// The turns for devices, by their kind and number.
+type Devices = BTreeMap<(Device, u8), Arc<Turns>>;
 
 /// The console that exists before any VM, for viewers who come early.
 const FIRST: ConsoleId = ConsoleId(0);
@@ -57,6 +64,7 @@ impl Default for Hub {
             consoles: Arc::new(Mutex::new(consoles)),
             guest: Arc::new(guest),
             ports: PortRequests::default(),
+            devices: Arc::default(),
             playback: Arc::default(),
             microphone: Arc::default(),
             clipboard: Arc::default(),
@@ -97,6 +105,11 @@ impl Hub {
     /// Returns the requests for connections to the guest's serial ports.
     pub(crate) fn ports(&self) -> &PortRequests {
         &self.ports
+    }
+
+    /// Returns the turns of the clients that want a device of the guest, or of the next guest in its place.
+    pub(crate) fn device(&self, device: Device, number: u8) -> Arc<Turns> {
+        lock(&self.devices).entry((device, number)).or_default().clone()
     }
 
     /// Returns what comes out of the guest's sound card.

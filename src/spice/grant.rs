@@ -52,6 +52,8 @@ pub(crate) enum Deed {
     Agent,
     /// Speak when the guest records.
     Speak,
+    /// Give the guest devices of its own, and use its ports.
+    Devices,
 }
 
 impl Grant {
@@ -66,7 +68,9 @@ impl Grant {
     pub(crate) fn allows(&self, deed: Deed) -> bool {
         match (self.rights, deed) {
             (Rights::Use, _) => true,
-            (Rights::Look, Deed::Input | Deed::PointerMode | Deed::Agent | Deed::Speak) => false,
+            (Rights::Look, Deed::Input | Deed::PointerMode | Deed::Agent | Deed::Speak | Deed::Devices) => {
+                false
+            }
         }
     }
 
@@ -116,6 +120,7 @@ impl fmt::Display for Deed {
             Self::PointerMode => "its choice of the pointer's mode is ignored",
             Self::Agent => "it has no agent",
             Self::Speak => "it gets no microphone",
+            Self::Devices => "it gets no devices",
         })
     }
 }
@@ -127,7 +132,7 @@ mod tests {
     #[test]
     fn who_may_only_look_does_nothing() {
         let grant = |rights| Grant { who: Who::Password, rights, until: None };
-        for deed in [Deed::Input, Deed::PointerMode, Deed::Agent, Deed::Speak] {
+        for deed in [Deed::Input, Deed::PointerMode, Deed::Agent, Deed::Speak, Deed::Devices] {
             assert!(grant(Rights::Use).allows(deed) && !grant(Rights::Look).allows(deed), "{deed}");
         }
     }

@@ -39,6 +39,15 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   hear FILE                   writes the sound since the last `hear` as raw samples (S16LE, stereo), and tells of it
   speak HZ MS                 says a tone, as fast as time passes, as soon as the guest records
   volumes                     tells how loud the guest wants what it plays and what it records
+  share-cd FILE               plugs in a USB CD drive with an image
+  take-cd                     unplugs it
+  usb-state                   tells which USB devices are plugged in, and what went wrong
+  ports                       tells the names of the ports, and which are open
+  wait-port CHANNEL open|closed
+  port-write CHANNEL FILE     writes a file to a port
+  port-read CHANNEL N FILE    waits for N bytes of a port, and writes what came to a file
+  port-has CHANNEL TEXT       waits until a port has given a text
+  port-break CHANNEL          sends a break, as on a serial line
   leave                       ends the session
   come-back                   … and begins another
 """
@@ -59,6 +68,7 @@ import numpy
 from PIL import Image
 
 from agent_commands import AgentCommands
+from device_commands import DeviceCommands
 
 gi.require_version("Gst", "1.0")
 gi.require_version("SpiceClientGLib", "2.0")
@@ -70,11 +80,11 @@ RED_FIRST = {b"XB24", b"AB24"}  # … and of those whose are red, green, blue
 BUTTONS = {1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 6: 32, 7: 64}  # SPICE's mask of each button
 
 
-class Client(AgentCommands):
+class Client(AgentCommands, DeviceCommands):
     """One session: what came in on its channels, and what can be done with them."""
 
     def __init__(self, uri, password=None, limit=20.0, tolerance=40, dmabufs=False, authority=None, username=None,
-                 sound=False):
+                 sound=False, folder=None):
         self.limit = limit
         self.tolerance = tolerance
         self.started = time.monotonic()
@@ -104,6 +114,7 @@ class Client(AgentCommands):
             self.session.props.ca_file = authority
         if username is not None:
             self.session.props.username = username
+        self.prepare_devices(folder)
         # The library's own `connect` hides GObject's.
         GObject.Object.connect(self.session, "channel-new", self._new_channel)
         Spice.Session.connect(self.session)
@@ -111,6 +122,8 @@ class Client(AgentCommands):
     # -- what comes in --
 
     def _new_channel(self, _session, channel):
+        if self.new_device(channel):
+            return
         name = {
             Spice.MainChannel: "main", Spice.DisplayChannel: "display",
             Spice.InputsChannel: "inputs", Spice.CursorChannel: "cursor",
@@ -471,6 +484,7 @@ def main():
     parser.add_argument("--images-only", action="store_true", help="be a client that can decode no video")
     parser.add_argument("--dmabufs", action="store_true", help="be a client that imports dmabufs")
     parser.add_argument("--sound", action="store_true", help="be a client with a loudspeaker and a microphone")
+    parser.add_argument("--folder", help="share this folder")
     arguments = parser.parse_args()
 
     # With SPICE_DEBUG=1 the library talks on standard output: that goes to the log, answers do not.
@@ -480,7 +494,7 @@ def main():
     if arguments.images_only:
         without_video_decoders()
     client = Client(arguments.uri, arguments.password, arguments.limit, arguments.tolerance, arguments.dmabufs,
-                    arguments.authority, arguments.username, arguments.sound)
+                    arguments.authority, arguments.username, arguments.sound, arguments.folder)
     failed = False
 
     def answer(line):

@@ -108,13 +108,15 @@ class Rig:
         return server
 
     def client(self, server, images_only=False, password=None, uri=None, inside=None, authority=None, username=None, sound=False,
-               env=None):
+               folder=None, env=None):
         """A scripted spice-gtk client, connecting; `inside` a network namespace, where one is named. It trusts the
         certificates of an `authority`, a file. With a `username` it can log in by name; it has
-        `sound` or none."""
+        `sound` or none. It shares a `folder`."""
         options = ["--images-only"] if images_only else []
         if sound:
             options += ["--sound"]
+        if folder is not None:
+            options += ["--folder", str(folder)]
         if password is not None:
             options += ["--password", password]
         if authority is not None:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rig import Rig, Skip, compare  # noqa: E402
 
 THEMES = ["picture", "firmware", "inputs", "resolution", "cursor", "clients", "auth", "invitations", "tls", "sasl", "web", "page", "strangers", "systemd", "proxies", "attach", "relay", "network", "lifecycle", "command_line",
-          "agent", "qemu_versions", "viewer", "smallest_server", "vhost_user", "sound"]
+          "agent", "devices", "qemu_versions", "viewer", "smallest_server", "vhost_user", "sound"]
 TEST_LIMIT = 150  # seconds for one test
 
 

@@ -111,7 +111,7 @@ fn messages(mut bytes: &[u8], form: HeaderForm) -> Vec<(u16, Vec<u8>)> {
     let mut messages = Vec::new();
     while !bytes.is_empty() {
         let (header, rest) = bytes.split_at(form.len());
-        let header = Header::decode(form, header, u32::MAX).unwrap();
+        let header = Header::decode(form, header, |_| u32::MAX).unwrap();
         let (body, rest) = rest.split_at(header.size as usize);
         messages.push((header.id, body.to_vec()));
         bytes = rest;

@@ -10,7 +10,8 @@ use zbus::zvariant::{Fd, Value};
 use super::connect::Qemu;
 use super::ports::MAX_PORTS;
 use crate::display1::{
-    AUDIO_PATH, CHARDEV, CONSOLE, KEYBOARD, MOUSE, ROOT, VM, VM_PATH, chardev_id, console_id, console_path,
+    AUDIO_PATH, CHARDEV, CONSOLE, KEYBOARD, MOUSE, ROOT, VM, VM_PATH, chardev_id, chardev_path, console_id,
+    console_path,
 };
 use crate::frame::ConsoleId;
 use crate::hub::{ConsoleInfo, Guest, Leds, PortInfo};
@@ -86,8 +87,12 @@ pub(super) fn apply_change(guest: &mut Guest, change: &Message) {
         }
         CHARDEV => {
             let port = chardev_id(path).and_then(|id| guest.ports.get_mut(id));
-            if let (Some(port), Some(Value::Bool(is_open))) = (port, properties.get("FEOpened")) {
+            let Some(port) = port else { return };
+            if let Some(Value::Bool(is_open)) = properties.get("FEOpened") {
                 port.is_open = *is_open;
+            }
+            if let Some(Value::Str(owner)) = properties.get("Owner") {
+                port.is_taken = !owner.is_empty();
             }
         }
         _ => {}
@@ -127,11 +132,14 @@ fn guest(objects: &ManagedObjects) -> Guest {
         let absolute = matches!(property(&path, MOUSE, "IsAbsolute"), Some(Value::Bool(true)));
         guest.consoles.insert(id, ConsoleInfo { label: text(&path, CONSOLE, "Label"), absolute });
     }
-    for (path, id) in
-        objects.keys().filter_map(|path| Some((path.as_str(), chardev_id(path.as_str())?))).take(MAX_PORTS)
-    {
-        let is_open = matches!(property(path, CHARDEV, "FEOpened"), Some(Value::Bool(true)));
-        guest.ports.insert(id.to_owned(), PortInfo { name: text(path, CHARDEV, "Name"), is_open });
+    let mut ports: Vec<_> = objects.keys().filter_map(|path| chardev_id(path.as_str())).collect();
+    ports.sort_unstable();
+    for id in ports.into_iter().take(MAX_PORTS) {
+        let path = chardev_path(id);
+        let is_open = matches!(property(&path, CHARDEV, "FEOpened"), Some(Value::Bool(true)));
+        let is_taken = !text(&path, CHARDEV, "Owner").is_empty();
+        let name = text(&path, CHARDEV, "Name");
+        guest.add_port(id.to_owned(), PortInfo { name, is_open, is_taken, number: 0 });
     }
     // All keyboards of a QEMU show the same lights.
     if let Some((&first, _)) = guest.consoles.first_key_value()
@@ -190,13 +198,15 @@ mod tests {
             ("Chardev_usb1", CHARDEV, "Name", "org.qemu.usbredir".into()),
             ("Chardev_usb1", CHARDEV, "FEOpened", true.into()),
         ]));
-        let port = |name: &str, is_open| PortInfo { name: name.to_owned(), is_open };
+        let port = |name: &str, is_open| PortInfo { name: name.to_owned(), is_open, ..PortInfo::default() };
         let agent = ("agent".to_owned(), port("com.redhat.spice.0", false));
         let usb = ("usb1".to_owned(), port("org.qemu.usbredir", true));
         assert_eq!(guest.ports, BTreeMap::from([agent, usb]));
         apply_change(&mut guest, &change("Chardev_agent", CHARDEV, "FEOpened", true.into()));
         apply_change(&mut guest, &change("Chardev_other", CHARDEV, "FEOpened", true.into()));
+        apply_change(&mut guest, &change("Chardev_usb1", CHARDEV, "Owner", ":1.7".into()));
         assert!(guest.ports["agent"].is_open && guest.ports.len() == 2);
+        assert!(guest.ports["usb1"].is_taken && !guest.ports["agent"].is_taken);
         assert_eq!((guest.name.as_str(), guest.uuid[15], guest.leds.bits()), ("alpine", 0xff, Leds::NUM));
         let first = ConsoleInfo { label: "virtio-vga".into(), absolute: true };
         let both = [(ConsoleId(2), first), (ConsoleId(10), ConsoleInfo::default())];

@@ -84,7 +84,7 @@ async fn attach_and_serve(
         () = &mut left => {}
         never = follow(changes, hub) => match never {},
         never = input::forward(qemu, hub, commands) => match never {},
-        never = ports::connect(qemu, hub) => match never {},
+        never = ports::serve(qemu, hub) => match never {},
         never = clipboard::share(qemu, hub) => match never {},
         () = pictures.run(qemu) => {
             return tokio::time::timeout(GRACE, left).await.map_err(|_| SourceError::NoListener);

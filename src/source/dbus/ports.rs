@@ -2,28 +2,82 @@
 
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
 use tracing::{debug, warn};
 use zbus::zvariant::{Fd, ObjectPath};
 
 use super::connect::Qemu;
 use crate::display1::{CHARDEV, chardev_path};
-use crate::hub::{Hub, PortRequest};
+use crate::hub::{Hub, PortRequest, PortWish};
+use crate::source::SourceError;
 
 /// The most ports of a VM that are known. QEMU's virtio-serial has 31 for each device.
 pub(super) const MAX_PORTS: usize = 64;
 
-/// Connects those who ask for it with the ports of this QEMU.
-pub(super) async fn connect(qemu: &Qemu, hub: &Hub) -> Infallible {
+/// Requests that are carried out at a time.
+const MAX_AT_A_TIME: usize = 64;
+
+/// How long to wait before a port is asked for again that is still connected to somebody: to a client that has just
+/// left, which QEMU sees when it next looks.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(5),
+    Duration::from_millis(50),
+    Duration::from_millis(500),
+    Duration::from_millis(2000),
+];
+
+/// Does what is asked for with the ports of this QEMU.
+pub(super) async fn serve(qemu: &Qemu, hub: &Hub) -> Infallible {
+    let mut running = FuturesUnordered::new();
     loop {
-        let PortRequest { id, socket } = hub.ports().next().await;
-        let path = chardev_path(&id);
-        if !hub.guest().borrow().ports.contains_key(&id) || ObjectPath::try_from(path.as_str()).is_err() {
-            debug!(port = id, "no such port");
-            continue;
+        tokio::select! {
+            request = hub.ports().next(), if running.len() < MAX_AT_A_TIME => {
+                let path = chardev_path(&request.id);
+                if hub.guest().borrow().ports.contains_key(&request.id)
+                    && ObjectPath::try_from(path.as_str()).is_ok()
+                {
+                    running.push(carry_out(qemu, path, request));
+                } else {
+                    debug!(port = request.id, "no such port");
+                }
+            }
+            Some(()) = running.next() => {}
         }
-        if let Err(error) = qemu.call(&path, CHARDEV, "Register", &Fd::from(OwnedFd::from(socket))).await {
-            warn!(port = id, %error, "QEMU does not connect the guest's port");
+    }
+}
+
+async fn carry_out(qemu: &Qemu, path: String, request: PortRequest) {
+    let PortRequest { id, wish, done } = request;
+    let carried_out = match wish {
+        PortWish::Connect(socket) => connect(qemu, &path, socket, &done).await,
+        PortWish::Break => qemu.call(&path, CHARDEV, "SendBreak", &()).await.map(drop),
+    };
+    match carried_out {
+        Ok(()) => drop(done.send(())), // not everybody waits for it
+        Err(error) => warn!(port = id, %error, "QEMU refuses the port; is another program connected to it?"),
+    }
+}
+
+/// Connects a port to `socket`, again and again as long as somebody waits for that.
+async fn connect(
+    qemu: &Qemu,
+    path: &str,
+    socket: UnixStream,
+    done: &oneshot::Sender<()>,
+) -> Result<(), SourceError> {
+    let socket = Fd::from(OwnedFd::from(socket));
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        match (qemu.call(path, CHARDEV, "Register", &socket).await, pauses.next()) {
+            (Err(SourceError::Refused { .. }), Some(pause)) if !done.is_closed() => {
+                tokio::time::sleep(pause).await;
+            }
+            (called, _) => return called.map(drop),
         }
     }
 }

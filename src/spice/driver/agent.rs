@@ -362,7 +362,7 @@ impl Link {
         self.port = GuestPort::default();
         self.from_guest = Filter::new(Direction::ToClient, self.rules);
         let Some(id) = port_id(&self.hub.guest().borrow()).map(str::to_owned) else { return };
-        let connected = self.hub.ports().connect(&id).and_then(|stream| {
+        let connected = self.hub.ports().connect(&id).and_then(|(stream, _)| {
             stream.set_nonblocking(true)?;
             UnixStream::from_std(stream)
         });

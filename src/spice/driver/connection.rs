@@ -14,8 +14,8 @@ use super::ChannelEnd;
 use crate::transport::{SendQueue, Stream, TcpState};
 use crate::viewer::sleep_until;
 
-/// Messages taken out of the machine at a time, to leave in one system call. While so many wait, what the
-/// client says is not read: it could make us answer faster than we write.
+/// Messages taken out of the machine at a time, to leave in one system call. While so many wait, most machines do not
+/// read what the client says: it could make us answer faster than we write.
 const BATCH: usize = 8;
 
 /// How long a client may take nothing of what waits for it, as with acknowledgements (`ACK_TIMEOUT`): a
@@ -104,6 +104,7 @@ impl<M: Machine> Connection<M> {
             let stalled = if idle { None } else { self.moved.checked_add(WRITE_TIMEOUT) };
             let deadline = self.machine.deadline().into_iter().chain(stalled).min();
             let ready = idle && has_room(&self.machine);
+            let reads = !self.machine.is_full(self.writing.len() >= BATCH);
             let flushes = self.fds.is_empty() && self.unflushed;
             let slices =
                 if !self.fds.is_empty() { Vec::new() } else { unwritten(&self.writing, self.written) };
@@ -122,7 +123,7 @@ impl<M: Machine> Connection<M> {
                         None => self.unflushed = false,
                     }
                 }
-                read = self.read.read_buf(&mut self.input), if self.writing.len() < BATCH => {
+                read = self.read.read_buf(&mut self.input), if reads => {
                     if read? == 0 {
                         return Err(ChannelEnd::Closed);
                     }

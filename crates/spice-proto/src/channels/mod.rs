@@ -8,7 +8,8 @@
 //! Bytes and `now` go into a [`Machine`]; frames, events and deadlines come out. Whoever drives one does this, in any
 //! order and as often as it likes:
 //!
-//! - when bytes arrive: `recv` with the same slice until it yields nothing, acting on each event;
+//! - when bytes arrive, and none are to be read while it `is_full`: `recv` with the same slice until it yields nothing,
+//!   acting on each event;
 //! - then, and after every other call: write what `poll_frame` yields until it yields nothing;
 //! - sleep until `deadline`, then call `handle_timeout`;
 //! - on any error: close the connection.
@@ -21,6 +22,7 @@ pub mod inputs;
 mod machine;
 pub mod main;
 pub mod playback;
+pub mod port;
 pub mod record;
 pub mod sound;
 

@@ -55,7 +55,7 @@ fn start(
     now: Instant,
 ) -> MainChannel {
     let guest = server.hub.guest().borrow().clone();
-    let channels = offered(&guest);
+    let channels = offered(&guest, &session.grant);
     session.offer(&channels);
     let start = MainStart {
         session_id: session.id,
@@ -147,7 +147,8 @@ impl Main<'_> {
     fn follow(&mut self, guest: &Guest) -> Result<(), ChannelEnd> {
         let now = Instant::now();
         // Consoles that are gone keep their channel, black: they may come back, and clients cannot lose one.
-        let new: Vec<_> = offered(guest).into_iter().filter(|id| !self.known.contains(id)).collect();
+        let offered = offered(guest, &self.session.grant).into_iter();
+        let new: Vec<_> = offered.filter(|id| !self.known.contains(id)).collect();
         if !new.is_empty() {
             self.session.offer(&new);
             self.connection.machine.add_channels(&new, now)?;

@@ -1,8 +1,9 @@
 //! The kinds of channel that a client can have, each in a file of its own.
 //!
-//! [`CHANNELS`] is the only list of them.
+//! [`CHANNELS`] and [`DEVICES`] are the only lists of them.
 
 mod cursor;
+mod device;
 mod display;
 mod inputs;
 mod main;
@@ -15,6 +16,7 @@ use spice_proto::wire::{Caps, ChannelId, ChannelType};
 use super::link::Linked;
 use super::{ChannelEnd, Server};
 use crate::hub::Guest;
+use crate::spice::grant::{Deed, Grant};
 use crate::spice::session::Session;
 
 /// A kind of channel, and how it is served.
@@ -33,19 +35,25 @@ pub(super) struct Channel {
 const CHANNELS: &[Channel] =
     &[main::CHANNEL, inputs::CHANNEL, display::CHANNEL, cursor::CHANNEL, playback::CHANNEL, record::CHANNEL];
 
+/// Those for clients that may use devices ([`Deed::Devices`]), after all others.
+const DEVICES: &[Channel] = &[device::USB, device::FOLDER, device::STREAM];
+
 /// Finds a kind of channel; `None` if this server has none of it.
 pub(super) fn find(kind: ChannelType) -> Option<&'static Channel> {
-    CHANNELS.iter().find(|channel| channel.kind == kind)
+    CHANNELS.iter().chain(DEVICES).find(|channel| channel.kind == kind)
 }
 
-/// Returns the channels that a client of `guest` is offered. Those of a console stand together.
-fn offered(guest: &Guest) -> Vec<ChannelId> {
+/// Returns the channels that a client of `guest` with this grant is offered. Those of a console stand together.
+fn offered(guest: &Guest, grant: &Grant) -> Vec<ChannelId> {
     let of = |channel: &Channel| {
         let kind = channel.kind;
         (channel.ids)(guest).into_iter().map(move |id| ChannelId { kind, id })
     };
     let mut channels: Vec<_> = CHANNELS.iter().flat_map(of).collect();
     channels.sort_by_key(|channel| channel.id);
+    if grant.allows(Deed::Devices) {
+        channels.extend(DEVICES.iter().flat_map(of));
+    }
     channels
 }
 
@@ -69,14 +77,18 @@ fn sound(guest: &Guest) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::frame::ConsoleId;
-    use crate::hub::ConsoleInfo;
+    use crate::hub::{ConsoleInfo, PortInfo};
+    use crate::spice::grant::{Rights, Who};
 
     #[test]
     fn a_client_is_offered_keys_and_pointer_and_picture_and_cursor_of_each_console() {
         let with = |consoles: &[u32]| {
             let consoles = consoles.iter().map(|id| (ConsoleId(*id), ConsoleInfo::default()));
             let guest = Guest { consoles: consoles.collect(), ..Guest::default() };
-            offered(&guest).into_iter().map(|channel| (channel.kind, channel.id)).collect::<Vec<_>>()
+            offered(&guest, &Grant::of_anyone())
+                .into_iter()
+                .map(|channel| (channel.kind, channel.id))
+                .collect::<Vec<_>>()
         };
         use ChannelType::{Cursor, Display, Inputs};
         let first = [(Inputs, 0), (Display, 0), (Cursor, 0)];
@@ -88,9 +100,31 @@ mod tests {
     fn sound_is_offered_where_the_guest_has_a_sound_card() {
         let has = |sound| {
             let guest = Guest { sound, ..Guest::default() };
-            let kinds: Vec<_> = offered(&guest).iter().map(|channel| channel.kind).collect();
+            let kinds: Vec<_> =
+                offered(&guest, &Grant::of_anyone()).iter().map(|channel| channel.kind).collect();
             [ChannelType::Playback, ChannelType::Record].map(|kind| kinds.contains(&kind))
         };
         assert_eq!((has(false), has(true)), ([false; 2], [true; 2]));
+    }
+
+    #[test]
+    fn devices_are_offered_to_those_who_may_use_the_guest() {
+        let mut guest = Guest::default();
+        for (id, name) in [
+            ("a", "com.redhat.spice.0"),
+            ("b", "org.qemu.usbredir"),
+            ("c", "org.qemu.monitor.hmp.0"),
+            ("d", "org.spice-space.webdav.0"),
+            ("e", "org.qemu.usbredir"),
+            ("f", "org.qemu.console.serial.0"),
+        ] {
+            guest.add_port(id.to_owned(), PortInfo { name: name.to_owned(), ..PortInfo::default() });
+        }
+        let of = |rights| {
+            let grant = Grant { who: Who::Password, rights, until: None };
+            offered(&guest, &grant).into_iter().skip(3).map(|id| id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Rights::Use), ["usbredir:0", "usbredir:1", "webdav:0", "port:0"]);
+        assert!(of(Rights::Look).is_empty());
     }
 }

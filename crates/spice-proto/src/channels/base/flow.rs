@@ -56,6 +56,11 @@ impl Flow {
         }
     }
 
+    /// Takes messages of type `id`, over [`LAST`], of any size, and passes on each part of one as it comes.
+    pub fn pass_in_parts(&mut self, id: u16) {
+        self.incoming.pass_in_parts(id);
+    }
+
     /// Has the client acknowledge every `window` messages from here on. Call it once, before anything is sent.
     pub fn ask_for_acks(&mut self, window: u32, now: Instant) {
         self.queue(FromServer::SetAck { generation: ACK_GENERATION, window }.encode(), now);

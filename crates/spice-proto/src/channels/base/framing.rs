@@ -10,7 +10,7 @@ use crate::wire::{Header, HeaderForm, take};
 pub struct ClientMessage {
     /// Its type, over `base::LAST`.
     pub id: u16,
-    /// Its body.
+    /// Its body, or a part of it if messages of this type are passed on in parts.
     pub body: Vec<u8>,
 }
 
@@ -19,7 +19,9 @@ pub struct ClientMessage {
 pub(super) struct Framing {
     form: HeaderForm,
     body_limit: u32,
-    /// Present once it is complete; then `bytes` holds the body.
+    /// The type whose messages have no limit, because they are passed on in parts as they come.
+    in_parts: Option<u16>,
+    /// Present once it is complete; then `bytes` holds the body, and `size` is what is missing of one in parts.
     header: Option<Header>,
     bytes: Vec<u8>,
     /// When its first byte came.
@@ -28,7 +30,12 @@ pub(super) struct Framing {
 
 impl Framing {
     pub(super) fn new(form: HeaderForm, body_limit: u32) -> Self {
-        Self { form, body_limit, header: None, bytes: Vec::new(), since: None }
+        Self { form, body_limit, in_parts: None, header: None, bytes: Vec::new(), since: None }
+    }
+
+    /// Passes on messages of type `id` in parts, each as a message of its own.
+    pub(super) fn pass_in_parts(&mut self, id: u16) {
+        self.in_parts = Some(id);
     }
 
     /// When the first byte of a message came that is not complete.
@@ -36,7 +43,7 @@ impl Framing {
         self.since
     }
 
-    /// Takes bytes from the front of `input` until one message is complete, or they are used up.
+    /// Takes bytes from the front of `input` until one message is complete, or a part of one, or they are used up.
     pub(super) fn next(
         &mut self,
         input: &mut &[u8],
@@ -46,20 +53,34 @@ impl Framing {
             self.since.get_or_insert(now);
         }
         loop {
-            let Some(header) = self.header else {
+            let Some(header) = &mut self.header else {
                 if !take(&mut self.bytes, input, self.form.len()) {
                     return Ok(None);
                 }
-                self.header = Some(Header::decode(self.form, &self.bytes, self.body_limit)?);
+                let limit = |id| if self.in_parts == Some(id) { u32::MAX } else { self.body_limit };
+                self.header = Some(Header::decode(self.form, &self.bytes, limit)?);
                 self.bytes.clear();
                 continue;
             };
-            if !take(&mut self.bytes, input, usize::try_from(header.size).unwrap_or(usize::MAX)) {
+            let (id, size) = (header.id, usize::try_from(header.size).unwrap_or(usize::MAX));
+            if self.in_parts == Some(id) {
+                self.since = None;
+                let (part, rest) = input.split_at_checked(size).unwrap_or((input, &[]));
+                *input = rest;
+                header.size = header.size.saturating_sub(u32::try_from(part.len()).unwrap_or(u32::MAX));
+                if header.size == 0 {
+                    self.header = None;
+                } else if part.is_empty() {
+                    return Ok(None);
+                }
+                return Ok(Some(ClientMessage { id, body: part.to_vec() }));
+            }
+            if !take(&mut self.bytes, input, size) {
                 return Ok(None);
             }
             self.header = None;
             self.since = None;
-            return Ok(Some(ClientMessage { id: header.id, body: std::mem::take(&mut self.bytes) }));
+            return Ok(Some(ClientMessage { id, body: std::mem::take(&mut self.bytes) }));
         }
     }
 }
