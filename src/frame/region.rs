@@ -124,6 +124,21 @@ impl Rect {
         Some(Self { x, y, width, height })
     }
 
+    /// Returns what is left of the rectangle without `other`: at most four rectangles.
+    pub fn minus(self, other: Self) -> impl Iterator<Item = Self> {
+        let hole = self.intersection(other).unwrap_or(Self { height: 0, width: 0, ..self });
+        let whole = if hole.area() == 0 { Some(self) } else { None };
+        let (right, bottom) = (hole.right(), hole.bottom());
+        let parts = [
+            Self { height: hole.y - self.y, ..self },
+            Self { y: bottom, height: self.bottom() - bottom, ..self },
+            Self { y: hole.y, width: hole.x - self.x, height: hole.height, ..self },
+            Self { x: right, y: hole.y, width: self.right() - right, height: hole.height },
+        ];
+        let parts = parts.into_iter().filter(move |part| whole.is_none() && part.area() > 0);
+        whole.into_iter().chain(parts)
+    }
+
     /// Grows the rectangle to even edges, because 4:2:0 pictures change in units of two by two pixels. The
     /// result lies inside a picture whose size was rounded up to even numbers.
     #[must_use]
@@ -194,6 +209,26 @@ impl Region {
         });
     }
 
+    /// Returns the part of the region that is inside `rect`.
+    #[must_use]
+    pub fn within(&self, rect: Rect) -> Self {
+        Self { rects: self.rects.iter().filter_map(|r| r.intersection(rect)).collect() }
+    }
+
+    /// Returns the part of the region that is in none of `others`, or more where that is many rectangles.
+    #[must_use]
+    pub fn without(&self, others: impl Iterator<Item = Rect>) -> Self {
+        let mut left = self.rects.clone();
+        for other in others {
+            left = left.into_iter().flat_map(|rect| rect.minus(other)).collect();
+        }
+        let mut region = Self { rects: left };
+        while region.rects.len() > MAX_RECTS {
+            region.join_nearest();
+        }
+        region
+    }
+
     /// Takes the region, leaving an empty one.
     #[must_use]
     pub fn take(&mut self) -> Self {
@@ -258,6 +293,27 @@ mod tests {
             if let Some(bounds) = rects.iter().copied().reduce(Rect::union) {
                 prop_assert!(region.rects().iter().all(|&r| bounds.contains(r)));
             }
+        }
+
+        #[test]
+        fn what_is_without_others_is_all_that_is_not_in_them(
+            rects in rects(), others in rects(), probe in (0u32..1200, 0u32..1200),
+        ) {
+            let probe = Rect::new(probe.0, probe.1, 1, 1);
+            let covers = |rects: &[Rect]| rects.iter().any(|rect| rect.contains(probe));
+            let mut region = Region::new();
+            rects.iter().for_each(|&rect| region.add(rect));
+            let few = &others[..others.len().min(2)];
+            let left = region.without(few.iter().copied());
+            prop_assert!(left.rects().len() <= MAX_RECTS);
+            if covers(region.rects()) && !covers(few) {
+                prop_assert!(covers(left.rects()), "a pixel is lost");
+            }
+            if region.rects().len() == 1 && covers(left.rects()) {
+                prop_assert!(covers(region.rects()) && !covers(few), "a pixel too many");
+            }
+            let within = region.within(Rect::new(0, 0, 300, 300));
+            prop_assert_eq!(covers(within.rects()), covers(region.rects()) && probe.x < 300 && probe.y < 300);
         }
 
         #[test]
