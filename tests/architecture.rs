@@ -58,6 +58,8 @@ const PURE: &[&str] = &[
     "src/frame/cursor.rs",
     "src/frame/format.rs",
     "src/frame/changed_rows.rs",
+    "src/frame/motion",
+    "src/frame/pixel_budget.rs",
     "src/frame/placement.rs",
     "src/frame/region.rs",
     "src/frame/damage_filter.rs",

@@ -1,18 +1,21 @@
 use std::sync::Arc;
 
 use super::picture::{Picture, PictureError, Pixels, Planes};
-use crate::frame::{Dmabuf, Region, Scanout, Size};
+use crate::frame::{Dmabuf, Rect, Region, Scanout, Size};
 
 /// How often a picture is tried to be read: a GPU that is asked for the first time may need longer than it gets, and an
 /// idle guest shows nothing else.
 const READ_TRIES: usize = 3;
 
-/// What a console shows, for the encoder to take: as the guest's own buffer, or as planes that the CPU writes.
+/// What a console shows, or an area of that, for the encoder to take: as the guest's own buffer, or as planes that the
+/// CPU writes.
 ///
 /// The planes are brought up to date as soon as something changes, or only when they are asked for: an encoder that
 /// reads the guest's buffer has no use for them, and one that stops doing so finds nothing missing.
 pub(super) struct ConsolePicture {
     scanout: Arc<Scanout>,
+    /// The part that is encoded.
+    area: Rect,
     picture: Option<Picture>,
     /// What the planes do not show yet.
     unread: Region,
@@ -23,20 +26,20 @@ pub(super) struct ConsolePicture {
 }
 
 impl ConsolePicture {
-    /// Shows this scanout, of which nothing is read yet, and nothing will be before it is needed.
-    pub(super) fn new(scanout: Arc<Scanout>, pixels: Pixels) -> Self {
-        let unread = scanout.size().rect().into();
-        Self { scanout, picture: None, unread, pixels, ahead: false }
+    /// Shows `area` of this scanout, of which nothing is read yet, and nothing will be before it is needed.
+    pub(super) fn new(scanout: Arc<Scanout>, area: Rect, pixels: Pixels) -> Self {
+        let unread = area.into();
+        Self { scanout, area, picture: None, unread, pixels, ahead: false }
     }
 
-    /// Returns the console's size.
+    /// Returns the size of what is encoded.
     pub(super) fn size(&self) -> Size {
-        self.scanout.size()
+        Size::new(self.area.width, self.area.height)
     }
 
-    /// Returns the guest's buffer, if the pixels are in one.
+    /// Returns the guest's buffer, if all of it is what is encoded.
     pub(super) fn dmabuf(&self) -> Option<&Dmabuf> {
-        self.scanout.as_dmabuf()
+        self.scanout.as_dmabuf().filter(|_| self.area == self.scanout.size().rect())
     }
 
     /// Chooses whether changes are read at once or when they are needed.
@@ -44,7 +47,8 @@ impl ConsolePicture {
         self.ahead = ahead;
     }
 
-    /// Takes a scanout of the same size, and its damage. Returns whether the guest's pixels have been read.
+    /// Takes a scanout of the same size, and its damage inside the area. Returns whether the guest's pixels have been
+    /// read.
     /// If not, they should stay unchanged until the encoder has read them.
     ///
     /// # Errors
@@ -73,8 +77,8 @@ impl ConsolePicture {
         if unread.is_empty() {
             return Ok(());
         }
-        let size = self.size();
-        let picture = self.picture.get_or_insert_with(|| Picture::new(size, self.pixels));
+        let area = self.area;
+        let picture = self.picture.get_or_insert_with(|| Picture::of(area, self.pixels));
         let read = self.scanout.reader().map_err(PictureError::from).and_then(|mut reader| {
             unread.rects().iter().try_for_each(|&rect| picture.refresh(&mut reader, rect))
         });

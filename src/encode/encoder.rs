@@ -45,9 +45,9 @@ struct Running {
 pub(super) struct EncodedPicture {
     /// The bytes.
     pub(super) unit: AccessUnit,
-    /// The picture's size.
+    /// The size of what is encoded.
     pub(super) size: Size,
-    /// Returns the size in the stream for a picture of `size`.
+    /// The size in the stream for that.
     pub(super) coded: Size,
     /// Another number for each stream with its own parameter sets.
     pub(super) generation: u64,
@@ -99,9 +99,9 @@ impl Encoder {
         if elements.iter().any(|element| element.fits(size)) { Ok(()) } else { Err(EncodeError::Size(size)) }
     }
 
-    /// Returns whether any of `elements` may read the guest's own buffer.
-    pub(super) fn may_import(elements: &[Element], halves: bool, scanout: &Scanout) -> bool {
-        let dmabuf = imported(halves, scanout.as_dmabuf());
+    /// Returns whether any of `elements` may read the guest's own buffer, all of it.
+    pub(super) fn may_import(elements: &[Element], scanout: &Scanout) -> bool {
+        let dmabuf = scanout.as_dmabuf();
         elements.iter().any(|&element| input(element, dmabuf, version()) != Input::Planes)
     }
 
@@ -297,7 +297,7 @@ mod tests {
             return;
         }
         let grey = Scanout::owned(64, 48, 256, 0x2002_0888, &[99; 64 * 48 * 4]).unwrap();
-        let shown = Mutex::new(Some(ConsolePicture::new(Arc::new(grey), Pixels::I420)));
+        let shown = Mutex::new(Some(ConsolePicture::new(Arc::new(grey), SIZE.rect(), Pixels::I420)));
         let mut encoder = Encoder::new(elements.to_vec(), false);
         let mut encode = |stop: bool| {
             if stop {

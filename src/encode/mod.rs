@@ -30,8 +30,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
-use crate::frame::{Region, Size, Tier};
+use crate::frame::{Rect, Region, Scanout, Size, Tier};
 use crate::hub::Console;
+use encoder::Encoder;
 use worker::Worker;
 
 /// What viewers must have in common to share an encoder.
@@ -41,6 +42,17 @@ pub(crate) struct Profile {
     pub codec: Codec,
     /// How much of a network it takes.
     pub tier: Tier,
+    /// The part of the picture that is encoded; `None` for all of it.
+    pub area: Option<Area>,
+}
+
+/// A part of a picture, as long as the picture has its size.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Area {
+    /// The size of all of the picture.
+    pub picture: Size,
+    /// The part, whose corner is at even numbers.
+    pub rect: Rect,
 }
 
 /// Why there is no video.
@@ -143,6 +155,13 @@ impl Encoders {
         VideoStream { worker, viewer }
     }
 
+    /// Returns whether an encoder of `codec` may read the guest's buffer itself, all of it.
+    #[must_use]
+    pub(crate) fn may_import(&self, codec: Codec, scanout: &Scanout) -> bool {
+        let elements: Vec<_> = self.elements_of(codec).collect();
+        Encoder::may_import(&elements, scanout)
+    }
+
     fn elements_of(&self, codec: Codec) -> impl Iterator<Item = Element> {
         self.elements.iter().copied().filter(move |element| element.codec() == codec)
     }
@@ -237,13 +256,15 @@ pub(crate) struct EncodedFrame {
     pub data: Bytes,
     /// It can be decoded without those before it.
     pub key: bool,
-    /// The picture's size.
+    /// The size of the console's picture.
     pub size: Size,
-    /// The size in the stream: rounded up to even numbers, the edge repeated; half of it in [`Tier::Half`].
+    /// The part of it that this is.
+    pub area: Rect,
+    /// The size in the stream: the area's, rounded up to even numbers, the edge repeated; half of it in [`Tier::Half`].
     pub coded: Size,
     /// Changes with the stream's parameters: a viewer makes a new stream then. Its first frame is a key frame.
     pub generation: u64,
-    /// The part that changed since the frame before; in a key frame, all of it.
+    /// What changed of the area since the frame before, in the console's picture; in a key frame, all of it.
     pub damage: Region,
 }
 

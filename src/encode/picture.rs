@@ -16,6 +16,8 @@ const BAND_BYTES: u32 = 64 << 10;
 /// Odd sizes are rounded up to even ones, and the pixels beyond the edge repeat the last.
 pub struct Picture {
     size: Size,
+    /// Where its top left corner is in the scanout, at even numbers.
+    corner: (u32, u32),
     planes: Planes,
     band: Vec<u8>,
 }
@@ -104,11 +106,18 @@ pub enum PictureError {
 impl Picture {
     /// Makes a black picture in three planes.
     pub fn new(size: Size, pixels: Pixels) -> Self {
+        Self::of(size.rect(), pixels)
+    }
+
+    /// Makes a black picture of an area of a scanout, whose corner is at even numbers.
+    pub(super) fn of(area: Rect, pixels: Pixels) -> Self {
+        let size = Size::new(area.width, area.height);
         let layout = Layout::of(size, pixels);
         let [u, ..] = Planes::chroma(&layout);
         let mut bytes = vec![16; u];
         bytes.resize(u + 2 * (layout.c_len + layout.c_stride), 128);
-        Self { size, planes: Planes { layout, bytes: Arc::new(bytes) }, band: Vec::new() }
+        let planes = Planes { layout, bytes: Arc::new(bytes) };
+        Self { size, corner: (area.x, area.y), planes, band: Vec::new() }
     }
 
     /// Returns the planes as they are now.
@@ -117,9 +126,11 @@ impl Picture {
         self.planes.clone()
     }
 
-    /// Reads a part of the scanout again. `scanout` has the picture's size.
+    /// Reads a part of the scanout again: `rect` of it, as far as it is in this picture.
     pub fn refresh(&mut self, scanout: &mut ScanoutReader<'_>, rect: Rect) -> Result<(), PictureError> {
-        let Some(rect) = rect.even().intersection(self.size.rect()) else { return Ok(()) };
+        let (left, top) = self.corner;
+        let all = Rect { x: left, y: top, ..self.size.rect() };
+        let Some(rect) = rect.even().intersection(all) else { return Ok(()) };
         let row_bytes = rect.width.saturating_mul(4);
         let rows = (BAND_BYTES / row_bytes / 2 * 2).max(2);
         scanout.announce(rect);
@@ -131,10 +142,10 @@ impl Picture {
                 self.band.resize(band, 0);
             }
             scanout.read(part, part_of(&mut self.band, 0, band))?;
-            self.convert(part, row_bytes)?;
+            self.convert(Rect { x: part.x - left, y: part.y - top, ..part }, row_bytes)?;
             y += rows;
         }
-        self.pad(rect);
+        self.pad(Rect { x: rect.x - left, y: rect.y - top, ..rect });
         Ok(())
     }
 

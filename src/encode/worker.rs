@@ -10,8 +10,8 @@ use super::encoder::Encoder;
 use super::gst::Element;
 use super::picture::Pixels;
 use super::schedule::{Schedule, Turn};
-use super::{Codec, EncodeError, EncodedFrame, Item, Profile, lock};
-use crate::frame::{Region, Scanout, Size, Tier};
+use super::{Area, Codec, EncodeError, EncodedFrame, Item, Profile, lock};
+use crate::frame::{Rect, Region, Scanout, Size, Tier};
 use crate::hub::{Change, Console, Release, Subscription};
 
 /// How long a frame of the full tier waits for those who have not fetched the last one: about a frame at 30 Hz.
@@ -257,33 +257,52 @@ impl Worker {
         };
         let size = scanout.size();
         let is_new = before != Some(size);
+        let Some(area) = self.area(size) else {
+            if is_new {
+                self.tell(&mut shown, Item::Blank);
+            }
+            return Some(size);
+        };
+        let damage = change.damage.within(area);
+        if damage.is_empty() {
+            return Some(size);
+        }
         if is_new {
-            match self.first_picture(&scanout) {
+            match self.first_picture(&scanout, area) {
                 Ok(picture) => *shown = Some(picture),
                 Err(error) => self.tell(&mut shown, Item::Failed(Arc::new(error))),
             }
         }
         let Some(picture) = shown.as_mut() else { return Some(size) };
-        if !Encoder::may_import(&self.elements, self.halves(), &scanout) {
+        let may_import = !self.halves() && self.profile.area.is_none();
+        if !(may_import && Encoder::may_import(&self.elements, &scanout)) {
             picture.read_ahead(true);
         }
-        let is_read = picture.change(scanout, &change.damage).unwrap_or_else(|error| {
+        let is_read = picture.change(scanout, &damage).unwrap_or_else(|error| {
             tracing::debug!(console = %self.console.id(), error = %error, "picture cannot be read");
             true
         });
         // INVARIANT: the guest goes on as soon as its pixels are read, before anything that waits for a viewer.
-        self.announce(&change.damage, change.release.filter(|_| !is_read), is_new);
+        self.announce(&damage, change.release.filter(|_| !is_read), is_new);
         Some(size)
+    }
+
+    /// Returns the part of a picture of `size` that is encoded; `None` if it is the part of another.
+    fn area(&self, size: Size) -> Option<Rect> {
+        match self.profile.area {
+            None => Some(size.rect()),
+            Some(area) => (area.picture == size && size.rect().contains(area.rect)).then_some(area.rect),
+        }
     }
 
     /// Returns the picture of a console that begins to show this.
     ///
     /// # Errors
     /// If no encoder takes its size.
-    fn first_picture(&self, scanout: &Arc<Scanout>) -> Result<ConsolePicture, EncodeError> {
-        Encoder::check_size(&self.elements, scanout.size())?;
+    fn first_picture(&self, scanout: &Arc<Scanout>, area: Rect) -> Result<ConsolePicture, EncodeError> {
+        Encoder::check_size(&self.elements, Size::new(area.width, area.height))?;
         let pixels = self.elements.first().map_or(Pixels::I420, |element| element.planes());
-        Ok(ConsolePicture::new(scanout.clone(), pixels))
+        Ok(ConsolePicture::new(scanout.clone(), area, pixels))
     }
 
     /// Tells the encoding thread what changed, in a picture of a new kind or in the same. `release` is what the guest
@@ -359,14 +378,17 @@ impl Worker {
             }
         };
         let key = encoded.unit.key;
+        let Area { picture, rect } =
+            self.profile.area.unwrap_or(Area { picture: encoded.size, rect: encoded.size.rect() });
         let frame = Item::Frame(EncodedFrame {
             codec: self.profile.codec,
             data: encoded.unit.data.into(),
             key,
-            size: encoded.size,
+            size: picture,
+            area: rect,
             coded: encoded.coded,
             generation: encoded.generation,
-            damage: if key { encoded.size.rect().into() } else { damage },
+            damage: if key { rect.into() } else { damage },
         });
         lock(&self.state).schedule.deliver(&frame, key, Instant::now());
         self.items.notify_waiters();

@@ -10,6 +10,8 @@ mod dmabuf;
 mod format;
 mod gpu;
 mod guest_memory;
+mod motion;
+mod pixel_budget;
 mod placement;
 mod reader;
 mod region;
@@ -25,6 +27,8 @@ pub use dmabuf::{Buffer, Dmabuf, DmabufPlane, MODIFIER_INVALID, MODIFIER_LINEAR}
 pub use format::PixelFormat;
 pub use gpu::{DmabufReads, ReadPath};
 pub(crate) use guest_memory::GuestPixels;
+pub(crate) use motion::{Motion, Moving};
+pub(crate) use pixel_budget::{CHANGE_PIXELS, PIXELS_PER_SECOND, PixelBudget};
 pub(crate) use reader::ScanoutReader;
 pub use region::{Rect, Region, Size};
 pub(crate) use scanout::{MemoryKind, ScanoutInfo};

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
 use tokio::sync::watch;
 
 use super::mailbox::{Mail, Mailbox};
 use super::{CursorState, Draws, Release, lock};
-use crate::frame::{ConsoleId, Rect, Region, Scanout, ScanoutInfo, Size};
+use crate::frame::{ConsoleId, Motion, Moving, Rect, Region, Scanout, ScanoutInfo, Size};
 
 /// One console: its scanout, its cursor and the readers of its picture.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ struct ScreenState {
     /// The scanout is black in the place of one that was turned off.
     is_dark: bool,
     draws: Draws,
+    /// Which areas keep changing. Without readers it is not told.
+    motion: Motion,
     readers: BTreeMap<u64, Subscriber>,
     next_reader: u64,
 }
@@ -97,6 +100,9 @@ impl Console {
         let info = scanout.as_ref().map(Scanout::info);
         screen.scanout = scanout.map(Arc::new);
         self.info.send_if_modified(|known| std::mem::replace(known, info) != info);
+        if !screen.readers.is_empty() {
+            screen.motion.replace(info.map(|info| info.size), Instant::now());
+        }
         for reader in screen.readers.values_mut() {
             reader.mailbox.replace(info.map(|info| info.size));
             reader.ring();
@@ -132,10 +138,19 @@ impl Console {
         if screen.scanout.is_none() || screen.is_dark || damage.is_empty() {
             return;
         }
+        if !screen.readers.is_empty() {
+            screen.motion.damage(damage, Instant::now());
+        }
         for reader in screen.readers.values_mut() {
             reader.mailbox.damage(damage, release.as_ref());
             reader.ring();
         }
+    }
+
+    /// Returns which areas of the picture keep changing now.
+    #[must_use]
+    pub(crate) fn moving(&self, now: Instant) -> Moving {
+        lock(&self.screen).motion.moving(now)
     }
 
     /// Stores the guest's waiting times so far. For the source alone.
@@ -165,6 +180,9 @@ impl Console {
     pub fn subscribe(self: &Arc<Self>) -> Subscription {
         let (bell, rung) = async_channel::bounded(1);
         let mut screen = lock(&self.screen);
+        if screen.readers.is_empty() {
+            screen.motion = Motion::of(screen.scanout.as_ref().map(|scanout| scanout.size()));
+        }
         let mut subscriber = Subscriber { mailbox: Mailbox::default(), bell };
         if let Some(scanout) = &screen.scanout {
             subscriber.mailbox.replace(Some(scanout.size()));

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::frame::{Rect, Region, Size};
+use crate::frame::{CHANGE_PIXELS, PIXELS_PER_SECOND, PixelBudget, Rect, Region, Size};
 
 /// After this long without motion, a video's picture is replaced by the exact one. Longer than a viewer's
 /// decoder usually lags behind: a frame that is decoded late covers exact pixels.
@@ -12,14 +12,6 @@ const FIRST_REST: Duration = Duration::from_millis(1000);
 /// After this long the exact picture is sent once more. No client tells when it has shown a frame; one whose
 /// decoder lagged further behind than it should have sees exact pixels now.
 const SECOND_REFRESH: Duration = Duration::from_secs(3);
-
-/// The most pixels of one change that may go as images while the picture is exact: a line of text, a menu, a
-/// caret.
-const CHANGE_PIXELS: u64 = 512 * 256;
-
-/// How many pixels a second may go as images before it counts as motion, which video carries better: fast
-/// typing has under half of it, a small film ten times as many.
-const PIXELS_PER_SECOND: u64 = 1_000_000;
 
 /// The most pixels of one image when a picture is made exact: what it takes to send must not delay the next
 /// change.
@@ -46,7 +38,7 @@ pub(crate) struct Sharpen {
     state: Sharpness,
     /// The size of the last frame.
     size: Option<Size>,
-    budget: Budget,
+    budget: PixelBudget,
     /// What the network carries, in bits a second.
     rate: Option<u64>,
     /// What a pixel of an image needs, in thousandths of a byte.
@@ -58,9 +50,14 @@ enum Sharpness {
     /// Nothing was shown yet.
     #[default]
     New,
-    /// Video is shown, and counts as resting from this time on: what the viewer sees is nearly the picture.
-    Moving(Instant),
-    /// The viewer sees the exact picture.
+    /// Video of all of the picture is shown.
+    Moving {
+        /// From this time on it counts as resting: what the viewer sees is nearly the picture.
+        rest: Instant,
+        /// From this time on, areas that move may be video by themselves.
+        part: Instant,
+    },
+    /// The viewer sees the exact picture, with areas that may be video.
     Resting {
         /// But for these parts.
         left: Vec<Rect>,
@@ -73,13 +70,20 @@ impl Sharpen {
     /// Limits images to `rate` bits a second from now on.
     pub(crate) fn limit(&mut self, rate: Option<u64>) {
         self.rate = rate;
-        if let (Some(change), Some(second)) = (self.pixels_in(CHANGE_TIME_MS), self.pixels_in(1000)) {
-            self.budget.most = change.min(CHANGE_PIXELS);
-            self.budget.per_second = second.min(PIXELS_PER_SECOND);
-        } else {
-            self.budget.most = CHANGE_PIXELS;
-            self.budget.per_second = PIXELS_PER_SECOND;
-        }
+        let (change, second) = self.small();
+        self.budget.limit(change, second);
+    }
+
+    /// Returns whether the network carries as many exact images as any viewer gets.
+    #[must_use]
+    pub(crate) fn is_unlimited(&self) -> bool {
+        self.small() == (CHANGE_PIXELS, PIXELS_PER_SECOND)
+    }
+
+    /// Returns how many pixels may go as images together, and in a second.
+    fn small(&self) -> (u64, u64) {
+        let most = |ms, most| self.pixels_in(ms).map_or(most, |pixels| pixels.min(most));
+        (most(CHANGE_TIME_MS, CHANGE_PIXELS), most(1000, PIXELS_PER_SECOND))
     }
 
     /// Records that `pixels` pixels were sent as `bytes` bytes of images.
@@ -95,10 +99,14 @@ impl Sharpen {
         self.size = Some(size);
         let is_small = self.budget.takes(damage, now);
         match self.state {
-            Sharpness::New => self.state = Sharpness::Moving(now + FIRST_REST),
-            Sharpness::Moving(_) if is_small => {}
-            Sharpness::Moving(rest) => self.state = Sharpness::Moving(rest.max(now + REST)),
-            Sharpness::Resting { .. } => self.state = Sharpness::Moving(now + REST),
+            Sharpness::New => {
+                self.state = Sharpness::Moving { rest: now + FIRST_REST, part: now + FIRST_REST };
+            }
+            Sharpness::Moving { .. } if is_small => {}
+            Sharpness::Moving { rest, part } => {
+                self.state = Sharpness::Moving { rest: rest.max(now + REST), part };
+            }
+            Sharpness::Resting { .. } => self.stir(now),
         }
     }
 
@@ -106,7 +114,7 @@ impl Sharpen {
     #[must_use]
     pub(crate) fn rest_at(&self) -> Option<Instant> {
         match self.state {
-            Sharpness::Moving(rest) => Some(rest),
+            Sharpness::Moving { rest, .. } => Some(rest),
             Sharpness::New => None,
             Sharpness::Resting { again, .. } => again,
         }
@@ -116,15 +124,30 @@ impl Sharpen {
     /// or none, the video has to show that first.
     pub(crate) fn settle(&mut self, picture: Option<Size>, now: Instant) {
         match picture {
-            Some(size) if self.size == Some(size) => self.rest(size, now),
+            Some(size) if self.size == Some(size) => self.rest(size, &[], now),
             _ => self.stir(now),
         }
     }
 
-    /// Goes to rest: all of `picture` is to be made exact.
-    pub(crate) fn rest(&mut self, picture: Size, now: Instant) {
+    /// Goes to rest: all of `picture` is to be made exact, but for the `areas` that are video.
+    pub(crate) fn rest(&mut self, picture: Size, areas: &[Rect], now: Instant) {
         let again = if self.is_resting() { None } else { Some(now + SECOND_REFRESH) };
-        self.state = Sharpness::Resting { left: bands(picture), again };
+        let still = Region::from(picture.rect()).without(areas.iter().copied());
+        let left = still.rects().iter().rev().flat_map(|&rect| bands(rect)).collect();
+        self.state = Sharpness::Resting { left, again };
+    }
+
+    /// Returns whether areas of a `picture` that moves may be video by themselves from now on, and the rest exact.
+    #[must_use]
+    pub(crate) fn may_part(&self, picture: Size, now: Instant) -> bool {
+        self.size == Some(picture) && matches!(self.state, Sharpness::Moving { part, .. } if part <= now)
+    }
+
+    /// Takes notice of an area that was video, and is to be made exact.
+    pub(crate) fn area_ended(&mut self, area: Rect) {
+        if let Sharpness::Resting { left, .. } = &mut self.state {
+            left.extend(bands(area));
+        }
     }
 
     /// Returns whether the picture is at rest, so that the viewer gets images.
@@ -161,7 +184,7 @@ impl Sharpen {
 
     /// Ends the rest: the picture moves, whatever changed.
     pub(crate) fn stir(&mut self, now: Instant) {
-        self.state = Sharpness::Moving(now + REST);
+        self.state = Sharpness::Moving { rest: now + REST, part: now + REST };
     }
 
     /// Returns how many pixels of images the network carries in `ms` milliseconds; `None` if it has no limit.
@@ -171,50 +194,12 @@ impl Sharpen {
     }
 }
 
-/// A budget of pixels that may change without that being motion.
-#[derive(Debug)]
-struct Budget {
-    /// Pixels that may change together.
-    most: u64,
-    /// Pixels that may change in a second.
-    per_second: u64,
-    /// Pixels that may change now.
-    credit: u64,
-    /// When the credit was counted; before the first time it is full.
-    counted: Option<Instant>,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { most: CHANGE_PIXELS, per_second: PIXELS_PER_SECOND, credit: 0, counted: None }
-    }
-}
-
-impl Budget {
-    /// Takes `damage` off the credit. Returns false, and leaves the credit as it is, if that does not
-    /// suffice.
-    fn takes(&mut self, damage: &Region, now: Instant) -> bool {
-        let earned = match self.counted {
-            None => self.most,
-            Some(counted) => {
-                let elapsed = now.saturating_duration_since(counted).as_millis();
-                u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_mul(self.per_second) / 1000
-            }
-        };
-        self.credit = self.credit.saturating_add(earned).min(self.most);
-        self.counted = Some(now);
-        let rest = self.credit.checked_sub(damage.area());
-        self.credit = rest.unwrap_or(self.credit);
-        rest.is_some()
-    }
-}
-
-/// Cuts the picture into bands of whole rows, the first one last.
-fn bands(picture: Size) -> Vec<Rect> {
-    let rows = BAND_PIXELS.checked_div(picture.width).unwrap_or(1).max(1);
-    let count = picture.height.div_ceil(rows);
-    let band = |n: u32| Rect::new(0, n * rows, picture.width, rows.min(picture.height - n * rows));
-    (0..count).rev().map(band).collect()
+/// Cuts a part of a picture into bands of its whole rows, the first one last.
+fn bands(part: Rect) -> impl Iterator<Item = Rect> {
+    let rows = BAND_PIXELS.checked_div(part.width).unwrap_or(1).max(1);
+    let count = part.height.div_ceil(rows);
+    let band = move |n: u32| Rect { y: part.y + n * rows, height: rows.min(part.height - n * rows), ..part };
+    (0..count).rev().map(band)
 }
 
 #[cfg(test)]
@@ -226,7 +211,7 @@ mod tests {
     fn resting(now: Instant) -> Sharpen {
         let mut sharpen = Sharpen::default();
         sharpen.shown(HD, &HD.rect().into(), now);
-        sharpen.rest(HD, now);
+        sharpen.rest(HD, &[], now);
         sharpen
     }
 
@@ -238,7 +223,7 @@ mod tests {
         sharpen.shown(HD, &HD.rect().into(), now);
         for refresh in [Some(now + FIRST_REST), Some(now + FIRST_REST + SECOND_REFRESH)] {
             assert_eq!(sharpen.rest_at(), refresh);
-            sharpen.rest(HD, now + FIRST_REST);
+            sharpen.rest(HD, &[], now + FIRST_REST);
             let mut y = 0;
             while let Some(band) = sharpen.next_band(now + FIRST_REST) {
                 assert_eq!((band.x, band.y, band.width), (0, y, 1280));

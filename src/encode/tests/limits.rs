@@ -34,7 +34,7 @@ async fn frames_keep_to_a_limit_that_changes_while_they_are_made() {
         let Some(encoders) = encoders(&[element]) else { return };
         let console = console();
         show(&console, &motion(0));
-        let stream = encoders.join(&console, Profile { codec: Codec::H264, tier: Tier::Middle });
+        let stream = encoders.join(&console, Profile { codec: Codec::H264, tier: Tier::Middle, area: None });
         stream.limit(Some(24_000));
         let first = frame(&stream).await;
         let mean = |sizes: &[usize]| sizes.iter().sum::<usize>() / sizes.len();
@@ -70,7 +70,7 @@ async fn the_narrowest_viewer_of_a_tier_sets_its_limit_and_other_tiers_have_thei
     let Some(encoders) = encoders(&[Element::X264]) else { return };
     let console = console();
     show(&console, &motion(0));
-    let profile = |tier| Profile { codec: Codec::H264, tier };
+    let profile = |tier| Profile { codec: Codec::H264, tier, area: None };
     let [wide, narrow] = [0, 1].map(|_| encoders.join(&console, profile(Tier::Middle)));
     let full = encoders.join(&console, profile(Tier::Full));
     wide.limit(Some(60_000));
@@ -100,7 +100,7 @@ async fn text_that_scrolls_far_is_sharp_in_few_bytes() {
     let console = console();
     let page = |n: u32| Screen::desktop(SIZE, n * 31);
     show(&console, &page(0));
-    let stream = encoders.join(&console, Profile { codec: Codec::H264, tier: Tier::Middle });
+    let stream = encoders.join(&console, Profile { codec: Codec::H264, tier: Tier::Middle, area: None });
     decoder.show(&frame(&stream).await.data);
     stream.limit(Some(10_000));
     let mut worst = f64::INFINITY;

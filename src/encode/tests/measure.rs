@@ -118,7 +118,7 @@ async fn few_bytes_for_a_whole_picture_or_a_halved_one() {
             for tier in [Tier::Low, Tier::Half] {
                 let (console, decoder) = (console(), Decoder::new().unwrap());
                 show(&console, &screens[0]);
-                let stream = encoders.join(&console, Profile { codec: Codec::H264, tier });
+                let stream = encoders.join(&console, Profile { codec: Codec::H264, tier, area: None });
                 stream.limit(Some(bytes));
                 decoder.show(&frame(&stream).await.data);
                 let (mut psnr, mut sizes) = (0.0, 0);

@@ -21,7 +21,7 @@ use crate::frame::{ConsoleId, Rect, Scanout};
 use crate::hub::Hub;
 use screen::Screen;
 
-const H264: Profile = Profile { codec: Codec::H264, tier: Tier::Full };
+const H264: Profile = Profile { codec: Codec::H264, tier: Tier::Full, area: None };
 
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -32,7 +32,7 @@ async fn the_lowest_tier_shows_large_pictures_at_half_their_size_and_small_ones_
     for element in working() {
         let (Some(encoders), Some(decoder)) = (encoders(&[element]), Decoder::new()) else { return };
         let console = console();
-        let profile = Profile { codec: Codec::H264, tier: Tier::Half };
+        let profile = Profile { codec: Codec::H264, tier: Tier::Half, area: None };
         let large = Screen::desktop(Size::new(1280, 720), 0);
         show(&console, &large);
         let stream = encoders.join(&console, profile);
@@ -88,7 +88,7 @@ async fn fine_colours_stay_sharp_where_each_pixel_has_its_own() {
             let Some(encoders) = encoders(&[element]) else { return };
             let console = console();
             show(&console, &screen);
-            let stream = encoders.join(&console, Profile { codec: element.codec(), tier });
+            let stream = encoders.join(&console, Profile { codec: element.codec(), tier, area: None });
             *seen = first(&stream, &decoder).await.1.psnr(&screen, size.rect());
         }
         assert!(seen[0] < 20.0 && seen[1] > 30.0, "{size}: {seen:?} dB");

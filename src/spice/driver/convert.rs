@@ -49,6 +49,11 @@ pub(super) fn draw(rect: Rect) -> GlDraw {
     GlDraw { x, y, width, height }
 }
 
+/// Converts a part of a picture.
+pub(super) fn rect(rect: Rect) -> wire::Rect {
+    wire::Rect::at(rect.x, rect.y, rect.width, rect.height)
+}
+
 /// Converts a size in pixels.
 pub(super) fn size(size: Size) -> wire::Size {
     wire::Size::new(size.width, size.height)

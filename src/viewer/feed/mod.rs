@@ -10,6 +10,7 @@
 //! here: which delivery, which tier, when a picture rests and when the next one may leave.
 
 mod output;
+mod playing;
 mod video;
 
 use std::sync::Arc;
@@ -61,7 +62,7 @@ pub(crate) struct Feed<O> {
 enum Updates {
     None,
     Buffers(Subscription),
-    Video(Video),
+    Video(Box<Video>),
     Images(Subscription),
 }
 
@@ -162,7 +163,7 @@ impl<O: Output> Feed<O> {
         self.updates = match (chosen.0, &self.policy.encoders) {
             (Delivery::Passthrough, _) => Updates::Buffers(self.console.subscribe()),
             (Delivery::Encode(codec), Some(encoders)) => {
-                Updates::Video(Video::new(encoders, &self.console, codec, self.network.tier()))
+                Updates::Video(Video::new(encoders, &self.console, codec, self.network.tier()).into())
             }
             _ => Updates::Images(self.console.subscribe()),
         };
@@ -186,9 +187,9 @@ impl<O: Output> Feed<O> {
     }
 
     fn join(&mut self, tier: Tier) {
-        if let (Updates::Video(video), Some(encoders)) = (&mut self.updates, &self.policy.encoders) {
+        if let Updates::Video(video) = &mut self.updates {
             info!(console = %self.console.id(), %tier, rate = self.network.rate(), "another tier of video");
-            video.join(encoders, tier);
+            video.join(tier);
         }
     }
 

@@ -1,4 +1,5 @@
 use crate::encode::EncodedFrame;
+use crate::frame::Rect;
 use crate::hub::Change;
 use crate::sys::TcpState;
 use crate::viewer::Abilities;
@@ -44,11 +45,14 @@ pub(crate) enum Update {
     /// The guest's own buffer, or a part of it that changed. The guest waits until [`Event::Drawn`], at most
     /// 16 ms.
     Flip(Change),
-    /// A frame of video. Its generation is a number of this viewer's: another one begins another stream.
+    /// A frame of video of an area, or of all of the picture. Its generation is a number of this viewer's: another one
+    /// begins another stream of the area.
     Frame(EncodedFrame),
+    /// Nothing more: the video of this area has ended.
+    Ended(Rect),
     /// What changed, exactly. The guest waits until the change is dropped.
     Exact(Change),
-    /// A part of a video that rests, exactly. The next frame covers it.
+    /// A part of the picture that rests, exactly. The next frame of all of the picture covers it.
     TouchUp(Change),
     /// Nothing: the console is off.
     Blank,

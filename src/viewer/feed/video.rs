@@ -1,42 +1,92 @@
-//! The pictures of a viewer of video: frames while something moves, exact images when it rests.
+//! The pictures of a viewer of video: frames while something moves, exact images of what does not.
+//!
+//! ```text
+//!                  all of it moves                    nothing moves, or areas do
+//!     whole ─► Frame ──► Sharpen::settle, hub::Console::moving ──► TouchUp of what is outside of areas
+//!       ▲                                                          areas ─► Frame, Ended
+//!       └───────────── Sharpen::stir: too much changes ────────────────┘
+//! ```
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::{FutureExt, select_all};
+
 use super::output::Update;
-use crate::encode::{Codec, EncodeError, EncodedFrame, Encoders, Item, Profile, VideoStream};
+use super::playing::Playing;
+use crate::encode::{Area, Codec, EncodeError, Encoders, Item, Profile};
 use crate::frame::{Rect, Size, Tier};
 use crate::hub::{Change, Console, Subscription};
 use crate::viewer::{Sharpen, sleep_until};
 
 /// A console's video for one viewer, and what is needed to make it exact.
 pub(super) struct Video {
-    stream: VideoStream,
+    encoders: Encoders,
+    codec: Codec,
+    tier: Tier,
+    frame_bytes: Option<u64>,
+    /// The video of all of the picture. It ends when areas take its place, as a frame that the viewer decodes late
+    /// would cover what is exact.
+    whole: Option<Playing>,
+    /// The videos of areas that move, beside a picture that rests.
+    areas: Vec<Playing>,
+    /// Areas whose video has ended, for the viewer to be told.
+    ended: Vec<Rect>,
+    /// An area could not be encoded: all of the picture is, from then on.
+    no_areas: bool,
+    /// When areas may have changed.
+    until: Option<Instant>,
+    /// The next frame may come before the next exact image.
+    frames_turn: bool,
     /// What changes. Heard only while the picture rests: the encoder has a subscription of its own.
     changes: Subscription,
     sharpen: Sharpen,
-    /// How often it had lost its step when that was last asked.
-    losses: u64,
-    generations: Generations,
+}
+
+/// What there is to send exactly.
+enum Exact {
+    Part(Change),
+    Nothing,
+    /// The picture moves, all of it.
+    Moves,
 }
 
 impl Video {
     pub(super) fn new(encoders: &Encoders, console: &Arc<Console>, codec: Codec, tier: Tier) -> Self {
-        let stream = encoders.join(console, Profile { codec, tier });
         let changes = console.subscribe();
-        Self { stream, changes, sharpen: Sharpen::default(), losses: 0, generations: Generations::default() }
+        let whole = Playing::start(encoders, console, Profile { codec, tier, area: None });
+        Self {
+            encoders: encoders.clone(),
+            codec,
+            tier,
+            frame_bytes: None,
+            whole: Some(whole),
+            areas: Vec::new(),
+            ended: Vec::new(),
+            no_areas: false,
+            until: None,
+            frames_turn: true,
+            changes,
+            sharpen: Sharpen::default(),
+        }
     }
 
     /// Goes on in `tier`, with a key frame.
-    pub(super) fn join(&mut self, encoders: &Encoders, tier: Tier) {
-        self.stream = encoders.join(self.changes.console(), Profile { codec: self.stream.codec(), tier });
-        (self.losses, self.generations.joined) = (0, true);
+    pub(super) fn join(&mut self, tier: Tier) {
+        self.tier = tier;
+        let console = self.changes.console();
+        for playing in self.whole.iter_mut().chain(&mut self.areas) {
+            playing.join(&self.encoders, console, tier);
+        }
     }
 
     /// Limits what comes from now on: exact images to `rate` bits a second, a frame to `frame_bytes`.
     pub(super) fn limit(&mut self, rate: Option<u64>, frame_bytes: Option<u64>) {
         self.sharpen.limit(rate);
-        self.stream.limit(frame_bytes);
+        self.frame_bytes = frame_bytes;
+        for playing in self.whole.iter().chain(&self.areas) {
+            playing.limit(frame_bytes);
+        }
     }
 
     /// Records that `pixels` pixels of exact images took `bytes` bytes.
@@ -46,8 +96,8 @@ impl Video {
 
     /// Returns whether this viewer missed frames that others got since the last call.
     pub(super) fn lost_its_step(&mut self) -> bool {
-        let losses = self.stream.losses();
-        std::mem::replace(&mut self.losses, losses) != losses
+        let playing = self.whole.iter_mut().chain(&mut self.areas);
+        playing.fold(false, |lost, playing| playing.lost_its_step() | lost)
     }
 
     /// Waits for the next update to show. May be dropped and called again.
@@ -56,35 +106,126 @@ impl Video {
     /// If what the console shows cannot be encoded.
     pub(super) async fn next(&mut self) -> Result<Update, Arc<EncodeError>> {
         loop {
-            if self.sharpen.is_resting() {
-                match self.rest().await {
-                    Some(touch_up) => return Ok(Update::TouchUp(touch_up)),
-                    None => continue,
-                }
+            self.follow_motion(Instant::now());
+            if let Some(area) = self.ended.pop() {
+                return Ok(Update::Ended(area));
             }
-            let item = tokio::select! {
-                item = self.stream.next() => item,
-                () = sleep_until(self.sharpen.rest_at()) => match self.settle() {
-                    Some(item) => item,
-                    None => continue,
-                },
-            };
-            return match item {
-                Item::Frame(mut frame) => {
-                    frame.generation = self.generations.of(&frame);
-                    self.sharpen.shown(frame.size, &frame.damage, Instant::now());
-                    Ok(Update::Frame(frame))
-                }
-                Item::Blank => Ok(Update::Blank),
-                Item::Failed(error) => Err(error),
-            };
+            let update = if self.sharpen.is_resting() { self.rest().await } else { self.move_on().await? };
+            if let Some(update) = update {
+                return Ok(update);
+            }
+        }
+    }
+
+    /// Brings the areas up to date: starts the videos of new ones, and ends those of others.
+    fn follow_motion(&mut self, now: Instant) {
+        self.until = None;
+        let Some(picture) = self.changes.console().size() else { return };
+        if !self.may_have_areas() {
+            if !self.areas.is_empty() {
+                self.stir(now);
+            }
+            return;
+        }
+        let moving = self.changes.console().moving(now);
+        let is_all = moving.areas == [picture.rect()];
+        if self.sharpen.is_resting() {
+            if is_all {
+                return self.stir(now);
+            }
+        } else {
+            if is_all || moving.areas.is_empty() || !self.sharpen.may_part(picture, now) {
+                return;
+            }
+            // What changed until here will be in the exact picture.
+            let _ = self.changes.take();
+            self.changes.leave();
+            self.whole = None;
+            self.ended.push(picture.rect());
+            self.sharpen.rest(picture, &moving.areas, now);
+        }
+        self.until = moving.until;
+        self.set_areas(picture, &moving.areas);
+    }
+
+    /// Returns whether areas may be videos of their own: they do not begin for a slow network, which carries fewer
+    /// exact images, and never are if the encoder reads the guest's buffer itself.
+    fn may_have_areas(&self) -> bool {
+        let carried = !self.areas.is_empty() || self.sharpen.is_unlimited();
+        if self.tier != Tier::Full || self.no_areas || !carried {
+            return false;
+        }
+        let shown = self.changes.console().shown().filter(|scanout| scanout.as_dmabuf().is_some());
+        !shown.is_some_and(|scanout| self.encoders.may_import(self.codec, &scanout))
+    }
+
+    fn set_areas(&mut self, picture: Size, wanted: &[Rect]) {
+        if self.areas.iter().filter_map(Playing::area).ne(wanted.iter().copied()) {
+            tracing::debug!(console = %self.changes.console().id(), areas = ?wanted, "other areas are video");
+        }
+        let (kept, ended): (_, Vec<_>) = std::mem::take(&mut self.areas)
+            .into_iter()
+            .partition(|playing| playing.area().is_some_and(|area| wanted.contains(&area)));
+        self.areas = kept;
+        self.end(ended);
+        for &rect in wanted {
+            if self.areas.iter().all(|playing| playing.area() != Some(rect)) {
+                let area = Some(Area { picture, rect });
+                let profile = Profile { codec: self.codec, tier: self.tier, area };
+                let playing = Playing::start(&self.encoders, self.changes.console(), profile);
+                playing.limit(self.frame_bytes);
+                self.areas.push(playing);
+            }
+        }
+    }
+
+    /// Ends videos of areas.
+    fn end(&mut self, areas: Vec<Playing>) {
+        for area in areas.iter().filter_map(Playing::area) {
+            self.sharpen.area_ended(area);
+            self.ended.push(area);
+        }
+    }
+
+    /// Ends the rest: all of the picture is video from now on.
+    fn stir(&mut self, now: Instant) {
+        tracing::debug!(console = %self.changes.console().id(), "all of the picture is video");
+        let areas = std::mem::take(&mut self.areas);
+        self.end(areas);
+        self.sharpen.stir(now);
+        self.changes.leave();
+    }
+
+    /// Waits for the next frame of all of the picture; `None` if it rests from now on.
+    async fn move_on(&mut self) -> Result<Option<Update>, Arc<EncodeError>> {
+        let profile = Profile { codec: self.codec, tier: self.tier, area: None };
+        let whole = self.whole.get_or_insert_with(|| {
+            let whole = Playing::start(&self.encoders, self.changes.console(), profile);
+            whole.limit(self.frame_bytes);
+            whole
+        });
+        let item = tokio::select! {
+            item = whole.next() => item,
+            () = sleep_until(self.sharpen.rest_at()) => match self.settle() {
+                Some(item) => item,
+                None => return Ok(None),
+            },
+        };
+        match (item, &mut self.whole) {
+            (Item::Frame(frame), Some(whole)) => {
+                let frame = whole.numbered(frame);
+                self.sharpen.shown(frame.size, &frame.damage, Instant::now());
+                Ok(Some(Update::Frame(frame)))
+            }
+            (Item::Failed(error), _) => Err(error),
+            _ => Ok(Some(Update::Blank)),
         }
     }
 
     /// Goes to rest after a while without motion. If the encoder has an item ready all the same, returns that
     /// instead.
     fn settle(&mut self) -> Option<Item> {
-        let item = self.stream.pause();
+        let item = self.whole.as_ref().and_then(Playing::pause);
         if item.is_none() {
             // What changed until here is in the video, and will be in the exact picture.
             let _ = self.changes.take();
@@ -94,32 +235,81 @@ impl Video {
         item
     }
 
-    /// Waits for the next small change of a picture at rest, or for the next part to be made exact; `None` if
-    /// it moves again.
-    async fn rest(&mut self) -> Option<Change> {
-        loop {
-            if let Some(change) = self.changes.take() {
-                // INVARIANT: without a scanout, or with another, the video has something to say.
-                let same = change.scanout.is_some() && !change.replaced;
-                if same && self.sharpen.is_small(&change.damage, Instant::now()) {
-                    return Some(change);
-                }
-                self.sharpen.stir(Instant::now());
-                return None;
-            }
-            if let Some(band) = self.sharpen.next_band(Instant::now()) {
-                // INVARIANT: the guest does not wait for a viewer that may be slow to take this.
-                self.changes.leave();
-                return self.exactly(band);
-            }
-            tokio::select! {
-                // The console rings as long as the subscription lives.
-                _ = self.changes.bell().recv() => {}
-                () = sleep_until(self.sharpen.rest_at()) => {
-                    self.sharpen.rest(self.changes.console().size()?, Instant::now());
-                }
+    /// Waits for the next update of a picture at rest: of an area that moves, a small change, or a part that is to be
+    /// made exact. Returns `None` if there may be other areas, or if all of it moves again.
+    async fn rest(&mut self) -> Option<Update> {
+        // Frames and exact images take turns, so that a viewer that takes few gets both.
+        let ready = if self.frames_turn { next_item(&self.areas).now_or_never() } else { None };
+        self.frames_turn = true;
+        if let Some((item, area)) = ready {
+            return self.show_area(item, area);
+        }
+        match self.exact() {
+            Exact::Part(change) => return Some(Update::TouchUp(change)),
+            Exact::Moves => return None,
+            Exact::Nothing => {}
+        }
+        tokio::select! {
+            (item, area) = next_item(&self.areas) => self.show_area(item, area),
+            // The console rings as long as the subscription lives.
+            _ = self.changes.bell().recv() => None,
+            () = sleep_until(self.until) => None,
+            () = sleep_until(self.sharpen.rest_at()) => {
+                let areas: Vec<_> = self.areas.iter().filter_map(Playing::area).collect();
+                self.sharpen.rest(self.changes.console().size()?, &areas, Instant::now());
+                None
             }
         }
+    }
+
+    fn show_area(&mut self, item: Item, area: usize) -> Option<Update> {
+        // INVARIANT: the guest does not wait for a viewer that may be slow to take this.
+        self.changes.leave();
+        self.frames_turn = false;
+        match item {
+            Item::Frame(frame) => self.areas.get_mut(area).map(|area| Update::Frame(area.numbered(frame))),
+            Item::Blank => {
+                self.stir(Instant::now());
+                None
+            }
+            Item::Failed(error) => {
+                tracing::debug!(%error, "an area cannot be encoded");
+                self.no_areas = true;
+                self.stir(Instant::now());
+                None
+            }
+        }
+    }
+
+    /// Returns what is to be sent exactly now.
+    fn exact(&mut self) -> Exact {
+        while let Some(mut change) = self.changes.take() {
+            let now = Instant::now();
+            // INVARIANT: without a scanout, or with another, the video has something to say.
+            if change.scanout.is_none() || change.replaced {
+                self.stir(now);
+                return Exact::Moves;
+            }
+            self.follow_motion(now);
+            if !self.sharpen.is_resting() {
+                return Exact::Moves;
+            }
+            change.damage = change.damage.without(self.areas.iter().filter_map(Playing::area));
+            if change.damage.is_empty() {
+                continue;
+            }
+            // Where areas are, they have grown by what is too much to be sent exactly to anyone.
+            let is_carried = self.may_have_areas() && self.sharpen.is_unlimited();
+            if !is_carried && !self.sharpen.is_small(&change.damage, now) {
+                self.stir(now);
+                return Exact::Moves;
+            }
+            return Exact::Part(change);
+        }
+        let Some(band) = self.sharpen.next_band(Instant::now()) else { return Exact::Nothing };
+        // INVARIANT: the guest does not wait for a viewer that may be slow to take this.
+        self.changes.leave();
+        self.exactly(band).map_or(Exact::Moves, Exact::Part)
     }
 
     /// Returns a change of `part` of the picture as it is now.
@@ -135,30 +325,13 @@ impl Video {
     }
 }
 
-/// Numbers the streams of a viewer. Encoders of different tiers count their streams alike; a viewer that
-/// moves from one to the other goes on with the decoder it has, where that can show both.
-#[derive(Debug, Default)]
-struct Generations {
-    /// The last frame's: the encoder's number of its stream, the size in it, and the picture's.
-    last: Option<(u64, Size, Size)>,
-    /// What comes now is from another encoder.
-    joined: bool,
-    /// Our number of the stream.
-    current: u64,
-}
-
-impl Generations {
-    /// Returns our number of the stream that this frame belongs to.
-    fn of(&mut self, frame: &EncodedFrame) -> u64 {
-        let now = (frame.generation, frame.coded, frame.size);
-        let goes_on = match self.last {
-            Some((_, coded, size)) if self.joined => (coded, size) == (frame.coded, frame.size),
-            last => last == Some(now),
-        };
-        (self.last, self.joined) = (Some(now), false);
-        self.current += u64::from(!goes_on);
-        self.current
+/// Waits for the next item of any of these videos, and tells of which.
+async fn next_item(playing: &[Playing]) -> (Item, usize) {
+    if playing.is_empty() {
+        return std::future::pending().await;
     }
+    let (item, index, _) = select_all(playing.iter().map(|playing| Box::pin(playing.next()))).await;
+    (item, index)
 }
 
 #[cfg(test)]
@@ -194,28 +367,52 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_viewer_that_moves_to_another_tier_keeps_its_decoder_if_it_can() {
-        let frame = |generation, width| {
-            let size = Size::new(width, 480);
-            EncodedFrame {
-                codec: Codec::H264,
-                data: bytes::Bytes::new(),
-                key: true,
-                size,
-                coded: size,
-                generation,
-                damage: Region::new(),
-            }
+    #[tokio::test]
+    async fn a_film_in_a_picture_that_rests_is_a_video_of_its_own_until_it_ends() {
+        let encoders = match Encoders::probe(&[Element::X264]) {
+            Ok(encoders) => encoders,
+            Err(error) => return println!("skipped: {error}"),
         };
-        let mut generations = Generations::default();
-        let first = generations.of(&frame(1, 640));
-        assert_eq!(generations.of(&frame(1, 640)), first);
-        generations.joined = true;
-        assert_eq!(generations.of(&frame(4, 640)), first, "the other encoder was there before");
-        let anew = generations.of(&frame(5, 640));
-        assert_ne!(anew, first, "an encoder that starts anew");
-        generations.joined = true;
-        assert_ne!(generations.of(&frame(5, 800)), anew, "another size");
+        const FILM: Rect = Rect::new(200, 100, 320, 240);
+        let console = Hub::default().console(ConsoleId(0)).unwrap();
+        let pixels = vec![99; 1280 * 720 * 4];
+        console.show(Some(Scanout::owned(1280, 720, 1280 * 4, 0x2002_0888, &pixels).unwrap()));
+        let mut video = Video::new(&encoders, &console, Codec::H264, Tier::Full);
+        let mut shade = 0;
+        let mut film = || {
+            shade += 1;
+            let pixels = vec![shade; 320 * 240 * 4];
+            console.shown().unwrap().write(FILM, 320 * 4, 0x2002_0888, &pixels).unwrap();
+            console.damage((200, 100, 320, 240), None);
+        };
+        let rested = async { while !matches!(video.next().await, Ok(Update::TouchUp(_))) {} };
+        tokio::time::timeout(PATIENCE, rested).await.expect("it never rests");
+
+        let mut frames = 0;
+        while frames < 10 {
+            film();
+            let update = tokio::time::timeout(Duration::from_millis(50), video.next()).await;
+            match update.map(Result::unwrap) {
+                Ok(Update::Frame(frame)) => {
+                    assert_eq!((frame.size, frame.area), (Size::new(1280, 720), FILM), "frame {frames}");
+                    assert_eq!((frame.coded, frame.key), (Size::new(320, 240), frames == 0));
+                    frames += 1;
+                }
+                Ok(Update::TouchUp(_)) | Err(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let mut ended = false;
+        let mut exact = Region::new();
+        while !exact.rects().iter().any(|rect| rect.contains(FILM)) {
+            match tokio::time::timeout(PATIENCE, video.next()).await.expect("it never ends").unwrap() {
+                Update::Ended(area) => ended = area == FILM,
+                Update::TouchUp(change) if ended => exact.add_region(&change.damage),
+                Update::Frame(_) | Update::TouchUp(_) => {
+                    assert!(!ended, "the film is covered by what came late")
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

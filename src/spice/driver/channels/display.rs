@@ -79,6 +79,7 @@ impl Output for DisplayOutput {
         match update {
             Update::Flip(change) => self.flip(&change),
             Update::Frame(frame) => self.show_frame(frame),
+            Update::Ended(area) => self.connection.machine.end_video(convert::rect(area)),
             Update::Exact(change) => self.show_exactly(change).await,
             Update::TouchUp(change) => self.touch_up(change).await,
             Update::Blank => self.connection.machine.blank(),
@@ -115,6 +116,7 @@ impl DisplayOutput {
             codec: video_codec(frame.codec),
             coded: convert::size(frame.coded),
             picture: convert::size(frame.size),
+            area: convert::rect(frame.area),
             data: Payload::new(frame.data),
         };
         self.connection.machine.show_video(video, self.clock.past(Instant::now()));

@@ -25,6 +25,9 @@ const PRIMARY: u32 = 0;
 /// Stream ids are used in turn, so that a report about an old stream is not taken for one about the new.
 const STREAM_IDS: u32 = 32;
 
+/// The most streams at a time; another one takes the place of the oldest.
+const MAX_STREAMS: usize = 16;
+
 /// The state machine of one display channel.
 #[derive(Debug)]
 pub struct DisplayChannel {
@@ -33,7 +36,8 @@ pub struct DisplayChannel {
     ready: bool,
     decoder_failed: bool,
     surface: Option<Surface>,
-    stream: Option<Stream>,
+    /// One of each area.
+    streams: Vec<Stream>,
     next_stream: u32,
     /// A buffer of the guest is on screen, of this size.
     scanout: Option<Size>,
@@ -66,6 +70,7 @@ struct Surface {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stream {
     id: u32,
+    area: Rect,
     codec: VideoCodec,
     generation: u64,
 }
@@ -82,7 +87,7 @@ impl DisplayChannel {
             ready: false,
             decoder_failed: false,
             surface: None,
-            stream: None,
+            streams: Vec::new(),
             next_stream: 0,
             scanout: None,
             drawing: false,
@@ -153,8 +158,9 @@ impl DisplayChannel {
 
     /// Shows an encoded picture. `time` is the server's clock in milliseconds at which to show it.
     pub fn show_video(&mut self, video: Video, time: u32) {
-        let same = |stream: &Stream| (stream.codec, stream.generation) == (video.codec, video.generation);
-        let known = self.stream.filter(same);
+        let wanted = (video.area, video.codec, video.generation);
+        let same = |stream: &&Stream| (stream.area, stream.codec, stream.generation) == wanted;
+        let known = self.streams.iter().find(same).copied();
         let stream = known.unwrap_or_else(|| self.start_stream(&video));
         let mut data = |data: Payload| {
             let multi_media_time = time.max(1);
@@ -166,10 +172,18 @@ impl DisplayChannel {
         }
     }
 
+    /// Ends the video of `area`. What the client has of it and has not shown yet is lost.
+    pub fn end_video(&mut self, area: Rect) {
+        if let Some(ended) = self.streams.iter().position(|stream| stream.area == area) {
+            let stream = self.streams.remove(ended);
+            self.send(&FromServer::StreamDestroy { stream_id: stream.id });
+        }
+    }
+
     /// Draws images on a picture of this size: after any video, never under one.
     pub fn show_images(&mut self, picture: Size, images: Vec<Tile>) {
         self.stop_scanout();
-        self.stop_stream();
+        self.stop_streams();
         let new = self.start_surface(Surface { size: picture, shown: picture });
         self.draw_images(images);
         if new {
@@ -177,16 +191,16 @@ impl DisplayChannel {
         }
     }
 
-    /// Draws images over a video that rests. Its next frame covers them.
+    /// Draws images beside videos, or over one that rests and whose next frame covers them.
     pub fn touch_up(&mut self, images: Vec<Tile>) {
-        if self.stream.is_some() {
+        if self.surface.is_some() {
             self.draw_images(images);
         }
     }
 
     /// Has the client show the guest's own buffer. What changes in it is told by [`DisplayChannel::draw`].
     pub fn show_scanout(&mut self, scanout: Scanout) {
-        self.stop_stream();
+        self.stop_streams();
         if self.surface.take().is_some() {
             self.send(&FromServer::SurfaceDestroy { surface_id: PRIMARY });
         }
@@ -210,7 +224,7 @@ impl DisplayChannel {
     /// Shows nothing: the console is off.
     pub fn blank(&mut self) {
         self.stop_scanout();
-        self.stop_stream();
+        self.stop_streams();
         if self.surface.take().is_some() {
             self.send(&FromServer::SurfaceDestroy { surface_id: PRIMARY });
         }
@@ -225,11 +239,11 @@ impl DisplayChannel {
             }
             FromClient::StreamReport(report)
                 if report.is_unsupported()
-                    && self.stream.is_some_and(|stream| stream.id == report.stream_id) =>
+                    && self.streams.iter().any(|stream| stream.id == report.stream_id) =>
             {
                 // The client has destroyed it already.
                 self.decoder_failed = true;
-                self.stream = None;
+                self.streams.retain(|stream| stream.id != report.stream_id);
                 Some(DisplayEvent::DecoderFailed)
             }
             FromClient::GlDrawDone if self.drawing => {
@@ -251,28 +265,45 @@ impl DisplayChannel {
 
     fn start_stream(&mut self, video: &Video) -> Stream {
         self.stop_scanout();
-        self.stop_stream();
+        self.end_video(video.area);
         let Size { width, height } = video.picture;
         let size = Size::new(width.next_multiple_of(2), height.next_multiple_of(2));
-        if self.start_surface(Surface { size, shown: video.picture }) {
+        let surface = Surface { size, shown: video.picture };
+        if self.surface != Some(surface) {
+            self.stop_streams();
+        }
+        if self.start_surface(surface) {
             self.reveal(video.picture);
         }
-        let stream = Stream { id: self.next_stream, codec: video.codec, generation: video.generation };
-        self.next_stream = (self.next_stream + 1) % STREAM_IDS;
-        self.stream = Some(stream);
+        if let Some(oldest) = self.streams.first().filter(|_| self.streams.len() >= MAX_STREAMS) {
+            self.end_video(oldest.area);
+        }
+        let Video { area, codec, generation, .. } = *video;
+        let stream = Stream { id: self.free_stream_id(), area, codec, generation };
+        self.streams.push(stream);
         self.send(&FromServer::StreamCreate(StreamCreate {
             surface_id: PRIMARY,
             stream_id: stream.id,
             codec: video.codec,
             width: video.coded.width,
             height: video.coded.height,
-            dest: Rect::at(0, 0, size.width, size.height),
+            dest: even(area),
         }));
         stream
     }
 
-    fn stop_stream(&mut self) {
-        if let Some(stream) = self.stream.take() {
+    /// Returns the next stream id in turn that no stream has. INVARIANT: there are fewer streams than ids.
+    fn free_stream_id(&mut self) -> u32 {
+        while self.streams.iter().any(|stream| stream.id == self.next_stream) {
+            self.next_stream = (self.next_stream + 1) % STREAM_IDS;
+        }
+        let id = self.next_stream;
+        self.next_stream = (id + 1) % STREAM_IDS;
+        id
+    }
+
+    fn stop_streams(&mut self) {
+        for stream in std::mem::take(&mut self.streams) {
             self.send(&FromServer::StreamDestroy { stream_id: stream.id });
         }
     }
@@ -328,6 +359,12 @@ impl DisplayChannel {
     fn send(&mut self, message: &FromServer) {
         self.out.push_back(message.encode());
     }
+}
+
+/// Rounds the right and bottom edges up to even numbers.
+fn even(area: Rect) -> Rect {
+    let up = |edge: i32| edge.saturating_add(edge & 1);
+    Rect { right: up(area.right), bottom: up(area.bottom), ..area }
 }
 
 /// For clients that take one plane and no modifier; nothing else is passed on to them.

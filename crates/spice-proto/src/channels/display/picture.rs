@@ -4,18 +4,21 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::messages::{ImageData, VideoCodec};
-use crate::wire::{Payload, Size};
+use crate::wire::{Payload, Rect, Size};
 
 /// One encoded picture of a display.
 #[derive(Clone, Debug)]
 pub struct Video {
-    /// Another number means that the encoder started anew: another stream.
+    /// The part of the picture that this is. Left and top are even. A stream is of one area; areas do not overlap, but
+    /// for one that is all of the picture and rests.
+    pub area: Rect,
+    /// Another number means that the encoder started anew: another stream of the area.
     pub generation: u64,
     /// How it is encoded. The same in all pictures of a generation.
     pub codec: VideoCodec,
-    /// Size of the encoded picture: even. The client stretches it over the surface.
+    /// Size of the encoded picture: even. The client stretches it over the area, rounded up to even numbers.
     pub coded: Size,
-    /// Size of the display's picture. The surface's is rounded up to even numbers, as the encoded picture's is.
+    /// Size of the display's picture. The surface's is rounded up to even numbers, as the area is.
     pub picture: Size,
     /// The encoded bytes. H.264: an access unit, Annex-B, without a delimiter in front.
     pub data: Payload,

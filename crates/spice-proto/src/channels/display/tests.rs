@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::channels::{Machine, base};
-use crate::wire::{Cap, Caps, HeaderForm, Size};
+use crate::wire::{Cap, Caps, HeaderForm, Rect, Size};
 
 fn channel(caps: Caps) -> DisplayChannel {
     DisplayChannel::new(HeaderForm::Mini, caps, Instant::now())
@@ -40,6 +40,7 @@ fn video(generation: u64, width: u32, height: u32) -> Video {
         generation,
         coded: Size::new(width + width % 2, height + height % 2),
         picture,
+        area: Rect::at(0, 0, width, height),
         data: vec![0; 9].into(),
     }
 }
@@ -165,6 +166,44 @@ fn another_codec_is_another_stream_and_what_ends_a_frame_is_its_own() {
     told(&mut display);
     display.show_video(Video { codec: VideoCodec::Mjpeg, ..video(1, 640, 480) }, 6);
     assert_eq!(told(&mut display), ["StreamDestroy", "StreamCreate", "StreamData"]);
+}
+
+#[test]
+fn areas_are_streams_of_their_own_until_they_end() {
+    let mut display = ready(GTK);
+    display.show_video(video(1, 641, 480), 5);
+    told(&mut display);
+    let film = Rect::at(500, 100, 141, 99);
+    let area = |generation| Video { area: film, coded: Size::new(142, 100), ..video(generation, 641, 480) };
+    display.show_video(area(1), 6);
+    let messages: Vec<_> = std::iter::from_fn(|| display.out.pop_front())
+        .map(|message| FromServer::decode(message.id(), &message.body()).unwrap())
+        .collect();
+    let FromServer::StreamCreate(create) = &messages[0] else { panic!("{messages:?}") };
+    assert_eq!((create.stream_id, create.width, create.height), (1, 142, 100));
+    assert_eq!(create.dest, Rect::at(500, 100, 142, 100), "even, as the surface is");
+    display.end_video(Rect::at(0, 0, 641, 480));
+    display.show_video(area(1), 7);
+    display.touch_up(tile());
+    assert_eq!(told(&mut display), ["StreamDestroy", "StreamData", "StreamData", "DrawCopy"]);
+    display.show_video(area(2), 8);
+    assert_eq!(told(&mut display), ["StreamDestroy", "StreamCreate", "StreamData", "StreamData"]);
+    display.show_video(video(2, 800, 600), 9);
+    assert_eq!(told(&mut display)[..3], ["StreamDestroy", "SurfaceDestroy", "SurfaceCreate"]);
+    display.end_video(film);
+    assert_eq!(told(&mut display), [""; 0], "it has ended already");
+}
+
+#[test]
+fn streams_that_nobody_ends_take_the_place_of_older_ones() {
+    let mut display = ready(GTK);
+    for n in 0..100 {
+        display.show_video(Video { area: Rect::at(2 * n, 0, 2, 2), ..video(1, 640, 480) }, n);
+    }
+    let streams = |name: &str, told: &[String]| told.iter().filter(|told| *told == name).count();
+    let told = told(&mut display);
+    assert_eq!(streams("StreamCreate", &told), 100);
+    assert!(streams("StreamDestroy", &told) >= 100 - 32, "{}", streams("StreamDestroy", &told));
 }
 
 #[test]

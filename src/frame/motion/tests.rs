@@ -1,0 +1,157 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const HD: Size = Size::new(1280, 720);
+const FILM: Rect = Rect::new(100, 100, 400, 200);
+
+/// A picture of text, with time that passes.
+struct Screen {
+    motion: Motion,
+    now: Instant,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let mut screen = Self { motion: Motion::default(), now: Instant::now() };
+        screen.motion.replace(Some(HD), screen.now);
+        screen.pass(5000);
+        assert_eq!(screen.areas(), [], "a picture that came long ago does not move");
+        screen
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
+    }
+
+    fn damage(&mut self, rects: &[Rect]) {
+        let mut damage = Region::new();
+        rects.iter().for_each(|&rect| damage.add(rect));
+        self.motion.damage(&damage, self.now);
+    }
+
+    /// Updates for so many times 50 ms.
+    fn play(&mut self, updates: u64, mut rects: impl FnMut(u64) -> Vec<Rect>) {
+        for update in 0..updates {
+            self.pass(50);
+            self.damage(&rects(update));
+        }
+    }
+
+    fn areas(&mut self) -> Vec<Rect> {
+        self.motion.moving(self.now).areas
+    }
+}
+
+#[test]
+fn a_film_in_a_window_is_an_area_until_it_ends() {
+    let mut screen = Screen::new();
+    screen.play(5, |_| vec![FILM]);
+    assert_eq!(screen.areas(), [FILM]);
+    screen.play(100, |_| vec![FILM]);
+    assert_eq!(screen.areas(), [FILM]);
+    let until = screen.motion.moving(screen.now).until.unwrap();
+    assert!(until <= screen.now + REST);
+    screen.pass(300);
+    assert_eq!(screen.areas(), []);
+    assert_eq!(screen.motion.moving(screen.now).until, None, "nobody has to wake up");
+}
+
+#[test]
+fn typing_beside_a_film_is_no_motion() {
+    let mut screen = Screen::new();
+    screen.play(200, |_| vec![FILM, Rect::new(0, 600, 1280, 20)]);
+    assert_eq!(screen.areas(), [FILM]);
+}
+
+#[test]
+fn two_films_are_two_areas_and_end_one_by_one() {
+    let mut screen = Screen::new();
+    let other = Rect::new(700, 400, 320, 240);
+    screen.play(20, |_| vec![FILM]);
+    screen.play(20, |_| vec![FILM, other]);
+    let mut areas = screen.areas();
+    areas.sort_by_key(|area| area.x);
+    assert_eq!(areas, [FILM, other]);
+    screen.play(20, |_| vec![other]);
+    assert_eq!(screen.areas(), [other]);
+}
+
+#[test]
+fn a_page_that_turns_behind_a_film_moves_once() {
+    let mut screen = Screen::new();
+    screen.play(20, |_| vec![FILM]);
+    screen.play(1, |_| vec![HD.rect()]);
+    assert_eq!(screen.areas(), [HD.rect()]);
+    screen.play(60, |_| vec![FILM]);
+    assert_eq!(screen.areas(), [FILM]);
+}
+
+#[test]
+fn a_window_that_is_dragged_is_all_of_the_picture_and_begins_few_streams() {
+    let mut screen = Screen::new();
+    let mut changes = 0;
+    let mut before = Vec::new();
+    for step in 0..100 {
+        screen.pass(33);
+        let at = |step: u32| Rect::new(10 + 7 * step, 10 + 3 * step, 400, 300);
+        screen.damage(&[at(step).union(at(step + 1))]);
+        let areas = screen.areas();
+        changes += usize::from(areas != before);
+        before = areas;
+    }
+    assert_eq!(before, [HD.rect()]);
+    assert!(changes <= 4, "{changes} times another area");
+    screen.pass(300);
+    assert_eq!(screen.areas(), []);
+}
+
+#[test]
+fn a_caret_in_what_was_a_film_does_not_keep_the_area() {
+    let mut screen = Screen::new();
+    screen.play(20, |_| vec![FILM]);
+    screen.play(7, |_| vec![Rect::new(120, 120, 8, 16)]);
+    assert_eq!(screen.areas(), []);
+}
+
+#[test]
+fn another_size_or_none_starts_anew() {
+    let mut screen = Screen::new();
+    screen.play(20, |_| vec![FILM]);
+    screen.motion.replace(Some(Size::new(64, 64)), screen.now);
+    assert!(screen.areas().iter().all(|&area| Size::new(64, 64).rect().contains(area)));
+    screen.motion.replace(None, screen.now);
+    assert_eq!(screen.areas(), []);
+}
+
+proptest! {
+    #[test]
+    fn areas_are_few_apart_and_inside_the_picture_and_outside_is_little(
+        size in (1u32..3000, 1u32..2000),
+        updates in proptest::collection::vec(
+            (0u64..400, proptest::collection::vec((0i32..3000, 0i32..2000, 1i32..900, 1i32..900), 1..4)), 1..60),
+    ) {
+        let size = Size::new(size.0, size.1);
+        let (mut motion, start) = (Motion::default(), Instant::now());
+        motion.replace(Some(size), start);
+        let mut now = start;
+        let mut outside = 0;
+        for (ms, rects) in updates {
+            now += Duration::from_millis(ms);
+            let mut damage = Region::new();
+            for rect in rects.into_iter().filter_map(|(x, y, w, h)| Rect::clipped(x, y, w, h, size)) {
+                damage.add(rect);
+            }
+            motion.damage(&damage, now);
+            let areas = motion.moving(now).areas;
+            outside += damage.without(areas.iter().copied()).area();
+            prop_assert!(areas.len() <= MAX_AREAS);
+            for (n, area) in areas.iter().enumerate() {
+                prop_assert!(size.rect().contains(*area) && area.x % 2 == 0 && area.y % 2 == 0, "{area:?}");
+                prop_assert!(areas[n + 1..].iter().all(|other| other.intersection(*area).is_none()), "{areas:?}");
+            }
+        }
+        let most = CHANGE_PIXELS + PIXELS_PER_SECOND * (now - start).as_millis() as u64 / 1000;
+        prop_assert!(outside <= most * 2, "{outside} pixels are to go as images");
+    }
+}

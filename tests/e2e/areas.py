@@ -1,0 +1,118 @@
+"""Areas of a picture that move, beside what does not: only they are video."""
+
+import math
+import re
+from pathlib import Path
+
+from rig import compare, eventually
+
+FILM = (576, 160, 640, 360)  # what moves in the film `page`: x, y, width, height
+LONG = 100_000  # frames: as long as a test takes
+
+
+def beside_a_film(rig):
+    """beside a film every pixel stays the guest's, and the film alone is video"""
+    vm, client = _playing(rig, "page")
+    for _ in range(8):
+        client("sleep 250")
+        _same_outside(rig, vm, client)
+    assert _encoders(rig) == ["1280x720", "640x360"]
+    vm.stage("stop")
+    rig.same_picture(vm, client, at_least=math.inf)
+
+
+def a_page_that_turns(rig):
+    """a page that turns behind a film comes to be exact while the film goes on"""
+    vm, client = _playing(rig, "page")
+    _wait_for_film(rig)
+    before = client.streams()
+    vm.stage("picture")
+    eventually(lambda: _is_same_outside(rig, vm, client), "the page beside the film", limit=20)
+    assert client.streams() - before <= 3, f"{before} streams, and then {client.streams()}"
+    vm.stage("stop")
+    rig.same_picture(vm, client, at_least=math.inf)
+
+
+def joining_beside_a_film(rig):
+    """who joins while a film plays comes to see what is beside it exactly, and another viewer stays as it was"""
+    vm, client = _playing(rig, "page")
+    _wait_for_film(rig)
+    before = client.streams()
+    late = rig.client(rig.server)
+    eventually(lambda: _is_same_outside(rig, vm, late), "the page beside the film", limit=20)
+    _same_outside(rig, vm, client)
+    assert client.streams() == before, f"{before} streams, and then {client.streams()}"
+    assert _encoders(rig).count("640x360") == 1, f"encoders of {_encoders(rig)}: not one for both"
+    vm.stage("stop")
+    for viewer in (client, late):
+        rig.same_picture(vm, viewer, at_least=math.inf)
+
+
+def a_dragged_window(rig):
+    """a window that is dragged needs few streams, and is exact when it is let go"""
+    vm, client = _playing(rig, "drag")
+    client("sleep 3000")
+    vm.stage("stop")
+    rig.same_picture(vm, client, at_least=math.inf)
+    assert client.streams() <= 6, f"{client.streams()} streams, of {_encoders(rig)}"
+
+
+def another_mode(rig):
+    """a film, another resolution, and the film again: nothing of the old is left"""
+    vm, client = _playing(rig, "page")
+    for size in ((853, 481), (1280, 720)):
+        vm.stage("stop")
+        vm.stage(f"mode {size[0]} {size[1]}")
+        client(f"wait-size {size[0]} {size[1]}")
+        rig.same_picture(vm, client, at_least=math.inf)
+    vm.stage("film page")
+    vm.stage(f"play {LONG} 40")
+    eventually(lambda: _is_same_outside(rig, vm, client), "the page beside the film", limit=20)
+    vm.stage("stop")
+    rig.same_picture(vm, client, at_least=math.inf)
+
+
+def _playing(rig, film):
+    """A guest that plays a film on a screen that a viewer has come to see exactly."""
+    rig.needs_program()
+    vm = rig.vm()
+    vm.stage("mode 1280 720")
+    vm.stage(f"film {film}")
+    rig.server = rig.serve(vm, env={"RUST_LOG": "qemu_spice=debug"})
+    client = rig.client(rig.server)
+    rig.same_picture(vm, client, at_least=math.inf)
+    vm.stage(f"play {LONG} 40")
+    return vm, client
+
+
+def _same_outside(rig, vm, client):
+    """Beside the film `page`, which plays, the client shows each of the guest's pixels."""
+    shown = rig.fresh("shown", ".png")
+    client(f"picture {shown}")
+    wanted = vm.screendump(shown.with_suffix(".screendump.png"))
+    one, two = compare.load(wanted), compare.load(shown)
+    x, y, width, height = FILM
+    for picture in (one, two):
+        picture[y : y + height, x : x + width] = 0
+    likeness = compare.psnr(one, two)
+    if math.isfinite(likeness):
+        compare.write_difference(one, two, shown.with_suffix(".difference.png"))
+    assert math.isinf(likeness), f"beside the film: {compare.words(likeness)}; see {shown}"
+    rig.likeness.append(likeness)
+
+
+def _is_same_outside(rig, vm, client):
+    try:
+        _same_outside(rig, vm, client)
+    except AssertionError:
+        return False
+    return True
+
+
+def _wait_for_film(rig):
+    eventually(lambda: "640x360" in _encoders(rig), "video of the film alone")
+
+
+def _encoders(rig):
+    """The sizes of what was encoded, in order."""
+    return re.findall(r"encoder starts .*size=(\d+x\d+)", Path(rig.server.log_path).read_text(errors="replace"))
