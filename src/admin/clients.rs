@@ -117,6 +117,14 @@ impl ClientObject {
     fn channels(&self) -> Vec<String> {
         self.info.channels.iter().map(ToString::to_string).collect()
     }
+
+    /// What the client has of the guest that one client at a time can have: "agent" (copy and paste, files, and the
+    /// size of its screens) and "microphone". The first that came has it, and when it leaves, the one that waits
+    /// longest.
+    #[zbus(property)]
+    fn holds(&self) -> Vec<&'static str> {
+        self.info.holds.iter().map(|what| what.name()).collect()
+    }
 }
 
 /// Keeps an object for each of the clients on a connection, and tells who comes and goes. Who comes and goes while a
@@ -193,8 +201,13 @@ impl Objects<'_> {
         let initialized = !known.initialized && !client.channels.is_empty();
         known.initialized |= initialized;
         let path = path(client.number)?;
-        known.info = client;
-        known.channels_changed(object.signal_emitter()).await?;
+        let before = std::mem::replace(&mut known.info, client);
+        if before.channels != known.info.channels {
+            known.channels_changed(object.signal_emitter()).await?;
+        }
+        if before.holds != known.info.holds {
+            known.holds_changed(object.signal_emitter()).await?;
+        }
         drop(known);
         if initialized {
             StatusObject::client_initialized(self.server.signal_emitter(), &path).await?;

@@ -163,11 +163,13 @@ impl Status {
         let clients = row.rows("Clients");
         if !clients.is_empty() {
             text += &table(
-                ["CLIENT", "FROM", "OVER", "FOR", "LET IN BY", "RIGHTS", "CHANNELS"],
+                ["CLIENT", "FROM", "OVER", "FOR", "LET IN BY", "RIGHTS", "HAS", "CHANNELS"],
                 clients.iter().map(|row| {
                     let [number, from, over] = ["Client", "Peer", "Transport"].map(|column| row.text(column));
                     let [by, rights] = ["By", "Rights"].map(|column| row.or_none(column));
-                    [number, from, over, row.age(now), by, rights, row.list("Channels")]
+                    let has = Some(row.list("Holds")).filter(|holds| !holds.is_empty());
+                    let has = has.unwrap_or_else(|| "-".to_owned());
+                    [number, from, over, row.age(now), by, rights, has, row.list("Channels")]
                 }),
             );
         }
@@ -377,7 +379,8 @@ mod tests {
             ],
             "Clients": [
                 { "Client": 12, "Peer": "10.0.0.7:4711", "Transport": "tcp", "Since": 9_000,
-                  "By": "invitation 4 (ann)", "Rights": "look", "Channels": ["display:0", "inputs:0"] },
+                  "By": "invitation 4 (ann)", "Rights": "look", "Channels": ["display:0", "inputs:0"],
+                  "Holds": ["agent", "microphone"] },
                 { "Client": 13, "Peer": "process 7", "Transport": "unix", "Since": 1_000, "Channels": [] },
             ],
             "Refused": { "displaced": 1872, "wrong-password": 3, "odd": "many" },
@@ -396,9 +399,9 @@ qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
   1        virtio-vga  nothing shown
   refused: 1872 displaced, 3 wrong-password
   sound: playing, 4 listening, 1200 blocks encoded, 3 missed; client 12 has the microphone
-  CLIENT  FROM           OVER  FOR    LET IN BY           RIGHTS  CHANNELS
-  12      10.0.0.7:4711  tcp   2 min  invitation 4 (ann)  look    display:0 inputs:0
-  13      process 7      unix  2 h    -                   -
+  CLIENT  FROM           OVER  FOR    LET IN BY           RIGHTS  HAS               CHANNELS
+  12      10.0.0.7:4711  tcp   2 min  invitation 4 (ann)  look    agent microphone  display:0 inputs:0
+  13      process 7      unix  2 h    -                   -       -
   INVITATION  NAME  RIGHTS  USES  STATE  UNTIL
   4           ann   look    once  taken  1800000000
   5           -     use     many  open   -

@@ -83,13 +83,18 @@ impl Speaker<'_> {
             }
         }
         let mut wanted = self.wanted.borrow_and_update().clone();
-        wanted.recording &= self.turn.has_come();
+        wanted.recording &= self.has_turn();
         wanted
+    }
+
+    /// Returns whether it is this viewer's turn.
+    pub(crate) fn has_turn(&self) -> bool {
+        self.turn.has_come()
     }
 
     /// Gives the guest what this viewer says, if it is its turn.
     pub(crate) fn say(&self, frames: Vec<Frame>) {
-        if self.turn.has_come() {
+        if self.has_turn() {
             let _ = self.microphone.sound.send(frames.into()); // the guest may have stopped
         }
     }

@@ -1,6 +1,6 @@
 //! Who is connected: each client is a session of several channels, each with a connection of its own.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
@@ -54,8 +54,27 @@ pub(crate) struct Session {
     /// Why `end` was cancelled, if not for the end of the server.
     ended: OnceLock<String>,
     channels: Mutex<Channels>,
+    holds: Mutex<BTreeSet<Single>>,
     /// Whether it was logged that the client tried what it may not do.
     overstepped: AtomicBool,
+    /// Marked whenever there is something else to know of a client.
+    changed: watch::Sender<()>,
+}
+
+/// What one client at a time can have of the guest.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Single {
+    /// Its agent: copy and paste, files, and the size of its screens.
+    Agent,
+    /// Its microphone.
+    Microphone,
+}
+
+/// Something that a client has, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Holding<'s> {
+    session: &'s Session,
+    what: Single,
 }
 
 /// What there is to know of a client that is in.
@@ -71,6 +90,8 @@ pub(crate) struct ClientInfo {
     pub grant: Grant,
     /// The channels it has besides its main one, sorted by kind and number.
     pub channels: Vec<ChannelId>,
+    /// What it has that one client at a time can have.
+    pub holds: BTreeSet<Single>,
 }
 
 #[derive(Debug, Default)]
@@ -140,7 +161,9 @@ impl Sessions {
             since: SystemTime::now(),
             ended: OnceLock::new(),
             channels: Mutex::default(),
+            holds: Mutex::default(),
             overstepped: AtomicBool::new(false),
+            changed: self.changed.clone(),
         });
         let place = open.take(origin, session.clone());
         drop(open);
@@ -212,8 +235,8 @@ impl Sessions {
             let mut channels: Vec<ChannelId> = lock(&session.channels).open.iter().copied().collect();
             channels.sort_by_key(|channel| (channel.kind.code(), channel.id));
             let Session { number, route, since, .. } = **session;
-            let grant = session.grant.clone();
-            ClientInfo { number, route, since, grant, channels }
+            let (grant, holds) = (session.grant.clone(), lock(&session.holds).clone());
+            ClientInfo { number, route, since, grant, channels, holds }
         };
         lock(&self.open).iter().map(info).collect()
     }
@@ -246,6 +269,14 @@ impl Session {
         may
     }
 
+    /// Notes that the client has `what`, for as long as the result is kept.
+    #[must_use]
+    pub(crate) fn hold(&self, what: Single) -> Holding<'_> {
+        lock(&self.holds).insert(what);
+        self.changed.send_replace(());
+        Holding { session: self, what }
+    }
+
     /// Ends the session. The first `reason` is the one that is told.
     pub(crate) fn end_for(&self, reason: &str) {
         let _ = self.ended.set(reason.to_owned());
@@ -271,6 +302,24 @@ impl MainSeat {
     #[must_use]
     pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+}
+
+impl Single {
+    /// Names it in a word.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Microphone => "microphone",
+        }
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        lock(&self.session.holds).remove(&self.what);
+        self.session.changed.send_replace(());
     }
 }
 
@@ -406,6 +455,22 @@ mod tests {
         drop(first);
         assert!(changes.has_changed().unwrap() && !sessions.end(gone, "too late"));
         assert_eq!(listed().count(), 1);
+    }
+
+    #[test]
+    fn what_a_client_holds_is_listed_while_it_does() {
+        let sessions = Arc::new(Sessions::default());
+        let main = start(&sessions, HERE).unwrap();
+        let (mut changes, holds) = (sessions.changes(), || sessions.clients()[0].holds.clone());
+        let agent = main.session().hold(Single::Agent);
+        let microphone = main.session().hold(Single::Microphone);
+        assert!(changes.has_changed().unwrap());
+        assert_eq!(holds(), [Single::Agent, Single::Microphone].into());
+        drop(agent);
+        assert_eq!(holds(), [Single::Microphone].into());
+        changes.mark_unchanged();
+        drop(microphone);
+        assert!(changes.has_changed().unwrap() && holds().is_empty());
     }
 
     #[test]

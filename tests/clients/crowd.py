@@ -11,11 +11,12 @@ KINDs, of which COUNT are made:
   displays    displays 0, 1, … of one session, whose connections end at once; likewise
   guesses     logins with a wrong password, one after the other of each origin
   forgeries   one main channel that has copied text and sends a file, COUNT bytes at a time, whatever the agent allows; likewise
+  questions   one main channel that asks its agent COUNT times, and takes the answers afterwards; likewise
   motions     one inputs channel that sends so many motions in one piece and then reads; likewise
 
 They come from --origins addresses of 127.0.0.0/8 by turns. Prints one line, `there: N answered: N`, when all are made
 (`leaving`: when the first COUNT are), and keeps what the server leaves open until its standard input ends. Answered are those
-that were let in, of `guesses` those that were asked for a password, of `motions` the acknowledgements.
+that were let in, of `questions` the answers that came before leave to ask more, of `guesses` those that were asked for a password, of `motions` the acknowledgements.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 MAIN, DISPLAY, INPUTS = 1, 2, 3  # channels
 MAIN_INIT, INPUTS_INIT, MOTION_ACK, MOUSE_MOTION = 103, 101, 111, 111  # messages
-AGENT_START, AGENT_DATA, AGENT_TOKEN, AGENT_FROM_SERVER = 106, 107, 110, 109
+AGENT_START, AGENT_DATA, AGENT_TOKEN_TO_SERVER, AGENT_TOKEN, AGENT_FROM_SERVER = 106, 107, 108, 110, 109
 ANNOUNCE, GRAB, FILE_START, FILE_DATA = 6, 7, 10, 12  # the agent's messages
 AGENT_TOKENS = 32  # pieces that may be sent ahead
 MOTIONS_EACH = 4  # motions for each acknowledgement
@@ -166,6 +167,27 @@ def forgeries(settings):
     return [(main, True)]
 
 
+def questions(settings):
+    main, _ = start(settings, 0)
+    exactly(main, 28)  # the rest of MAIN_INIT
+    question = struct.pack("<III", 0, 1, 1)
+    question = struct.pack("<IIQI", 1, ANNOUNCE, 0, 8) + question[4:]
+    main.sendall(struct.pack("<HII", AGENT_START, 4, 0))
+    main.sendall((struct.pack("<HI", AGENT_DATA, len(question)) + question) * settings.count)
+    answers = 0
+    for taken in (settings.count - 1, 1):
+        main.sendall(struct.pack("<HII", AGENT_TOKEN_TO_SERVER, 4, taken))
+        while True:
+            kind, size = struct.unpack("<HI", exactly(main, 6))
+            exactly(main, size)
+            answers += kind == AGENT_FROM_SERVER
+            if kind == AGENT_TOKEN:
+                return [(main, answers)]
+            if answers == settings.count - 1 and taken > 1:
+                break
+    raise AssertionError("unreachable")
+
+
 def start(settings, number):
     """Begins a session. Returns its main channel's connection, and its number."""
     peer, entered = link(settings, number, 0, MAIN, 0)
@@ -208,7 +230,7 @@ def exactly(peer, size):
 
 
 MAKERS = {"silent": silent, "ticketless": ticketless, "leaving": leaving, "sessions": sessions, "channels": channels,
-          "displays": displays, "forgeries": forgeries, "guesses": guesses, "motions": motions}
+          "displays": displays, "forgeries": forgeries, "questions": questions, "guesses": guesses, "motions": motions}
 
 if __name__ == "__main__":
     main()

@@ -2,10 +2,13 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import time
 
+from invitations import _invite as invite
 from rig import ROOT, eventually
+from sound import _with_sound as with_sound
 
 TEXT, PNG = 1, 2
 LIMIT = 90  # seconds for what goes through an emulated guest
@@ -160,6 +163,21 @@ def files(rig):
     rig.tell(f"50 MB at {50 / took:.0f} MB/s, to an emulated guest")
 
 
+def disk_full(rig):
+    """a file that does not fit the guest's disk is refused, and the next one that does is sent"""
+    vm, server, client = _desktop(rig)
+    vm.stage("mount -t tmpfs -o size=2m small $HOME/Desktop")
+    large, small = rig.fresh("large", ".bin"), rig.fresh("small", ".bin")
+    large.write_bytes(os.urandom(10_000_000))
+    small.write_bytes(os.urandom(1_000_000))
+    result = client(f"send {large}")
+    assert not result["sent"], result
+    assert client(f"send {small}")["sent"]
+    assert hashlib.sha256(small.read_bytes()).hexdigest() in "".join(vm.stage(f"sha256sum $HOME/Desktop/{small.name}", LIMIT))
+    assert "".join(vm.stage("ls $HOME/Desktop")) == small.name
+    rig.tell(result["refusal"])
+
+
 def no_files(rig):
     """with --file-transfer off the viewer cannot send any"""
     vm, server, client = _desktop(rig, "--file-transfer", "off")
@@ -193,6 +211,16 @@ def forged_messages(rig):
             crowd.wait(20)
             vm.stage("rm -f $HOME/Desktop/*")
         server.stop()
+
+
+def takes_no_answers(rig):
+    """a client that asks the agent without taking its answers may not ask any more, until it takes them"""
+    server = rig.serve(rig.vm())
+    crowd = subprocess.Popen([ROOT / "tests/clients/crowd.py", *server.uri.removeprefix("spice://").split(":"), "questions", "32"],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert crowd.stdout.readline() == "there: 1 answered: 32\n"
+    crowd.stdin.close()
+    crowd.wait(20)
 
 
 def agent_restarts(rig):
@@ -229,6 +257,33 @@ def handed_over(rig):
     third("wait-agent-caps " + " ".join(map(str, CLIPBOARD_CAPS)))
     _copy_here(rig, third, TEXT, b"from the third")
     _pasted_in_guest(vm, "UTF8_STRING", b"from the third")
+
+
+def handed_on_and_told(rig):
+    """agent and microphone are the first viewer's, and the next one's when it leaves: status says whose, and viewers are told"""
+    bus, vm = rig.bus(), rig.own_vm(**with_sound())
+    file = rig.fresh("password", "")
+    file.write_text("open sesame\n")
+    server = rig.serve(vm, "--password-file", file, "--relay-bus", bus.address)
+    secrets = ["open sesame"] * 3 + [invite(rig, bus, "--look")[1]]
+    viewers = []
+    for secret in secrets:
+        viewers.append(rig.client(server, password=secret, sound=True))
+        viewers[-1]("wait-event record opened")
+    holds = lambda: [client["Holds"] for client in rig.status(bus)["Clients"]]  # noqa: E731
+    for users in (3, 2, 1):
+        eventually(lambda: holds() == [["agent", "microphone"]] + [[]] * users, f"the first of {users} has both: {holds()}")
+        leaver = viewers.pop(0)
+        leaver("wait-agent on")
+        leaver.stop()
+        of_others = "another viewer has" in leaver.log_path.read_text()
+        its_own = [f"{what} are yours now" in leaver.log_path.read_text() for what in ("and the size of the screens",)]
+        its_own.append("the microphone is yours now" in leaver.log_path.read_text())
+        assert [of_others, *its_own] == [users < 3] * 3, (users, of_others, its_own)
+    eventually(lambda: holds() == [[]], "nobody has them")
+    looker, = viewers
+    looker.stop()
+    assert not re.search("another viewer has|yours now", looker.log_path.read_text()), "who may only look is told nothing"
 
 
 def window_size(rig):

@@ -26,8 +26,9 @@ use crate::viewer::{LogLimit, sleep_until};
 const READ_SIZE: usize = 16 * 1024;
 /// Pieces of a client that are taken before it may send as many more: a part of those that it may send ahead.
 const GRANT: u32 = 8;
-/// How long a connection to the port has to be gone before the next one. Another program that wants the port as well
-/// has it for that long.
+/// How long a connection to the port has to be gone before the next one, unless the guest has closed the port. Another
+/// program that wants the port as well has it for that long. It is also the least time between two connections, so that
+/// a guest that opens and closes its port does not have QEMU make them without end.
 const RECONNECT: Duration = Duration::from_secs(1);
 
 /// The agent, and the clients that wait for it.
@@ -45,6 +46,8 @@ struct Link {
     hub: Hub,
     rules: Rules,
     stream: Option<UnixStream>,
+    /// When it was made last.
+    made: Option<Instant>,
     /// When to connect: later than at once, where a connection has just ended.
     due: Option<Instant>,
     /// For what a guest can cause to be logged.
@@ -103,6 +106,7 @@ impl AgentDesk {
             hub: hub.clone(),
             rules,
             stream: None,
+            made: None,
             due: None,
             log: LogLimit::default(),
             changed: Arc::default(),
@@ -339,8 +343,13 @@ impl Link {
         match port {
             None => (self.stream, self.due) = (None, None),
             Some(is_open) if self.stream.is_none() => {
-                // An agent that has seen the end of the connection is ready for the next.
-                if !is_open || self.due.is_none_or(|due| due <= Instant::now()) {
+                let now = Instant::now();
+                if !is_open {
+                    // An agent that has seen the end of the connection is ready for the next.
+                    self.due = self.made.and_then(|made| made.checked_add(RECONNECT));
+                }
+                if self.due.is_none_or(|due| due <= now) {
+                    self.made = Some(now);
                     self.connect();
                 }
             }
@@ -393,4 +402,40 @@ fn port(guest: &Guest) -> Option<bool> {
 
 fn port_id(guest: &Guest) -> Option<&str> {
     guest.ports.iter().find(|(_, port)| port.name == AGENT_PORT).map(|(id, _)| id.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::PortInfo;
+
+    #[tokio::test]
+    async fn a_guest_that_opens_and_closes_its_port_causes_few_connections() {
+        let hub = Hub::default();
+        let desk = AgentDesk::new(hub.clone(), Rules::default());
+        let began = Instant::now();
+        let toggle = async {
+            for is_open in [true, false].into_iter().cycle().take(2000) {
+                let port = PortInfo { name: AGENT_PORT.to_owned(), is_open, ..PortInfo::default() };
+                hub.change_guest(|guest| _ = guest.ports.insert("agent".to_owned(), port));
+                tokio::task::yield_now().await;
+            }
+        };
+        let held = std::cell::RefCell::new(Vec::new());
+        let count = async {
+            loop {
+                let request = hub.ports().next().await;
+                held.borrow_mut().push(request.id);
+                // The connection ends at once, as a holder of the agent notices.
+                desk.link.lock().await.reconnect_later();
+            }
+        };
+        tokio::select! {
+            () = toggle => {}
+            _ = desk.keep() => {}
+            () = count => {}
+        }
+        let (made, seconds) = (held.into_inner().len(), began.elapsed().as_secs());
+        assert!((1..=2 + usize::try_from(seconds).unwrap()).contains(&made), "{made} in {seconds} s");
+    }
 }

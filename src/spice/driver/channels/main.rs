@@ -16,12 +16,16 @@ use crate::spice::driver::convert::{mouse_mode, windows};
 use crate::spice::driver::link::Linked;
 use crate::spice::driver::{ChannelEnd, Server};
 use crate::spice::grant::Deed;
-use crate::spice::session::Session;
+use crate::spice::session::{Holding, Session, Single};
 use crate::spice::windows::Windows;
 use crate::viewer::sleep_until;
 
 /// How long a client has to take our last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What a client is told that could not have the agent, and what it is told when it can.
+const AGENT_IS_TAKEN: &str = "another viewer has copy and paste, file transfer and the size of the screens";
+const AGENT_IS_YOURS: &str = "copy and paste, file transfer and the size of the screens are yours now";
 
 /// A session begins with it: it is not offered.
 pub(super) const CHANNEL: Channel = Channel {
@@ -36,7 +40,8 @@ async fn serve(server: &Server, session: &Session, linked: Linked) -> Result<(),
     let connection =
         linked.accept(|request, now| start(server, session, request, agent.is_some(), now)).await?;
     let known = connection.machine.channels().to_vec();
-    let mut main = Main { server, session, connection, known, agent, windows: Windows::default() };
+    let holding = agent.is_some().then(|| session.hold(Single::Agent));
+    let mut main = Main { server, session, connection, known, agent, holding, windows: Windows::default() };
     match main.run().await {
         Err(ChannelEnd::Session) => {
             main.say_goodbye().await?;
@@ -79,6 +84,7 @@ struct Main<'a> {
     known: Vec<ChannelId>,
     /// The agent, while it is this client's.
     agent: Option<HeldAgent>,
+    holding: Option<Holding<'a>>,
     windows: Windows,
 }
 
@@ -92,6 +98,9 @@ impl Main<'_> {
         let next = server.agent.take();
         let granted = passed(self.session.grant.until);
         tokio::pin!(next, granted);
+        if may_have_agent && self.agent.is_none() {
+            self.connection.machine.notify(Severity::Info, AGENT_IS_TAKEN, Instant::now())?;
+        }
         loop {
             let room = self.connection.machine.has_room_for_agent();
             tokio::select! {
@@ -108,7 +117,9 @@ impl Main<'_> {
                 }
                 agent = &mut next, if may_have_agent && self.agent.is_none() => {
                     self.agent = Some(agent);
+                    self.holding = Some(self.session.hold(Single::Agent));
                     self.connection.machine.set_agent(true, Instant::now())?;
+                    self.connection.machine.notify(Severity::Info, AGENT_IS_YOURS, Instant::now())?;
                 }
                 turn = turn(&mut self.agent, room) => self.agent_turn(turn)?,
                 () = sleep_until(self.windows.deadline()) => self.tell_windows().await,

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use spice_proto::channels::base::Severity;
 use spice_proto::channels::record::{RecordChannel, Recorded, caps};
 use spice_proto::link::LinkRequest;
 use spice_proto::wire::{Caps, ChannelType};
@@ -15,7 +16,7 @@ use crate::spice::driver::convert::volume;
 use crate::spice::driver::link::Linked;
 use crate::spice::driver::{ChannelEnd, Server};
 use crate::spice::grant::Deed;
-use crate::spice::session::Session;
+use crate::spice::session::{Session, Single};
 
 pub(super) const CHANNEL: Channel = Channel {
     kind: ChannelType::Record,
@@ -36,7 +37,7 @@ async fn serve(server: &Server, session: &Session, linked: Linked) -> Result<(),
         }
     }
     let speaker = server.hub.microphone().enter(session.number);
-    run(speaker, connection).await
+    run(speaker, connection, session).await
 }
 
 fn start(request: &LinkRequest, now: Instant) -> RecordChannel {
@@ -44,8 +45,13 @@ fn start(request: &LinkRequest, now: Instant) -> RecordChannel {
 }
 
 /// Serves the channel until the client leaves.
-async fn run(mut speaker: Speaker<'_>, mut connection: Connection<RecordChannel>) -> Result<(), ChannelEnd> {
+async fn run(
+    mut speaker: Speaker<'_>,
+    mut connection: Connection<RecordChannel>,
+    session: &Session,
+) -> Result<(), ChannelEnd> {
     let (mut pace, mut ear) = (Pace::default(), Ear::default());
+    let (mut holding, mut waits) = (None, false);
     loop {
         tokio::select! {
             turn = connection.turn(|_| false) => {
@@ -55,6 +61,15 @@ async fn run(mut speaker: Speaker<'_>, mut connection: Connection<RecordChannel>
             }
             wanted = speaker.wanted() => {
                 let now = Instant::now();
+                if speaker.has_turn() && holding.is_none() {
+                    holding = Some(session.hold(Single::Microphone));
+                    if waits {
+                        connection.machine.notify(Severity::Info, "the microphone is yours now", now)?;
+                    }
+                } else if !speaker.has_turn() && !waits {
+                    waits = true;
+                    connection.machine.notify(Severity::Info, "another viewer has the microphone", now)?;
+                }
                 connection.machine.set_volume(volume(&wanted.loudness), now)?;
                 connection.machine.record(wanted.recording, now)?;
                 if !wanted.recording {

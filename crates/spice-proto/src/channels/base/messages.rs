@@ -5,6 +5,8 @@ use crate::wire::{Form, Reader, WireError, Writer, fields, messages, numbers};
 /// The largest type that belongs to every channel: `SPICE_MSG_BASE_LAST`.
 pub const LAST: u16 = 100;
 
+/// Most characters of a text that we send, such as a VM's name.
+const TEXT_CHARS_MAX: usize = 255;
 /// Most bytes of a notice's text.
 const NOTIFY_TEXT_MAX: u32 = 4096;
 
@@ -94,6 +96,18 @@ numbers! {
         /// An error.
         Error = 2,
     }
+}
+
+impl Notify {
+    /// Makes one of a `text`, as far as the protocol can carry it.
+    pub fn of(severity: Severity, text: &str) -> Self {
+        Self { timestamp: 0, severity, text: sendable(text) }
+    }
+}
+
+/// Returns a text as the protocol can carry it: no NUL, and not endless.
+pub(in crate::channels) fn sendable(text: &str) -> String {
+    text.chars().filter(|c| *c != '\0').take(TEXT_CHARS_MAX).collect()
 }
 
 /// A ping, and after it any number of bytes that measure the bandwidth. We send none.

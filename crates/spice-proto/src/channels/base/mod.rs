@@ -8,6 +8,7 @@ mod pings;
 
 pub use flow::{ACK_TIMEOUT, Flow, HALF_MESSAGE_TIMEOUT, PING_TIMEOUT, QUEUED_FRAMES_MAX};
 pub use framing::ClientMessage;
+pub(in crate::channels) use messages::sendable;
 pub use messages::{Disconnecting, FromClient, FromServer, LAST, Notify, Ping, Severity};
 
 #[cfg(test)]

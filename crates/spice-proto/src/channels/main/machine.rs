@@ -13,8 +13,6 @@ use crate::wire::{Caps, ChannelId, ChannelType, Frame, HeaderForm};
 pub const MAIN_BODY_MAX: u32 = 4096 + 11 * 2048;
 /// Messages that may wait for the client before the agent has to.
 const AGENT_QUEUE: usize = 16;
-/// Most characters of a VM's name that we pass on.
-const NAME_CHARS_MAX: usize = 255;
 /// The first answer is late, for the client is busy starting; the second one is worth something.
 const START_PINGS: u32 = 2;
 
@@ -90,7 +88,7 @@ impl MainChannel {
         channel.flow.queue(FromServer::Init(init).encode(), now);
         if start.caps.has(caps::NAME_AND_UUID) {
             if let Some(name) = start.name {
-                channel.flow.queue(FromServer::Name(sendable(&name)).encode(), now);
+                channel.flow.queue(FromServer::Name(base::sendable(&name)).encode(), now);
             }
             if let Some(uuid) = start.uuid {
                 channel.flow.queue(FromServer::Uuid(uuid).encode(), now);
@@ -193,8 +191,7 @@ impl MainChannel {
     /// # Errors
     /// When the client does not read.
     pub fn notify(&mut self, severity: Severity, text: &str, now: Instant) -> Result<(), ChannelError> {
-        let notify = base::Notify { timestamp: 0, severity, text: sendable(text) };
-        self.flow.send(base::FromServer::Notify(notify).encode(), now)
+        self.flow.send(base::FromServer::Notify(base::Notify::of(severity, text)).encode(), now)
     }
 
     /// Says goodbye. Write what waits, then close the session's connections.
@@ -279,9 +276,4 @@ impl Machine for MainChannel {
     fn handle_timeout(&self, now: Instant) -> Result<(), ChannelError> {
         self.flow.handle_timeout(now)
     }
-}
-
-/// A text as the protocol can carry it: no NUL, and not endless.
-fn sendable(text: &str) -> String {
-    text.chars().filter(|c| *c != '\0').take(NAME_CHARS_MAX).collect()
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::caps;
 use super::messages::{FromClient, FromServer, Start};
-use crate::channels::base::Flow;
+use crate::channels::base::{self, Flow, Severity};
 use crate::channels::sound::{CHANNELS, Mode, RATE, RAW_FRAME_BYTES, SampleFormat, Volume};
 use crate::channels::{ChannelError, Machine};
 use crate::wire::{Caps, Frame, HeaderForm};
@@ -75,6 +75,14 @@ impl RecordChannel {
             self.flow.send(FromServer::Mute(self.volume.mute).encode(), now)?;
         }
         Ok(())
+    }
+
+    /// Gives the client a text for its log or its user.
+    ///
+    /// # Errors
+    /// When the client does not read.
+    pub fn notify(&mut self, severity: Severity, text: &str, now: Instant) -> Result<(), ChannelError> {
+        self.flow.send(base::FromServer::Notify(base::Notify::of(severity, text)).encode(), now)
     }
 
     /// Takes what of `data` can be sound. Anything else a client may send is dropped: it costs only its own sound.
