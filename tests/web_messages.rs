@@ -303,11 +303,6 @@ fn base_answers() -> Vec<Value> {
         ("ackSync", json!([1]), FromClient::AckSync { generation: 1 }),
         ("ack", json!([]), FromClient::Ack),
         ("pong", json!([3, 77]), FromClient::Pong(Ping { id: 3, timestamp: 77 })),
-        (
-            "disconnecting",
-            json!([5, 0]),
-            FromClient::Disconnecting(Disconnecting { timestamp: 5, reason: 0 }),
-        ),
     ]
     .map(|(function, arguments, message)| to_server("base", function, arguments, &message.encode()))
     .to_vec()
@@ -337,7 +332,7 @@ fn requests() -> Vec<Value> {
         ("main", "attachChannels", json!([]), main::FromClient::AttachChannels.encode()),
         ("main", "mouseMode", json!([2]), main::FromClient::MouseModeRequest(MouseMode::Client).encode()),
         ("main", "agentStart", json!([u32::MAX]), main::FromClient::AgentStart(u32::MAX).encode()),
-        ("main", "agentTokens", json!([2]), main::FromClient::AgentToken(2).encode()),
+        ("main", "agentData", json!([[7, 8]]), main::FromClient::AgentData(vec![7, 8]).encode()),
         ("display", "init", json!([]), display::FromClient::Init(init).encode()),
         ("display", "cannotDecode", json!([7]), display::FromClient::StreamReport(unsupported).encode()),
         ("inputs", "scancodes", json!([[0xe0, 0x1c]]), Input::KeyScancode(vec![0xe0, 0x1c]).encode()),

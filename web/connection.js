@@ -14,19 +14,18 @@ export class Ended extends Error {}
 export class Connection {
   #socket;
   #unread = new ByteQueue();
-  /** What waits for more bytes. @type {{ count: number, resolve: Function, reject: Function } | null} */
+  /** What waits for more bytes. */
   #waits = null;
-  /** @type {Error | null} */
   #end = null;
   #window = 0;
   #unacknowledged = 0;
-  /** Bytes received, for whoever looks. */
+  /** Called with what the server has to say. */
+  onnotice = (_text) => {};
+  /** Bytes received. */
   received = 0;
-  sent = 0;
   /** The server's capabilities on this channel. */
   caps = 0;
 
-  /** @param {string} url */
   constructor(url) {
     this.#socket = new WebSocket(url, "binary");
     this.#socket.binaryType = "arraybuffer";
@@ -40,9 +39,6 @@ export class Connection {
     this.opened.catch(() => {});
     this.#socket.onmessage = (event) => this.#take(event.data);
   }
-
-  /** Whether it is over. */
-  get ended() { return this.#end !== null; }
 
   /** Asks for a channel and logs in. */
   async link({ session, kind, id, caps, password }) {
@@ -73,13 +69,10 @@ export class Connection {
     }
   }
 
-  /** Sends a message: its number, and its body if it has one. @param {[number, Uint8Array?]} message */
+  /** Sends a message: its number, and its body if it has one. */
   send([id, body = new Uint8Array(0)]) {
     this.#write(new Writer().u16(id).u32(body.length).bytes(body).done());
   }
-
-  /** Bytes that wait to be sent. */
-  get waiting() { return this.#socket.bufferedAmount; }
 
   close(error = new Ended("the page closed the connection")) {
     this.#finish(error);
@@ -97,7 +90,7 @@ export class Connection {
     if (message.name === "disconnecting") this.close(new Ended(this.notice ?? "the server ended the session"));
     if (message.name === "notify") {
       this.notice = message.text;
-      this.onnotice?.(message.text);
+      this.onnotice(message.text);
     }
     return true;
   }
@@ -139,7 +132,6 @@ export class Connection {
 
   #write(bytes) {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
-    this.sent += bytes.length;
     this.#socket.send(bytes);
   }
 

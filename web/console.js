@@ -8,11 +8,8 @@ export class Console {
   #screen;
   #isShown = false;
   #isOpen = false;
-  /** @type {HTMLCanvasElement | null} */
   #canvas = null;
-  /** @type {Cursor | null} */
   cursor = null;
-  /** @type {Display | null} */
   display = null;
 
   /** The console with this number, for `screen`: where it is shown, and what is known of the pointer. */

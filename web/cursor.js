@@ -11,7 +11,6 @@ export class Cursor {
   #element;
   #view;
   #drawn = document.createElement("canvas");
-  /** @type {{ width: number, height: number, hotX: number, hotY: number } | null} */
   #shape = null;
   #state = { x: 0, y: 0, visible: false };
   #isAbsolute = true;

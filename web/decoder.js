@@ -40,7 +40,6 @@ export class Decoder {
   #decoder;
   #given = 0;
   #shown = 0;
-  /** @type {Function[]} */
   #waiting = [];
   #failed;
   /** What it decodes, as WebCodecs names it. */

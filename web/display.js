@@ -12,9 +12,7 @@ const GONE_AFTER = 300;
 export class Display {
   #connection;
   #console;
-  /** @type {Surface | null} */
   #surface = null;
-  /** @type {{ id: number, decoder: Decoder } | null} */
   #stream = null;
   #shows = false;
 
@@ -37,8 +35,6 @@ export class Display {
       this.#stopStream();
     }
   }
-
-  get received() { return this.#connection.received; }
 
   async #handle(message) {
     switch (message.name) {

@@ -12,7 +12,7 @@ const ALTGR_MOMENT = 20;
 export class Keyboard {
   #send;
   #leave;
-  /** The keys that are down in the guest. @type {Set<string>} */
+  /** The keys that are down in the guest. */
   #held = new Set();
   /** Whether Control and Alt are pressed and nothing else was since. */
   #isLeaving = false;

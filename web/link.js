@@ -31,9 +31,8 @@ const PERMISSION_DENIED = 7;
 
 /** The server turned the connection away. */
 export class Refused extends Error {
-  /** @param {number} code */
-  constructor(code) {
-    super(REASONS[code] ?? `the server refused (${code})`);
+  constructor(code, reason = REASONS[code]) {
+    super(reason ?? `the server refused (${code})`);
     /** Whether another password may help. */
     this.wantsPassword = code === PERMISSION_DENIED;
   }
@@ -61,6 +60,8 @@ export function replyLength(bytes) {
 export function reply(bytes) {
   const r = new Reader(bytes, "link reply");
   const error = r.u32();
+  // Without having asked for a password it turns away who has shown too many wrong ones.
+  if (error === PERMISSION_DENIED) throw new Refused(error, "too many wrong passwords: wait a few minutes");
   if (error !== 0) throw new Refused(error);
   const key = r.bytes(KEY_LENGTH).slice();
   const [common, channel, offset] = [r.u32(), r.u32(), r.u32()];
@@ -82,11 +83,6 @@ export function result(bytes) {
 export async function ticket(key, password) {
   const sealed = globalThis.crypto?.subtle ? await seal(key, password) : withoutSubtle(password);
   return new Writer().u32(MECHANISM_TICKET).bytes(sealed).done();
-}
-
-/** Whether this browser can seal a password here. */
-export function canSeal() {
-  return Boolean(globalThis.crypto?.subtle);
 }
 
 async function seal(key, password) {

@@ -54,7 +54,6 @@ export const base = {
   ackSync: (generation) => [1, new Writer().u32(generation).done()],
   ack: () => [2],
   pong: (id, timestamp) => [3, new Writer().u32(id).u64(timestamp).done()],
-  disconnecting: (timestamp, reason) => [6, new Writer().u64(timestamp).u32(reason).done()],
 };
 
 const modes = (supported, current) => ({ server: (supported & 1) !== 0, client: (supported & 2) !== 0, current });
@@ -84,7 +83,6 @@ export const main = {
   mouseMode: (mode) => [105, new Writer().u16(mode).done()],
   agentStart: (tokens) => [106, new Writer().u32(tokens).done()],
   agentData: (data) => [107, data],
-  agentTokens: (tokens) => [108, new Writer().u32(tokens).done()],
 };
 
 /** Who moves the pointer. */

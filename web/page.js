@@ -1,13 +1,18 @@
 // The page: who logs in, what is shown, and what the buttons do.
 
+import { Agent, AGENT } from "./agent.js";
+import { Clipboard } from "./clipboard.js";
 import { Console } from "./console.js";
 import { canDecode } from "./decoder.js";
+import { Files } from "./files.js";
 import { Keyboard } from "./keyboard.js";
 import { Refused } from "./link.js";
-import { inputs as inputMessages, MOUSE_CLIENT } from "./messages.js";
+import { inputs as inputMessages, MOUSE_CLIENT, playback as playbackMessages } from "./messages.js";
 import { Panel } from "./panel.js";
 import { Pointer } from "./pointer.js";
 import { Session } from "./session.js";
+import { canPlay, Sound } from "./sound.js";
+import { Touch } from "./touch.js";
 import { View } from "./view.js";
 
 /** Seconds until the page connects again by itself, one time after the other. */
@@ -16,21 +21,24 @@ const PAUSES = [0.5, 1, 2, 4, 8, 15];
 const SECRET = "invitation";
 /** Whether a password was asked for here: then it is no use to try without. */
 const ASKS = "asks";
+const SIZE = "size";
 
-const part = (id) => /** @type {any} */ (document.getElementById(id));
+const part = (id) => /** */ (document.getElementById(id));
 
 class Page {
   #view = new View(part("screen"));
   #mode = MOUSE_CLIENT;
   #keyboard = new Keyboard(part("screen"), (message) => this.#input(message), () => this.#leaveScreen());
   #pointer = new Pointer(part("screen"), this.#view, (message) => this.#input(message));
+  #agent = new Agent((message) => this.#session?.send(message));
+  #clipboard = new Clipboard(this.#agent);
+  #files = new Files(this.#agent, part("screen"), part("files"));
+  #sound = null;
+  #isLoud = true;
   #panel = new Panel(part("panel"));
-  /** @type {Map<number, Console>} */
   #consoles = new Map();
   #shown = 0;
-  /** @type {Session | null} */
   #session = null;
-  /** @type {import("./connection.js").Connection | null} */
   #inputs = null;
   #password = takeSecret();
   #failures = 0;
@@ -39,9 +47,14 @@ class Page {
 
   async start() {
     this.#connectButtons();
+    new Touch(part("screen"), this.#pointer);
+    this.#agent.onmessage = (kind, r) =>
+      kind === AGENT.fileStatus ? this.#files.message(r) : this.#clipboard.message(kind, r);
+    this.#agent.onchange = () => this.#followAgent();
+    this.#view.onroom = () => this.#followRoom();
     this.#view.onlayout = () => this.#console?.cursor?.apply();
     this.#decodes = await canDecode();
-    this.#panel.follow(() => this.#facts());
+    this.#panel.follow(() => this.facts());
     if (!this.#password && localStorage.getItem(ASKS)) this.#ask("");
     else await this.#connect();
   }
@@ -54,7 +67,7 @@ class Page {
     this.#tell("Connecting…");
     const url = new URL("spice", location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    const session = new Session(url, this.#password);
+    const session = new Session(url, this.#password, this.#agent);
     this.#session = session;
     session.onname = (name) => this.#name(name);
     session.onchannels = (channels) => this.#offer(session, channels);
@@ -87,7 +100,34 @@ class Page {
     } else if (kind === "inputs") {
       this.#inputs = await session.open(kind, id, inputMessages.caps);
       session.serve({ run: () => this.#inputs?.run((kind, body) => this.#heard(kind, body)) });
+    } else if (kind === "playback" && canPlay()) {
+      const caps = playbackMessages.caps("AudioDecoder" in globalThis);
+      this.#sound = new Sound(await session.open(kind, id, caps));
+      this.#sound.setOn(this.#isLoud);
+      part("sound").hidden = false;
+      session.serve(this.#sound);
     }
+  }
+
+  #followAgent() {
+    const { isConnected } = this.#agent;
+    part("paste").disabled = !isConnected || !this.#clipboard.isHere;
+    part("send").disabled = !this.#agent.takesFiles;
+    if (isConnected) this.#followRoom();
+    else this.#files.forget();
+  }
+
+  /** Asks the guest for a picture as large as there is room, if it is to follow. */
+  #followRoom() {
+    if (part("size").value === "follow") this.#agent.setSize(this.#consoles.size || 1, this.#view.room);
+  }
+
+  #setSize(mode) {
+    part("size").value = mode;
+    if (part("size").selectedIndex < 0) part("size").value = "fit";
+    localStorage.setItem(SIZE, part("size").value);
+    this.#view.setMode(part("size").value);
+    this.#followRoom();
   }
 
   #heard(id, body) {
@@ -122,6 +162,8 @@ class Page {
     if (session !== this.#session) return;
     this.#session = null;
     this.#inputs = null;
+    this.#sound = null;
+    part("sound").hidden = true;
     for (const console of this.#consoles.values()) console.remove();
     this.#consoles.clear();
     part("screen").classList.add("stale");
@@ -179,7 +221,22 @@ class Page {
     });
     part("again").addEventListener("click", () => this.#connect());
     part("console").addEventListener("change", () => this.#show(Number(part("console").value)));
-    part("size").addEventListener("change", () => this.#view.setMode(part("size").value));
+    part("size").addEventListener("change", () => this.#setSize(part("size").value));
+    this.#setSize(localStorage.getItem(SIZE) ?? "fit");
+    part("sound").addEventListener("click", () => {
+      this.#isLoud = !this.#isLoud;
+      part("sound").setAttribute("aria-pressed", String(this.#isLoud));
+      this.#sound?.setOn(this.#isLoud);
+    });
+    part("paste").addEventListener("click", async () => {
+      await this.#clipboard.paste().catch((error) => console.warn(`clipboard: ${error.message}`));
+      part("screen").focus();
+    });
+    part("send").addEventListener("click", () => part("chosen").click());
+    part("chosen").addEventListener("change", () => {
+      for (const file of part("chosen").files) this.#files.send(file);
+      part("chosen").value = "";
+    });
     part("keys").addEventListener("change", () => {
       this.#keyboard.press(part("keys").value.split(" "));
       part("keys").value = "";
@@ -195,14 +252,8 @@ class Page {
       clearTimeout(this.#timer);
       this.#tell("You have disconnected.", true);
     });
+    window.addEventListener("hashchange", () => location.reload());
     window.addEventListener("online", () => { if (!this.#session && part("login").hidden) this.#connect(); });
-    window.addEventListener("hashchange", () => {
-      const secret = takeSecret();
-      if (!secret) return;
-      this.#password = secret;
-      this.#session?.end();
-      this.#connect();
-    });
   }
 
   /** Fills the screen, with the keys that the browser keeps to itself otherwise. */
@@ -212,12 +263,12 @@ class Page {
       return;
     }
     await document.documentElement.requestFullscreen({ navigationUI: "hide" });
-    await /** @type {any} */ (navigator).keyboard?.lock?.().catch(() => {});
+    await /** */ (navigator).keyboard?.lock?.().catch(() => {});
     part("screen").focus();
   }
 
   /** What there is to know of the connection. */
-  #facts() {
+  facts() {
     const display = this.#console?.display;
     const canvas = this.#view.canvas;
     return {
@@ -232,8 +283,6 @@ class Page {
     };
   }
 
-  /** For tests: what is known, and where the pixels are. */
-  get state() { return { ...this.#facts(), console: this.#shown }; }
 }
 
 /** Takes the secret of an invitation out of the address, where others could read it. */
@@ -247,5 +296,6 @@ function takeSecret() {
 }
 
 const page = new Page();
-Object.defineProperty(globalThis, "spice", { get: () => page.state });
+// For whoever looks from outside, such as tests.
+Object.defineProperty(globalThis, "spice", { get: () => page.facts() });
 page.start();

@@ -8,7 +8,6 @@ export class Panel {
   #facts = () => ({});
   #last = { at: 0, received: 0, frames: 0, images: 0 };
 
-  /** @param {HTMLElement} element */
   constructor(element) {
     this.#element = element;
   }

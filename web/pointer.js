@@ -5,12 +5,10 @@ import { inputs as messages, MOUSE_CLIENT } from "./messages.js";
 /** The server answers every fourth motion; so many are sent ahead of its answers. */
 const AHEAD = 8;
 const ANSWERED = 4;
-/** From `PointerEvent.button` to SPICE's numbers. */
-const BUTTONS = { 0: 1, 1: 2, 2: 3, 3: 6, 4: 7 };
-/** SPICE's bits of pressed buttons, by the bits of `PointerEvent.buttons`. */
-const MASKS = [[1, 1], [4, 2], [2, 4], [8, 32], [16, 64]];
-export const WHEEL_UP = 4;
-export const WHEEL_DOWN = 5;
+/** Each button's bit in `PointerEvent.buttons`, its bit in SPICE, and its number there. */
+const BUTTONS = [[1, 1, 1], [4, 2, 2], [2, 4, 3], [8, 32, 6], [16, 64, 7]];
+const WHEEL_UP = 4;
+const WHEEL_DOWN = 5;
 /** What a notch of a wheel is, by `WheelEvent.deltaMode`: pixels, lines, pages. */
 const NOTCH = [100, 3, 1];
 /** The notch of `wheelDelta`, where a browser has it. */
@@ -22,7 +20,7 @@ export class Pointer {
   #element;
   #unanswered = 0;
   #sentAt = 0;
-  /** The last motion that was not sent yet. @type {{ x: number, y: number } | null} */
+  /** The last motion that was not sent yet. */
   #waiting = null;
   #isMotion = false;
   #buttons = 0;
@@ -30,7 +28,7 @@ export class Pointer {
   #wanted = MOUSE_CLIENT;
   /** The console whose picture the pointer is on. */
   console = 0;
-  /** Milliseconds that the server needed for its last answer. @type {number | null} */
+  /** Milliseconds that the server needed for its last answer. */
   roundTrip = null;
 
   /** `view` says where on the picture a place of the page is. */
@@ -66,9 +64,7 @@ export class Pointer {
   }
 
   releaseAll() {
-    for (const [mask, button] of [[1, 1], [2, 2], [4, 3], [32, 6], [64, 7]]) {
-      if (this.#buttons & mask) this.button(button, mask, false);
-    }
+    this.#followButtons({ buttons: 0 });
   }
 
   /** Moves the guest's pointer to a place of the page. */
@@ -135,12 +131,9 @@ export class Pointer {
 
   /** Presses and releases what has changed: of several buttons at once, browsers report the second as a motion. */
   #followButtons(event) {
-    for (const [bit, mask] of MASKS) {
+    for (const [bit, mask, number] of BUTTONS) {
       const isDown = (event.buttons & bit) !== 0;
-      if (isDown !== ((this.#buttons & mask) !== 0)) {
-        const number = BUTTONS[MASKS.findIndex(([each]) => each === bit)];
-        this.button(number, mask, isDown);
-      }
+      if (isDown !== ((this.#buttons & mask) !== 0)) this.button(number, mask, isDown);
     }
   }
 
@@ -155,8 +148,10 @@ export class Pointer {
   #scroll(event) {
     event.preventDefault();
     if (this.isAbsolute) this.moveTo(event);
-    const exact = event.deltaMode === 0 && event.wheelDeltaY && event.wheelDeltaY % NOTCH_DELTA === 0;
-    this.#wheel += exact ? -event.wheelDeltaY / NOTCH_DELTA : event.deltaY / NOTCH[event.deltaMode];
+    const delta = event.wheelDeltaY ?? 0;
+    // A wheel's notch is about as many pixels; of a touchpad they are a third.
+    const isWheel = delta % NOTCH_DELTA === 0 && Math.abs(event.deltaY) * devicePixelRatio > Math.abs(delta) / 2;
+    this.#wheel += isWheel && delta ? -delta / NOTCH_DELTA : event.deltaY / NOTCH[event.deltaMode];
     const whole = Math.trunc(this.#wheel);
     this.#wheel -= whole;
     this.notches(whole);

@@ -9,9 +9,9 @@ const KINDS = Object.fromEntries(Object.entries(CHANNELS).map(([name, number]) =
 export class Session {
   #url;
   #password;
+  #agent;
   #main;
   #number = 0;
-  /** @type {Set<Connection>} */
   #connections = new Set();
   #hasEnded = false;
 
@@ -23,9 +23,10 @@ export class Session {
   onnotice = (_text) => {};
   onend = (_error) => {};
 
-  constructor(url, password) {
+  constructor(url, password, agent) {
     this.#url = url;
     this.#password = password;
+    this.#agent = agent;
     this.#main = this.#connection();
   }
 
@@ -53,6 +54,11 @@ export class Session {
     this.#run(channel.run());
   }
 
+  /** Sends a message of the main channel. */
+  send(message) {
+    this.#main.send(message);
+  }
+
   /** Bytes received on all channels. */
   get received() {
     return [...this.#connections].reduce((sum, connection) => sum + connection.received, 0);
@@ -62,6 +68,7 @@ export class Session {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     for (const connection of this.#connections) connection.close(error);
+    this.#agent.disconnect();
     this.onend(error);
   }
 
@@ -90,6 +97,19 @@ export class Session {
         this.#number = message.session;
         this.#mouse(message.mouse);
         this.#main.send(messages.attachChannels());
+        if (message.agent) this.#agent.connect(message.tokens);
+        break;
+      case "agentConnectedTokens":
+        this.#agent.connect(message.tokens);
+        break;
+      case "agentDisconnected":
+        this.#agent.disconnect();
+        break;
+      case "agentData":
+        this.#agent.take(message.data);
+        break;
+      case "agentTokens":
+        this.#agent.grant(message.tokens);
         break;
       case "channels":
         this.onchannels(message.channels.filter(({ kind }) => kind in KINDS)

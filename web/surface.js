@@ -3,7 +3,6 @@
 import { pixels } from "./image.js";
 
 export class Surface {
-  /** @param {number} width @param {number} height in pixels of the guest */
   constructor(width, height) {
     this.canvas = document.createElement("canvas");
     this.canvas.width = width;
@@ -33,7 +32,7 @@ export class Surface {
     this.#context.fillRect(x, y, width, height);
   }
 
-  /** Draws a decoded picture of video. @param {VideoFrame} frame */
+  /** Draws a decoded picture of video. */
   drawFrame(frame, { x, y, width, height }) {
     this.#context.drawImage(frame, x, y, width, height);
   }

@@ -4,18 +4,22 @@
 const NEARLY = 0.01;
 
 export class View {
-  /** @type {HTMLCanvasElement | null} */
   #canvas = null;
   /** "fit", "fill" or "actual". */
   #mode = "fit";
   /** Called when the picture's place has changed. */
   onlayout = () => {};
+  /** Called when there is another room for it. */
+  onroom = () => {};
 
-  /** @param {HTMLElement} element that is filled */
   constructor(element) {
     this.element = element;
-    new ResizeObserver(() => this.layout()).observe(element);
-    window.addEventListener("resize", () => this.layout());
+    const changed = () => {
+      this.layout();
+      this.onroom();
+    };
+    new ResizeObserver(changed).observe(element);
+    window.addEventListener("resize", changed);
   }
 
   get canvas() { return this.#canvas; }
@@ -23,7 +27,6 @@ export class View {
   /** Pixels of the screen for each of the guest's. */
   scale = { x: 1, y: 1 };
 
-  /** @param {HTMLCanvasElement} canvas */
   show(canvas) {
     if (this.#canvas === canvas) return;
     if (this.#canvas) this.#canvas.replaceWith(canvas);
@@ -37,7 +40,6 @@ export class View {
     this.#canvas = null;
   }
 
-  /** @param {string} mode */
   setMode(mode) {
     this.#mode = mode;
     this.element.dataset.mode = mode;

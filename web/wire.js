@@ -8,7 +8,6 @@ export class WireError extends Error {}
 
 /** Reads the fields of one message, named `what` in errors. */
 export class Reader {
-  /** @param {Uint8Array} bytes @param {string} what */
   constructor(bytes, what) {
     this.all = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -24,6 +23,9 @@ export class Reader {
   i32() { return this.view.getInt32(this.#skip(4), true); }
   u64() { return this.view.getBigUint64(this.#skip(8), true); }
 
+  /** How many bytes are left. */
+  get left() { return this.all.length - this.at; }
+
   /** Returns the next `count` bytes, without a copy. */
   bytes(count) {
     const start = this.#skip(count);
@@ -31,7 +33,7 @@ export class Reader {
   }
 
   /** Returns what is left, without a copy. */
-  rest() { return this.bytes(this.all.length - this.at); }
+  rest() { return this.bytes(this.left); }
 
   /** Reads `count` things; `each` reads one. A count over `max` is refused. */
   list(count, max, each) {
@@ -45,10 +47,10 @@ export class Reader {
   }
 
   /** Refuses bytes after the last field. */
-  end() { this.check(this.at === this.all.length, `${this.all.length - this.at} bytes too many`); }
+  end() { this.check(this.left === 0, `${this.left} bytes too many`); }
 
   #skip(count) {
-    this.check(count <= this.all.length - this.at, `needs ${count} bytes at ${this.at} of ${this.all.length}`);
+    this.check(count <= this.left, `needs ${count} bytes at ${this.at} of ${this.all.length}`);
     this.at += count;
     return this.at - count;
   }
@@ -65,7 +67,6 @@ export class Writer {
   i32(value) { this.#view.setInt32(this.#grow(4), value, true); return this; }
   u64(value) { this.#view.setBigUint64(this.#grow(8), BigInt(value), true); return this; }
 
-  /** @param {ArrayLike<number>} bytes */
   bytes(bytes) {
     const start = this.#grow(bytes.length);
     new Uint8Array(this.#view.buffer).set(bytes, start);
@@ -89,13 +90,11 @@ export class Writer {
 
 /** Bytes that have come and were not read: the borders of what comes mean nothing. */
 export class ByteQueue {
-  /** @type {Uint8Array[]} */
   #parts = [];
   #length = 0;
 
   get length() { return this.#length; }
 
-  /** @param {Uint8Array} part */
   push(part) {
     this.#length += part.length;
     if (this.#length > UNREAD_MAX) throw new WireError(`more than ${UNREAD_MAX} bytes wait to be read`);
@@ -111,7 +110,7 @@ export class ByteQueue {
       this.#parts[0] = first.subarray(count);
       return first.subarray(0, count);
     }
-    if (first.length === count) return /** @type {Uint8Array} */ (this.#parts.shift());
+    if (first.length === count) return /** */ (this.#parts.shift());
     const whole = new Uint8Array(count);
     let used = 0;
     let at = 0;
