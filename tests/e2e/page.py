@@ -1,7 +1,9 @@
 """The page for browsers, in Chromium."""
 
+import hashlib
 import json
 import math
+import os
 import re
 import socket
 import subprocess
@@ -9,12 +11,15 @@ import urllib.request
 
 from inputs import ABSOLUTE, KEY, RELATIVE
 import compare
+from agent import _clipboard_of_guest, _copy_in_guest, _pasted_in_guest
 from rig import eventually, free_port
+from sound import _vm as sound_vm
 from tls import certificates
 from web import browser
 
 CANVAS = "#screen canvas:not(.pointer)"
 SHOWN_LIMIT = 40  # seconds
+DESKTOP_LIMIT = 90  # seconds, for what goes through an emulated desktop
 # `KeyboardEvent.code`: code of linux/input-event-codes.h.
 KEYS = {"KeyA": 30, "Digit1": 2, "Escape": 1, "F1": 59, "F12": 88, "Space": 57, "Enter": 28, "NumpadEnter": 96, "ShiftLeft": 42,
         "ShiftRight": 54, "ControlRight": 97, "AltRight": 100, "MetaLeft": 125, "MetaRight": 126, "ContextMenu": 127,
@@ -48,6 +53,17 @@ def in_motion(rig):
     frames = window.script("return spice.frames")
     assert _errors(window) == [], _errors(window)
     rig.tell(f"{frames} pictures of video; every pixel is equal at rest")
+
+
+def sharp_colours(rig):
+    """with --video-codec h264-444 the video has a colour for each pixel"""
+    vm = rig.vm()
+    window, _, _ = _open(rig, vm, "--video-codec", "h264-444")
+    vm.stage("animate 100000 20")
+    eventually(lambda: window.script("return spice.frames") >= 20, "20 pictures of video", SHOWN_LIMIT)
+    assert window.script("return spice.delivery").startswith("avc1.f4"), _told(window)
+    vm.stage("picture")
+    _same(rig, vm, window)
 
 
 def without_video(rig):
@@ -148,7 +164,8 @@ def keys_and_pointer(rig):
     vm.events(lambda events: _keys(events) == [(29, 1), (56, 1), (111, 1), (111, 0), (56, 0), (29, 0)])
     vm.stage("events on")
     x, y = _place(window, 640, 360)
-    _mouse(window, "mouseMoved", x, y)
+    for to in (_place(window, 20, 30), (x, y)):  # the guest reports what changes
+        _mouse(window, "mouseMoved", *to)
     _mouse(window, "mousePressed", x, y, "left")
     _mouse(window, "mouseReleased", x, y, "left")
     vm.events(lambda events: _keys(events) == [(272, 1), (272, 0)] and _at(events, 640, 360))
@@ -156,6 +173,164 @@ def keys_and_pointer(rig):
     window.command("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=40)
     window.command("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=70)
     vm.events(lambda events: [value for _, kind, code, value in events if (kind, code) == (RELATIVE, 8)] == [-1])
+
+
+def follows_the_window(rig):
+    """with "Guest follows" the guest's picture is as large as the room for it on the page, also when that changes"""
+    vm = rig.own_vm(stage="console")
+    vm.stage(r"sh printf '\033[?25l' >/dev/tty1")  # a caret that blinks is no rest
+    window, _, _ = _open(rig, vm)
+    _same(rig, vm, window)
+    _choose(window, "size", "follow")
+    for width, height in ((1200, 700), (1000, 600)):  # the text console of Linux gets no larger than it was at first
+        window.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        room = window.script("const b = document.querySelector('#screen').getBoundingClientRect(); return [b.width, b.height]")
+        wanted = f"{int(room[0]) // 8 * 8}×"
+        eventually(lambda: (window.script("return spice.size") or "").startswith(wanted), f"a width of {wanted}", SHOWN_LIMIT)
+        _same(rig, vm, window)
+
+
+def locked_pointer(rig):
+    """a guest with a mouse gets motions while the pointer is locked, and none before"""
+    vm = rig.vm()
+    window, _, _ = _open(rig, vm)
+    _same(rig, vm, window)
+    vm.absolute_pointer(False)
+    x, y = _place(window, 600, 300)
+
+    def locks():
+        _mouse(window, "mouseMoved", x, y)
+        _mouse(window, "mousePressed", x, y, "left")
+        _mouse(window, "mouseReleased", x, y, "left")
+        return window.script("return document.pointerLockElement !== null")
+    eventually(locks, "the lock", SHOWN_LIMIT)
+    vm.stage("events on")
+    _mouse(window, "mouseMoved", x + 20, y - 12)
+    vm.events(lambda events: (sum(v for _, k, c, v in events if (k, c) == (RELATIVE, 0)), sum(v for _, k, c, v in events if (k, c) == (RELATIVE, 1))) == (20, -12))
+    _mouse(window, "mousePressed", x + 20, y - 12, "right")
+    _mouse(window, "mouseReleased", x + 20, y - 12, "right")
+    vm.events(lambda events: _keys(events) == [(273, 1), (273, 0)])
+
+
+def fingers(rig):
+    """a finger clicks where it is, drags, and clicks with the right button if it rests; two turn the wheel"""
+    vm = rig.vm()
+    window, _, _ = _open(rig, vm)
+    _same(rig, vm, window)
+    x, y = _place(window, 640, 360)
+    vm.stage("events on")
+    _touch(window, "touchStart", _place(window, 20, 30))
+    _touch(window, "touchEnd")
+    vm.events(lambda events: _keys(events) == [(272, 1), (272, 0)])
+    vm.stage("events on")
+    _touch(window, "touchStart", (x, y))
+    _touch(window, "touchEnd")
+    vm.events(lambda events: _keys(events) == [(272, 1), (272, 0)] and _at(events, 640, 360))
+    vm.stage("events on")
+    _touch(window, "touchStart", (x, y))
+    vm.events(lambda events: _keys(events) == [(273, 1), (273, 0)])
+    _touch(window, "touchEnd")
+    vm.stage("events on")
+    _touch(window, "touchStart", (x, y))
+    _touch(window, "touchMove", _place(window, 700, 400))
+    vm.events(lambda events: _keys(events) == [(272, 1)] and _at(events, 700, 400))
+    _touch(window, "touchEnd")
+    vm.events(lambda events: _keys(events) == [(272, 1), (272, 0)])
+    vm.stage("events on")
+    _touch(window, "touchStart", (x, y), (x + 50, y))
+    _touch(window, "touchMove", (x, y - 90), (x + 50, y - 90))
+    _touch(window, "touchEnd")
+    vm.events(lambda events: [value for _, kind, code, value in events if (kind, code) == (RELATIVE, 8)] == [-1, -1])
+    assert vm.events(lambda events: _keys(events) == []) is not False
+
+
+def clipboard(rig):
+    """text and a picture that were copied here are pasted in the guest, and the other way round"""
+    vm = rig.desktop()
+    window, _, url = _open(rig, vm)
+    window.command("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"], origin=url.rstrip("/"))
+    eventually(lambda: not window.script("return document.querySelector('#paste').disabled"), "the agent", DESKTOP_LIMIT)
+    eventually(lambda: not window.script("return document.querySelector('#send').disabled"), "the guest's own agent", DESKTOP_LIMIT)
+    _async(window, "await navigator.clipboard.writeText('Grüße aus Köln')")
+    window.script("document.querySelector('#paste').click()")
+    _pasted_in_guest(vm, "UTF8_STRING", "Grüße aus Köln".encode())
+    _async(window, "const c = new OffscreenCanvas(20, 10); c.getContext('2d').fillRect(0, 0, 9, 9);"
+                   "const png = await c.convertToBlob(); await navigator.clipboard.write([new ClipboardItem({'image/png': png})])")
+    window.script("document.querySelector('#paste').click()")
+    eventually(lambda: _clipboard_of_guest(vm, "image/png").startswith(b"\x89PNG"), "the picture", DESKTOP_LIMIT)
+    _copy_in_guest(vm, "UTF8_STRING", b"from the guest \xe2\x82\xac")
+    eventually(lambda: _async(window, "return navigator.clipboard.readText()") == "from the guest €", "the guest's text", DESKTOP_LIMIT)
+
+
+def files(rig):
+    """files that are chosen or dropped arrive in the guest, with equal checksums"""
+    vm = rig.desktop()
+    window, _, _ = _open(rig, vm)
+    eventually(lambda: not window.script("return document.querySelector('#send').disabled"), "the guest's agent", DESKTOP_LIMIT)
+    paths = []
+    for size in (20_000_000, 0, 12_345):
+        paths.append(rig.fresh("sent", ".bin"))
+        paths[-1].write_bytes(os.urandom(size))
+    document = window.command("DOM.getDocument")["root"]["nodeId"]
+    node = window.command("DOM.querySelector", nodeId=document, selector="#chosen")["nodeId"]
+    window.command("DOM.setFileInputFiles", files=[str(path.resolve()) for path in paths], nodeId=node)
+    for path in paths:
+        wanted = hashlib.sha256(path.read_bytes()).hexdigest()
+        eventually(lambda: wanted in "".join(vm.stage(f"sha256sum $HOME/Desktop/{path.name} 2>&1 || true", DESKTOP_LIMIT)),
+                   f"{path.name}; the page says {window.script('return document.querySelector(`#files`).textContent')}", DESKTOP_LIMIT)
+    window.script("const d = new DataTransfer(); d.items.add(new File(['dropped\\n'], 'dropped.txt'));"
+                  "document.querySelector('#screen').dispatchEvent(new DragEvent('drop', {dataTransfer: d, cancelable: true}))")
+    eventually(lambda: "dropped" in "".join(vm.stage("cat $HOME/Desktop/dropped.txt 2>&1 || true", DESKTOP_LIMIT)), "the dropped file", DESKTOP_LIMIT)
+
+
+def a_tone(rig):
+    """a tone that the guest plays is heard, measured in the browser"""
+    vm = sound_vm(rig)
+    window, port = browser(rig), free_port()
+    window.command("Page.addScriptToEvaluateOnNewDocument", source=HEARD)
+    rig.serve(vm, "--web-addr", f"127.0.0.1:{port}")
+    window.open(f"http://127.0.0.1:{port}/")
+    _same(rig, vm, window)
+    window.press("ShiftLeft")  # browsers play nothing before a key or a click
+    window.press("ShiftLeft", down=False)
+    eventually(lambda: window.script("return globalThis.heard !== undefined"), "the player", SHOWN_LIMIT)
+    vm.begin("tone 440 20 48000")
+    pitch = eventually(lambda: abs((_pitch(window) or 0) - 440) < 12 and _pitch(window), "440 Hz", SHOWN_LIMIT)
+    window.script("document.querySelector('#sound').click()")
+    eventually(lambda: window.script("return heard.context.state") == "suspended", "silence", SHOWN_LIMIT)
+    rig.tell(f"{pitch:.0f} Hz")
+
+
+def at_a_look(rig):
+    """every control has a name, can be reached by keys alone, and has enough contrast, light and dark, on a desk and on a phone"""
+    vm = rig.vm()
+    window, _, _ = _open(rig, vm)
+    _same(rig, vm, window)
+    window.script("document.querySelector('#about').click()")
+    for width, height, device in ((1400, 900, "desk"), (390, 780, "phone")):
+        window.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if device == "phone" else 1, mobile=device == "phone")
+        for scheme in ("light", "dark"):
+            window.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            rig.fresh(f"{device}-{scheme}", ".png").write_bytes(window.screenshot())
+            found = window.script(CONTROLS)
+            assert len(found) >= 8, found
+            for control in found:
+                assert control["name"], control
+                assert control["contrast"] >= 4.5, (scheme, control)
+                assert control["inside"], (device, control)
+    window.command("Emulation.clearDeviceMetricsOverride")
+    window.script("document.querySelector('#screen').focus()")
+    for code in ("ControlLeft", "AltLeft"):
+        window.press(code)
+    for code in ("AltLeft", "ControlLeft"):
+        window.press(code, down=False)
+    reached = set()
+    for _ in range(15):
+        reached.add(window.script("return document.activeElement.id"))
+        if "screen" in reached:
+            break
+        window.key("\ue004")  # Tab
+    assert {"size", "keys", "full", "about", "leave", "screen"} <= reached, reached
 
 
 def password(rig):
@@ -212,6 +387,66 @@ def other_addresses(rig):
     assert refused.wait(20) == 1 and "--tls-creds" in refused.errors().splitlines()[-1], refused.errors()
     server = rig.serve(vm, "--web-addr", "0.0.0.0:0", "--plain", "all")
     assert server.alive()
+
+
+CONTROLS = """
+const luminance = (text) => {
+    const [r, g, b] = text.match(/[\\d.]+/g).map(Number).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const backdrop = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+        const colour = getComputedStyle(at).backgroundColor;
+        if (!/, 0\\)$/.test(colour)) return colour;
+    }
+    return 'rgb(255, 255, 255)';
+};
+const shown = [...document.querySelectorAll('button, select, input, #screen, h1, #panel dt, #panel dd')].filter((e) => e.checkVisibility());
+return shown.filter((e) => !e.disabled).map((e) => {
+    const [one, two] = [getComputedStyle(e).color, backdrop(e)].map(luminance);
+    const box = e.getBoundingClientRect();
+    return {
+        id: e.id || e.textContent, name: (e.getAttribute('aria-label') ?? e.labels?.[0]?.textContent ?? e.textContent).trim(),
+        contrast: e.id === 'screen' ? 21 : (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05),
+        inside: box.left >= 0 && box.right <= innerWidth && box.top >= 0 && box.bottom <= innerHeight,
+    };
+});
+"""
+
+
+def _choose(window, control, value):
+    window.script(f"const c = document.querySelector('#{control}'); c.value = {json.dumps(value)}; c.dispatchEvent(new Event('change'))")
+
+
+def _touch(window, kind, *points):
+    window.command("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)])
+
+
+def _async(window, body):
+    """What a function's body that waits returns."""
+    done = window.command("Runtime.evaluate", expression=f"(async () => {{ {body} }})()", awaitPromise=True, returnByValue=True, userGesture=True)
+    assert "exceptionDetails" not in done, done
+    return done["result"].get("value")
+
+
+def _pitch(window):
+    """The pitch of what is heard, in Hz: where the spectrum is highest."""
+    return window.script("const d = new Float32Array(heard.frequencyBinCount); heard.getFloatFrequencyData(d);"
+                         "const at = d.reduce((best, v, n) => v > d[best] ? n : best, 0);"
+                         "return d[at] > -60 ? at * heard.context.sampleRate / heard.fftSize : null")
+
+
+# Looks at what reaches the loudspeakers.
+HEARD = """
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (to, ...rest) {
+    if (to instanceof AudioDestinationNode) {
+        globalThis.heard = new AnalyserNode(this.context, {fftSize: 8192});
+        connect.call(this, globalThis.heard);
+    }
+    return connect.call(this, to, ...rest);
+};
+"""
 
 
 def _open(rig, vm, *arguments):
