@@ -25,7 +25,6 @@ export class Agent {
   #left = 0;
   /** What waits for tokens. */
   #waiting = [];
-  /** What the other side can do. */
   caps = 0;
   isConnected = false;
   /** Called with each message: its kind and what reads it. */
@@ -77,7 +76,6 @@ export class Agent {
     });
   }
 
-  /** Takes a piece of what the agent sends. */
   take(piece) {
     this.#unread.push(piece);
     for (;;) {

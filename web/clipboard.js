@@ -42,7 +42,6 @@ export class Clipboard {
     this.#agent.send(AGENT.grab, grab.done());
   }
 
-  /** Takes a message of the agent's. */
   message(kind, r) {
     if (kind === AGENT.grab && r.u32() === COPIED) {
       const offered = new Set();
@@ -79,7 +78,7 @@ export class Clipboard {
 
   /** Offers what was copied elsewhere meanwhile, where the user has once permitted that. */
   async #follow() {
-    const { state } = await navigator.permissions?.query(/** */ ({ name: "clipboard-read" }))
+    const { state } = await navigator.permissions?.query({ name: "clipboard-read" })
       .catch(() => ({ state: "" })) ?? {};
     if (state === "granted" && this.#agent.isConnected) await this.paste().catch(() => {});
   }

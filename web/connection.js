@@ -8,20 +8,17 @@ import { ByteQueue, Reader, WireError, Writer } from "./wire.js";
 const BODY_MAX = 64 << 20;
 const MINI_HEADER_LENGTH = 6;
 
-/** The connection ended, and why. */
 export class Ended extends Error {}
 
 export class Connection {
   #socket;
   #unread = new ByteQueue();
-  /** What waits for more bytes. */
   #waits = null;
   #end = null;
   #window = 0;
   #unacknowledged = 0;
   /** Called with what the server has to say. */
   onnotice = (_text) => {};
-  /** Bytes received. */
   received = 0;
   /** The server's capabilities on this channel. */
   caps = 0;
@@ -40,7 +37,6 @@ export class Connection {
     this.#socket.onmessage = (event) => this.#take(event.data);
   }
 
-  /** Asks for a channel and logs in. */
   async link({ session, kind, id, caps, password }) {
     await this.opened;
     this.#write(linkMessage({ session, kind, id, caps }));

@@ -39,13 +39,11 @@ export class Console {
     session.serve(this.cursor);
   }
 
-  /** Another console is shown from now on. */
   hide() {
     this.#isShown = false;
     this.cursor?.apply();
   }
 
-  /** What the display shows from now on. */
   setPicture(canvas) {
     this.#canvas = canvas;
     if (!this.#isShown) return;

@@ -43,7 +43,6 @@ export class Cursor {
     this.#element.style.cursor = "";
   }
 
-  /** Shows the pointer as it is now. */
   apply() {
     if (!this.#isLookedAt()) {
       this.#drawn.hidden = true;

@@ -73,10 +73,9 @@ export class Files {
     row.end(status === SUCCESS ? "sent" : REASONS[status] ?? "refused");
   }
 
-  /** Adds a line for a file. */
   #row(name) {
     const [item, text, bar, stop] = ["li", "span", "progress", "button"].map((kind) => document.createElement(kind));
-    const row = { bar: /** */ (bar), oncancel: () => {}, end: (_text) => {} };
+    const row = { bar, oncancel: () => {}, end: (_text) => {} };
     text.textContent = name;
     bar.setAttribute("aria-label", name);
     row.bar.value = 0;

@@ -10,7 +10,6 @@ export function pixels(image) {
   return new ImageData(packed, width, height);
 }
 
-/** Copies the rows of a bitmap, without what lies between them. */
 function rows({ width, height, stride, pixels: bytes }) {
   const packed = new Uint8ClampedArray(width * height * 4);
   for (let row = 0; row < height; row++) {

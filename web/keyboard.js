@@ -30,7 +30,6 @@ export class Keyboard {
     document.addEventListener("visibilitychange", () => this.releaseAll());
   }
 
-  /** The guest's lock keys are so. */
   setLocks({ caps, num, scroll }) {
     this.#locks = { caps, num, scroll };
   }

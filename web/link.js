@@ -29,16 +29,13 @@ const REASONS = {
 };
 const PERMISSION_DENIED = 7;
 
-/** The server turned the connection away. */
 export class Refused extends Error {
   constructor(code, reason = REASONS[code]) {
     super(reason ?? `the server refused (${code})`);
-    /** Whether another password may help. */
     this.wantsPassword = code === PERMISSION_DENIED;
   }
 }
 
-/** Writes the first message of a connection. */
 export function linkMessage({ session, kind, id, caps }) {
   const body = new Writer().u32(session).u8(kind).u8(id).u32(1).u32(1).u32(FIXED_MESSAGE)
     .u32(AUTH_SELECTION | MINI_HEADER).u32(caps).done();
@@ -73,7 +70,6 @@ export function reply(bytes) {
   return { key, channelCaps: channelCaps ?? 0 };
 }
 
-/** Reads the result of the login. */
 export function result(bytes) {
   const code = new Reader(bytes, "link result").u32();
   if (code !== 0) throw new Refused(code);

@@ -212,7 +212,6 @@ export const display = {
   }),
   /** Nothing is cached. */
   init: () => [101, new Writer().u8(1).u64(0).u8(1).i32(0).done()],
-  /** Says that a stream cannot be decoded. */
   cannotDecode: (stream) => [102, new Writer().u32(stream).u32(0).u32(0).u32(0).u32(0).u32(0xffffffff).i32(0)
     .u32(0xffffffff).done()],
 };

@@ -12,6 +12,7 @@ import { Panel } from "./panel.js";
 import { Pointer } from "./pointer.js";
 import { Session } from "./session.js";
 import { canPlay, Sound } from "./sound.js";
+import { typeFrom } from "./text.js";
 import { Touch } from "./touch.js";
 import { View } from "./view.js";
 
@@ -23,7 +24,8 @@ const SECRET = "invitation";
 const ASKS = "asks";
 const SIZE = "size";
 
-const part = (id) => /** */ (document.getElementById(id));
+const part = (id) => document.getElementById(id);
+const on = (id, event, handle) => part(id).addEventListener(event, handle);
 
 class Page {
   #view = new View(part("screen"));
@@ -213,41 +215,43 @@ class Page {
   }
 
   #connectButtons() {
-    part("login").addEventListener("submit", (event) => {
+    on("login", "submit", (event) => {
       event.preventDefault();
       this.#password = part("password").value;
       part("password").value = "";
       this.#connect();
     });
-    part("again").addEventListener("click", () => this.#connect());
-    part("console").addEventListener("change", () => this.#show(Number(part("console").value)));
-    part("size").addEventListener("change", () => this.#setSize(part("size").value));
+    on("again", "click", () => this.#connect());
+    on("console", "change", () => this.#show(Number(part("console").value)));
+    on("size", "change", () => this.#setSize(part("size").value));
     this.#setSize(localStorage.getItem(SIZE) ?? "fit");
-    part("sound").addEventListener("click", () => {
+    on("sound", "click", () => {
       this.#isLoud = !this.#isLoud;
       part("sound").setAttribute("aria-pressed", String(this.#isLoud));
       this.#sound?.setOn(this.#isLoud);
     });
-    part("paste").addEventListener("click", async () => {
+    on("paste", "click", async () => {
       await this.#clipboard.paste().catch((error) => console.warn(`clipboard: ${error.message}`));
       part("screen").focus();
     });
-    part("send").addEventListener("click", () => part("chosen").click());
-    part("chosen").addEventListener("change", () => {
+    on("send", "click", () => part("chosen").click());
+    on("chosen", "change", () => {
       for (const file of part("chosen").files) this.#files.send(file);
       part("chosen").value = "";
     });
-    part("keys").addEventListener("change", () => {
+    on("keys", "change", () => {
       this.#keyboard.press(part("keys").value.split(" "));
       part("keys").value = "";
       part("screen").focus();
     });
-    part("full").addEventListener("click", () => this.#fullScreen());
-    part("about").addEventListener("click", () => {
+    typeFrom(part("text"), (keys) => this.#keyboard.press(keys));
+    on("type", "click", () => part("text").focus());
+    on("full", "click", () => this.#fullScreen());
+    on("about", "click", () => {
       const isOpen = this.#panel.toggle();
       part("about").setAttribute("aria-expanded", String(isOpen));
     });
-    part("leave").addEventListener("click", () => {
+    on("leave", "click", () => {
       this.#session?.end();
       clearTimeout(this.#timer);
       this.#tell("You have disconnected.", true);
@@ -263,11 +267,10 @@ class Page {
       return;
     }
     await document.documentElement.requestFullscreen({ navigationUI: "hide" });
-    await /** */ (navigator).keyboard?.lock?.().catch(() => {});
+    await navigator.keyboard?.lock?.().catch(() => {});
     part("screen").focus();
   }
 
-  /** What there is to know of the connection. */
   facts() {
     const display = this.#console?.display;
     const canvas = this.#view.canvas;

@@ -55,7 +55,6 @@ export class Pointer {
 
   get isAbsolute() { return this.#wanted === MOUSE_CLIENT; }
 
-  /** The server has taken four motions. */
   answered() {
     this.#unanswered = Math.max(0, this.#unanswered - ANSWERED);
     if (this.#sentAt) this.roundTrip = performance.now() - this.#sentAt;

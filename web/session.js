@@ -37,7 +37,6 @@ export class Session {
     this.#run(this.#main.run((id, body) => this.#handle(messages.decode(id, body))));
   }
 
-  /** Opens a channel that the server offers. */
   async open(kind, id, caps) {
     const connection = this.#connection();
     try {
@@ -54,12 +53,10 @@ export class Session {
     this.#run(channel.run());
   }
 
-  /** Sends a message of the main channel. */
   send(message) {
     this.#main.send(message);
   }
 
-  /** Bytes received on all channels. */
   get received() {
     return [...this.#connections].reduce((sum, connection) => sum + connection.received, 0);
   }

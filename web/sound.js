@@ -5,7 +5,6 @@ import { playback as messages } from "./messages.js";
 const RATE = 48000;
 const CHANNELS = 2;
 
-/** Whether this browser plays sound here. */
 export function canPlay() {
   return Boolean(globalThis.AudioWorkletNode && globalThis.AudioContext && isSecureContext);
 }

@@ -22,7 +22,6 @@ export class Surface {
     this.#context.putImageData(kept, 0, 0);
   }
 
-  /** Draws an exact image. */
   draw(image, { x, y }) {
     if (image.width > 0 && image.height > 0) this.#context.putImageData(pixels(image), x, y);
   }
@@ -32,7 +31,6 @@ export class Surface {
     this.#context.fillRect(x, y, width, height);
   }
 
-  /** Draws a decoded picture of video. */
   drawFrame(frame, { x, y, width, height }) {
     this.#context.drawImage(frame, x, y, width, height);
   }

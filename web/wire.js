@@ -3,7 +3,6 @@
 /** The most bytes that wait to be read: far more than a server that waits for acknowledgements sends ahead. */
 const UNREAD_MAX = 128 << 20;
 
-/** Bytes that are not what they should be. */
 export class WireError extends Error {}
 
 /** Reads the fields of one message, named `what` in errors. */
@@ -23,7 +22,6 @@ export class Reader {
   i32() { return this.view.getInt32(this.#skip(4), true); }
   u64() { return this.view.getBigUint64(this.#skip(8), true); }
 
-  /** How many bytes are left. */
   get left() { return this.all.length - this.at; }
 
   /** Returns the next `count` bytes, without a copy. */
@@ -32,7 +30,6 @@ export class Reader {
     return this.all.subarray(start, start + count);
   }
 
-  /** Returns what is left, without a copy. */
   rest() { return this.bytes(this.left); }
 
   /** Reads `count` things; `each` reads one. A count over `max` is refused. */
@@ -41,7 +38,6 @@ export class Reader {
     return Array.from({ length: count }, () => each(this));
   }
 
-  /** Refuses the message unless `holds`. */
   check(holds, why) {
     if (!holds) throw new WireError(`${this.what}: ${why}`);
   }
@@ -56,7 +52,6 @@ export class Reader {
   }
 }
 
-/** Writes the fields of one message. */
 export class Writer {
   #view = new DataView(new ArrayBuffer(64));
   #length = 0;
@@ -73,7 +68,6 @@ export class Writer {
     return this;
   }
 
-  /** Returns what was written. */
   done() { return new Uint8Array(this.#view.buffer, 0, this.#length); }
 
   #grow(count) {
@@ -110,7 +104,7 @@ export class ByteQueue {
       this.#parts[0] = first.subarray(count);
       return first.subarray(0, count);
     }
-    if (first.length === count) return /** */ (this.#parts.shift());
+    if (first.length === count) return this.#parts.shift();
     const whole = new Uint8Array(count);
     let used = 0;
     let at = 0;

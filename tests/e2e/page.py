@@ -43,14 +43,18 @@ def at_rest(rig):
 def in_motion(rig):
     """a picture that moves is decoded as H.264 by WebCodecs, and is exact again once it rests"""
     vm = rig.vm()
-    window, _, _ = _open(rig, vm)
+    window, port = browser(rig), free_port()
+    window.command("Page.addScriptToEvaluateOnNewDocument", source=CLOSED)
+    rig.serve(vm, "--web-addr", f"127.0.0.1:{port}")
+    window.open(f"http://127.0.0.1:{port}/")
     _same(rig, vm, window)
     vm.stage("animate 100000 20")
     eventually(lambda: window.script("return spice.frames") >= 30, "30 pictures of video", SHOWN_LIMIT)
     assert window.script("return spice.delivery").startswith("avc1."), _told(window)
     vm.stage("picture")
     _same(rig, vm, window)
-    frames = window.script("return spice.frames")
+    frames, closed = window.script("return [spice.frames, globalThis.givenBack]")
+    assert frames == closed, f"{frames} pictures were decoded, and {closed} given back"
     assert _errors(window) == [], _errors(window)
     rig.tell(f"{frames} pictures of video; every pixel is equal at rest")
 
@@ -173,6 +177,22 @@ def keys_and_pointer(rig):
     window.command("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=40)
     window.command("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=70)
     vm.events(lambda events: [value for _, kind, code, value in events if (kind, code) == (RELATIVE, 8)] == [-1])
+
+
+def typed_text(rig):
+    """text from an on-screen keyboard or an input method is typed by the keys that there are for it"""
+    vm = rig.vm()
+    window, _, _ = _open(rig, vm)
+    _same(rig, vm, window)
+    vm.stage("events on")
+    window.script("document.querySelector('#type').click()")
+    window.command("Input.insertText", text="a?")
+    window.command("Input.imeSetComposition", text="nA", selectionStart=2, selectionEnd=2)
+    window.command("Input.insertText", text="A\n")
+    window.key("\ue003")  # Backspace
+    wanted = [[30], [42, 53], [42, 30], [28], [14]]
+    wanted = [(code, value) for keys in wanted for code, value in [(k, 1) for k in keys] + [(k, 0) for k in reversed(keys)]]
+    vm.events(lambda events: _keys(events) == wanted)
 
 
 def follows_the_window(rig):
@@ -330,7 +350,7 @@ def at_a_look(rig):
         if "screen" in reached:
             break
         window.key("\ue004")  # Tab
-    assert {"size", "keys", "full", "about", "leave", "screen"} <= reached, reached
+    assert {"size", "keys", "full", "type", "about", "leave", "screen"} <= reached, reached
 
 
 def password(rig):
@@ -436,6 +456,15 @@ def _pitch(window):
                          "return d[at] > -60 ? at * heard.context.sampleRate / heard.fftSize : null")
 
 
+# Counts the decoded pictures that are given back: a decoder stops without.
+CLOSED = """
+const close = VideoFrame.prototype.close;
+globalThis.givenBack = 0;
+VideoFrame.prototype.close = function () {
+    globalThis.givenBack += 1;
+    return close.call(this);
+};
+"""
 # Looks at what reaches the loudspeakers.
 HEARD = """
 const connect = AudioNode.prototype.connect;

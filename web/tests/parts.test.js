@@ -6,6 +6,7 @@ import test from "node:test";
 import { describe } from "../decoder.js";
 import { lz4, opaque } from "../image.js";
 import { scancode } from "../keys.js";
+import { keysOf } from "../text.js";
 import { scales } from "../view.js";
 import { ByteQueue, Reader, WireError, Writer } from "../wire.js";
 
@@ -83,4 +84,15 @@ test("the picture fits its room, and whole scales stay whole", () => {
   assert.deepEqual(scales("fit", { width: 1005, height: 1600 }, picture), { x: 1, y: 1 });
   assert.deepEqual(scales("fill", { width: 2000, height: 1600 }, picture), { x: 2, y: 3.2 });
   assert.deepEqual(scales("actual", { width: 10, height: 10 }, picture), { x: 1, y: 1 });
+});
+
+test("each character of a US keyboard has its keys, and others have none", () => {
+  for (let code = 32; code < 127; code++) {
+    const keys = keysOf(String.fromCharCode(code));
+    assert.ok(keys.length > 0 && keys.every((key) => scancode(key, true)), String.fromCharCode(code));
+  }
+  assert.deepEqual(keysOf("a"), ["KeyA"]);
+  assert.deepEqual(keysOf("?"), ["ShiftLeft", "Slash"]);
+  assert.deepEqual(keysOf("\n"), ["Enter"]);
+  for (const other of ["é", "漢", "\u200b"]) assert.equal(keysOf(other), null);
 });
