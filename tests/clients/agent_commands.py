@@ -98,8 +98,9 @@ class AgentCommands:
         GObject.Object.disconnect(main, watching)
         return results[0] | {"steps": len(steps)}
 
-    def window(self, width, height, display="0"):
+    def window(self, width, height, display="0", width_mm="0", height_mm="0"):
         main, display = self.channel("main"), int(display)
         main.update_display_enabled(display, int(width) > 0, False)
+        main.update_display_mm(display, int(width_mm), int(height_mm), False)
         main.update_display(display, 0, 0, int(width), int(height), False)
         main.send_monitor_config()

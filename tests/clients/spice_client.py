@@ -28,9 +28,10 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   clipboards                  tells what types the guest has copied something of
   paste TYPE FILE             asks for it, and writes it to a file; tells its type, 0 if there is nothing
   send FILE… [--cancel]       sends files to the guest, or gives up on the way
-  window W H [DISPLAY]        shows the display in a window of this size; 0 0 for none
+  window W H [DISPLAY [W H]]  shows the display in a window of this size, in pixels and millimetres; 0 0 for none
   agent-caps                  tells the agent's capabilities
   sizes                       tells the sizes that the picture has had
+  displays                    tells the sizes of each display, each time that it began or got another one
   stats                       what came in: events of channels, changes of the picture, bytes, milliseconds to the first picture
   numbers X Y STEP            from now on, notes each number that four pixels, STEP apart, show in light and dark
   noted                       … tells them: pairs of a number and the second of the machine's clock
@@ -97,6 +98,7 @@ class Client(AgentCommands, DeviceCommands):
         self.numbers_seen = []  # (number, second)
         self.changes = 0
         self.sizes_seen = []
+        self.displays_seen = {}  # by the display's number
         self.changed_at = self.first_picture_at = None
         self.pointer = None  # the cursor's shape, None while hidden
         self.held = 0  # buttons
@@ -129,6 +131,8 @@ class Client(AgentCommands, DeviceCommands):
             Spice.InputsChannel: "inputs", Spice.CursorChannel: "cursor",
             Spice.PlaybackChannel: "playback", Spice.RecordChannel: "record",
         }.get(type(channel))
+        if name == "display":
+            self._follow_display(channel)
         if name is None or (name != "main" and channel.props.channel_id != 0):
             return
         self.channels[name] = channel
@@ -156,6 +160,16 @@ class Client(AgentCommands, DeviceCommands):
             listen("record-stop", self._record_stop)
         if name != "main":
             Spice.Channel.connect(channel)
+
+    def _follow_display(self, channel):
+        """Notes the sizes of any display."""
+        seen = self.displays_seen.setdefault(channel.props.channel_id, [])
+        GObject.Object.connect(channel, "display-primary-create", lambda _channel, _format, *size: seen.append(list(size[:2])))
+        if channel.props.channel_id != 0:
+            Spice.Channel.connect(channel)
+
+    def displays(self):
+        return {"sizes": self.displays_seen}
 
     def _playback_start(self, _channel, format, channels, rate):
         assert (format, channels, rate) == (1, 2, 48000), (format, channels, rate)

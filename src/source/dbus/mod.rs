@@ -17,6 +17,7 @@ mod listener;
 mod lost_flips;
 mod object;
 mod pictures;
+mod placeholder;
 mod ports;
 mod screen;
 

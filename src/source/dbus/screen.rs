@@ -8,10 +8,16 @@ use tracing::{debug, warn};
 use super::disable::Disable;
 use super::known_buffers::KnownBuffers;
 use super::lost_flips::{Drawn, LostFlips};
+use super::placeholder::is_placeholder;
 use crate::display1::{self, Area, Bytes, Call, Refusal, ScanoutPixels};
-use crate::frame::{Cursor, DamageFilter, Dmabuf, DmabufReads, MemoryKind, Pointer, Region, Scanout, Size};
+use crate::frame::{
+    ConsoleId, Cursor, DamageFilter, Dmabuf, DmabufReads, MemoryKind, Pointer, Region, Scanout, Size,
+};
 use crate::hub::{Console, Release};
 use crate::sys::thread_time;
+
+/// The console that every VM has.
+const FIRST: ConsoleId = ConsoleId(0);
 
 /// The longest that looking for what changed may take, besides [`SLOW_PIXEL`]: memory of a device may be slow to read,
 /// and the guest and all tasks of this thread wait.
@@ -27,6 +33,8 @@ pub(super) struct Screen {
     disable: Disable,
     /// Nothing was drawn since the last scanout.
     flipped: bool,
+    /// QEMU shows a text of its own, because the guest does not use the console.
+    is_off: bool,
     known_buffers: KnownBuffers,
     lost_flips: LostFlips,
     damage_filter: DamageFilter,
@@ -42,6 +50,7 @@ impl Screen {
             console,
             disable: Disable::default(),
             flipped: false,
+            is_off: false,
             known_buffers: KnownBuffers::default(),
             lost_flips: LostFlips::default(),
             damage_filter: DamageFilter::default(),
@@ -65,6 +74,9 @@ impl Screen {
             Call::ScanoutDmabuf(scanout) => self.flip(scanout.try_into()?),
             Call::ScanoutDmabuf2(scanout) => self.flip(scanout.try_into()?),
             Call::Update(update) => {
+                if self.is_off {
+                    return Ok(());
+                }
                 let shown = self.console.shown().ok_or(Refusal::Nothing)?;
                 let area = update.area();
                 let changed = shown.write(area.rect()?, update.stride, update.pixman, update.data.0)?;
@@ -214,7 +226,14 @@ impl Screen {
         self.flipped = true;
         self.damage_filter.forget();
         self.lost_flips.settle();
+        // On the first console the text is better than nothing: viewers have no other.
+        self.is_off = self.console.id() != FIRST && scanout.as_ref().is_ok_and(is_placeholder);
         match scanout {
+            Ok(_) if self.is_off => {
+                debug!(console = %self.console.id(), "the guest does not use the console");
+                self.console.show(None);
+                Ok(())
+            }
             Ok(scanout) => {
                 debug!(console = %self.console.id(), size = %scanout.size(), info = ?scanout.info().memory, "scanout");
                 self.console.show(Some(scanout));

@@ -231,6 +231,8 @@ impl OwnAgent {
         let mut own = AgentCaps::of(&[
             caps::MONITORS_CONFIG,
             caps::REPLY,
+            // Without it the second of two displays would be taken for the first when that is closed.
+            caps::SPARSE_MONITORS_CONFIG,
             caps::MONITORS_CONFIG_POSITION,
             caps::FILE_XFER_DISABLED,
         ]);
