@@ -2,13 +2,31 @@
 
 import math
 import os
+import re
 import socket
 import subprocess
 from pathlib import Path
 
-from rig import free_port
+from rig import ROOT, free_port
 
 PLUGINS = Path("/usr/lib/x86_64-linux-gnu/gstreamer-1.0")
+
+
+def guide(rig):
+    """the guide for people who come from -spice names all of its parts, and no option that this program does not have"""
+    guide = (ROOT / "docs/coming-from.md").read_text()
+    told = subprocess.run([rig.settings.program, "--help"], capture_output=True, text=True, timeout=20).stdout
+    ours = set(re.findall(r"(--[a-z][a-z0-9-]+)", told))
+    for command in ("invite", "password", "status", "user", "certificate"):
+        told = subprocess.run([rig.settings.program, command, "--help"], capture_output=True, text=True, timeout=20).stdout
+        ours |= set(re.findall(r"(--[a-z][a-z0-9-]+)", told))
+        ours.add(command)
+    named = set(re.findall(r"(--[a-z][a-z0-9-]+)", guide)) | set(re.findall(r"`qemu-spice ([a-z]+)", guide))
+    assert named <= ours, named - ours
+    told = subprocess.run([rig.qemu("qemu"), "--help"], capture_output=True, text=True, timeout=20).stdout
+    parts = re.search(r"\n-spice (.*?)enable spice", told, re.S)[1]
+    missing = [part for part in re.findall(r"([a-z0-9-]+)=", parts) if f"`{part}`" not in guide]
+    assert not missing, missing
 
 
 def no_bus(rig):
