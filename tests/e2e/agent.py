@@ -1,14 +1,17 @@
 """The guest's agent: copy and paste, files, and the size of windows; and the server's own agent where a guest has none."""
 
 import hashlib
+import itertools
 import os
 import re
+import struct
 import subprocess
 import time
 
 from invitations import _invite as invite
 from rig import ROOT, eventually
-from sound import _with_sound as with_sound
+from sound import _switches as switches, _with_sound as with_sound
+from viewer import shows_in_remote_viewer
 
 TEXT, PNG = 1, 2
 LIMIT = 90  # seconds for what goes through an emulated guest
@@ -306,6 +309,136 @@ def window_size(rig):
         sizes = client("sizes")["sizes"][before:]
         assert sizes == [[last, 600]], sizes
     rig.tell("11 sizes of the window, 1 of the picture, twice")
+
+
+def rest_costs_nothing(rig):
+    """while all of a desktop rests, the program does not wake up, with sound, agent, USB and port channels open"""
+    sound = with_sound()
+    usb = ["-device", "qemu-xhci,id=usb", "-chardev", "dbus,id=usb0,name=org.qemu.usbredir", "-device", "usb-redir,bus=usb.0,chardev=usb0"]
+    port = ["-chardev", "dbus,id=port,name=com.example.rest", "-device", "virtserialport,chardev=port,name=com.example.rest"]
+    vm = rig.desktop(display=sound["display"], extra=[*sound["extra"], *usb, *port])
+    bus = rig.bus()
+    server = rig.serve(vm, "--relay-bus", bus.address)
+    vm.stage(r"printf '\033[?25l' >/dev/tty1")  # a caret that blinks is no rest
+    client = rig.client(server, sound=True)
+    client("wait-agent-caps " + " ".join(map(str, CLIPBOARD_CAPS)) + f" {VOLUME_SYNC}")
+    wanted = {"display:0", "playback:0", "record:0", "usbredir:0", "port:0"}
+    channels = lambda: set(rig.status(bus)["Clients"][0]["Channels"])  # noqa: E731
+    eventually(lambda: wanted <= channels(), f"all channels: {channels()}", 20)
+    _copy_here(rig, client, TEXT, b"something to carry")
+    _pasted_in_guest(vm, "UTF8_STRING", b"something to carry")
+
+    def sleeps():
+        before = switches(server)
+        time.sleep(2)
+        return switches(server) == before
+    eventually(sleeps, "two seconds without a wake-up", limit=60)
+    rig.tell(f"{server.memory():.1f} MiB of its own")
+
+
+def pointer(rig):
+    """in a guest without a tablet its agent has the pointer where the viewer's is, and buttons; it is a mouse again when the agent ends"""
+    vm = rig.desktop(tablet=False)
+    vm.stage("agent_off; ls /dev/uinput")
+    vm.stage("(spice-vdagentd -x -X -d -d -u /dev/uinput >/run/vdagentd.log 2>&1 &) ; sleep 2")
+    vm.stage("(spice-vdagent -x -d -d -f $HOME/Desktop >/run/vdagent.log 2>&1 &)")
+    server = rig.serve(vm)
+    client = rig.client(server)
+    client("wait-mouse-mode client")
+    device = "grep -l vdagent /sys/class/input/event*/device/name"
+    eventually(lambda: vm.stage(f"{device} || true"), "the agent's tablet", 20)
+    vm.stage(f"(cat /dev/input/$(basename $(dirname $(dirname $({device})))) >/share/events 2>/dev/null &)")
+
+    def events(kind):
+        data = (vm.shared / "events").read_bytes()
+        found = [struct.unpack_from("<HHi", data, at + 16) for at in range(0, len(data) - 23, 24)]
+        return [(code, value) for of, code, value in found if of == kind]
+    places = itertools.cycle(("1 1", "2 2"))
+    eventually(lambda: client(f"position {next(places)}") or events(3), "any movement")  # once the guest listens
+    for x, y in ((640, 360), (3, 700)):
+        client(f"position {x} {y}")
+        eventually(lambda: {code: value for code, value in events(3)} == {0: x, 1: y}, f"{x},{y}: {events(3)}")
+    client("button 1")
+    client("button 3")
+    eventually(lambda: events(1) == [(272, 1), (272, 0), (273, 1), (273, 0)], f"two clicks: {events(1)}")
+    client("button 1 down")
+    client("position 10 10")
+    client.stop()
+    eventually(lambda: events(1)[4:] == [(272, 1), (272, 0)], f"no button stays pressed: {events(1)}")
+    client = rig.client(server)
+    client("wait-mouse-mode client")
+    vm.stage("agent_off")
+    client("wait-mouse-mode server")
+
+
+def size_in_millimetres(rig):
+    """the guest is told how large a pixel is at the viewer, and 100 to the inch where that does not say so"""
+    vm = rig.own_vm()
+    client = rig.client(rig.serve(vm))
+    client("wait-agent-caps 1")
+    centimetres = lambda: [int(side) for side in vm.stage("sh od -An -tu1 -j21 -N2 /sys/class/drm/card0-Virtual-1/edid")[0].split()]  # noqa: E731
+    client("window 1600 800 0 300 150")  # a dense one: 135 to the inch
+    eventually(lambda: centimetres() == [30, 15], f"30 cm x 15 cm: {centimetres()}", 20)
+    client("window 1000 800 0")
+    eventually(lambda: centimetres() == [25, 20], f"25 cm x 20 cm: {centimetres()}", 20)
+
+
+def two_heads(rig):
+    """a viewer opens and closes the guest's second display, and then its first, each with one change of a mode"""
+    bus, vm = rig.bus(), rig.own_vm(gpu="virtio-vga,max_outputs=2")
+    server = rig.serve(vm, "--relay-bus", bus.address)
+    vm.stage("console")
+    connectors = lambda: vm.stage("sh cat /sys/class/drm/card0-Virtual-*/status")  # noqa: E731
+    consoles = lambda: [(row.get("width"), row.get("height")) for row in rig.status(bus)["Consoles"]]  # noqa: E731
+    assert connectors() == ["connected", "disconnected"]
+    eventually(lambda: consoles()[1] == (None, None), f"a second display that is off: {consoles()}")
+    client = rig.client(server, images_only=True)
+    client("wait-picture")
+    client("wait-agent-caps 1 7")
+    assert client("displays")["sizes"] == {"0": [[1280, 720]], "1": []}
+    for first, second in (((800, 600), (1024, 480)), ((808, 600), (1000, 400))):
+        client(f"window {first[0]} {first[1]} 0")
+        client(f"window {second[0]} {second[1]} 1")
+        eventually(lambda: consoles() == [first, second], f"both displays: {consoles()}", 20)
+        assert connectors() == ["connected"] * 2
+        client("window 0 0 1")
+        eventually(lambda: consoles() == [first, (None, None)], f"the first display: {consoles()}", 20)
+        assert connectors() == ["connected", "disconnected"]
+    client(f"window {second[0]} {second[1]} 1")
+    eventually(lambda: consoles() == [first, second], f"both displays: {consoles()}", 20)
+    client("window 0 0 0")
+    eventually(lambda: connectors() == ["disconnected", "connected"], f"the second display: {connectors()}", 20)
+    client("wait-rest 600")
+    sizes = client("displays")["sizes"]
+    assert sizes == {"0": [[1280, 720], [800, 600], [808, 600]], "1": [[1024, 480], [1000, 400], [1000, 400]]}, sizes
+    rig.tell(f"sizes of the displays: {sizes}")
+
+
+def two_heads_in_remote_viewer(rig):
+    """remote-viewer has one window for a guest that uses one of two displays, and a second one once that is opened"""
+    vm = rig.own_vm(gpu="virtio-vga,max_outputs=2")
+    server = rig.serve(vm)
+    display = shows_in_remote_viewer(rig, vm, server.uri)
+    environment = {**os.environ, **display}
+
+    def windows():
+        asked = ["xdotool", "search", "--onlyvisible", "--class", "remote-viewer"]
+        found = subprocess.run(asked, env=environment, capture_output=True, text=True).stdout.split()
+        return [subprocess.run(["xdotool", "getwindowname", window], env=environment, capture_output=True, text=True).stdout.strip()
+                for window in found]
+    eventually(lambda: len(windows()) == 1, f"one window: {windows()}")
+    connectors = lambda: [line for line in vm.stage("sh cat /sys/class/drm/card0-Virtual-*/status") if line]  # noqa: E731
+    assert connectors() == ["connected", "disconnected"]
+    vm.stage("console")  # what the guest shows on all of its displays
+
+    def choose_second():
+        # The third button of the window's head has a list of the displays, with the second in its second row.
+        for x, y in ((112, 26), (148, 113)):
+            subprocess.run(["xdotool", "mousemove", str(x), str(y), "sleep", "0.5", "click", "1", "sleep", "0.5"], env=environment, check=True)
+    choose_second()
+    eventually(lambda: len(windows()) == 2 and connectors() == ["connected"] * 2, f"two displays: {windows()}, {connectors()}", 20)
+    choose_second()
+    eventually(lambda: len(windows()) == 1 and connectors() == ["connected", "disconnected"], f"one display: {windows()}, {connectors()}", 20)
 
 
 def _desktop(rig, *arguments, caps=CLIPBOARD_CAPS):

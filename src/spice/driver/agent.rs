@@ -3,6 +3,7 @@
 //! A client that comes while another has it waits; whoever waits longest is next. A guest that runs no agent has the
 //! server's own.
 
+mod mouse;
 mod own;
 
 use std::collections::VecDeque;
@@ -11,17 +12,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spice_proto::agent::{Direction, Filter, Found, GuestPort, MessageKind, MonitorsConfig, Pieces, Rules};
+use spice_proto::agent::{
+    Direction, Filter, Found, GuestPort, MessageKind, MonitorsConfig, MouseState, Pieces, Rules, caps,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, mpsc};
 use tracing::{debug, info, warn};
 
+pub(super) use self::mouse::{AgentMouse, AgentPointer};
 use self::own::Own;
 use super::ChannelEnd;
 use crate::hub::{AGENT_PORT, Guest, Hub};
 use crate::viewer::{LogLimit, sleep_until};
 
+/// Chunks that wait for the guest before the pointer has to.
+const POINTED: usize = 16;
 /// Bytes read from the guest at a time.
 const READ_SIZE: usize = 16 * 1024;
 /// Pieces of a client that are taken before it may send as many more: a part of those that it may send ahead.
@@ -36,6 +42,8 @@ pub(super) struct AgentDesk {
     hub: Hub,
     rules: Rules,
     link: Arc<Mutex<Link>>,
+    /// The guest's pointer, where the agent moves it.
+    pub(super) mouse: Arc<AgentMouse>,
 }
 
 /// The connection to the guest's port.
@@ -56,6 +64,9 @@ struct Link {
     changed: Arc<Notify>,
     port: GuestPort,
     from_guest: Filter,
+    mouse: Arc<AgentMouse>,
+    /// Where the pointer is to be.
+    pointed: mpsc::Receiver<MouseState>,
 }
 
 /// The agent in the hands of one client. Dropped, it goes to the next.
@@ -102,6 +113,9 @@ impl AgentDesk {
         if rules.clipboard_to_guest || rules.clipboard_from_guest {
             hub.clipboard().want();
         }
+        let changed = Arc::<Notify>::default();
+        let (mouse, pointed) = AgentMouse::new(changed.clone());
+        let mouse = Arc::new(mouse);
         let link = Link {
             hub: hub.clone(),
             rules,
@@ -109,11 +123,13 @@ impl AgentDesk {
             made: None,
             due: None,
             log: LogLimit::default(),
-            changed: Arc::default(),
+            changed,
             port: GuestPort::default(),
             from_guest: Filter::new(Direction::ToClient, rules),
+            mouse: mouse.clone(),
+            pointed,
         };
-        Self { hub, rules, link: Arc::new(Mutex::new(link)) }
+        Self { hub, rules, link: Arc::new(Mutex::new(link)), mouse }
     }
 
     /// Keeps the guest's port connected.
@@ -124,6 +140,7 @@ impl AgentDesk {
             let (due, changed) = {
                 let mut link = self.link.lock().await;
                 link.follow(port(&guest.borrow_and_update()));
+                link.point();
                 (link.due, link.changed.clone())
             };
             tokio::select! {
@@ -202,6 +219,7 @@ impl HeldAgent {
                 for found in filter.pass(piece, &mut passed)? {
                     match found {
                         Found::Monitors(config) => monitors = Some(config),
+                        Found::Capabilities(_) => {}
                         Found::FileRefused(answer) => {
                             self.to_client.message(MessageKind::FileXferStatus, 0, &answer);
                         }
@@ -229,7 +247,8 @@ impl HeldAgent {
                 return AgentTurn::Grant(std::mem::take(&mut self.taken));
             }
             let due = self.link.due;
-            let stream = match (&mut self.mode, &mut self.link.stream) {
+            let Link { stream, pointed, .. } = &mut *self.link;
+            let stream = match (&mut self.mode, stream) {
                 (Mode::Guest(_), Some(stream)) => stream,
                 (Mode::Own(agent), _) => {
                     tokio::select! {
@@ -248,6 +267,10 @@ impl HeldAgent {
                 self.to_guest.front().and_then(|chunk| chunk.get(self.written..)).unwrap_or_default();
             let done = tokio::select! {
                 written = write.write(unwritten), if !unwritten.is_empty() => written.map(Done::Written),
+                Some(state) = pointed.recv(), if self.to_guest.len() < POINTED => {
+                    self.to_guest.push_back(GuestPort::mouse(state));
+                    continue;
+                }
                 length = read.read(&mut buffer), if room && self.to_client.is_empty() => length.map(Done::Read),
                 else => return std::future::pending().await,
             };
@@ -340,6 +363,9 @@ enum Done {
 impl Link {
     /// Connects to the port if there is one and it is not connected.
     fn follow(&mut self, port: Option<bool>) {
+        if port != Some(true) {
+            self.mouse.set(false);
+        }
         match port {
             None => (self.stream, self.due) = (None, None),
             Some(is_open) if self.stream.is_none() => {
@@ -357,10 +383,23 @@ impl Link {
         }
     }
 
+    /// Has the agent move the pointer to where clients that have left want it, if nobody else has the agent.
+    fn point(&mut self) {
+        let mut last = None;
+        while let Ok(state) = self.pointed.try_recv() {
+            last = Some(GuestPort::mouse(state));
+        }
+        let (Some(chunk), Some(stream)) = (last, &self.stream) else { return };
+        if stream.try_write(&chunk).is_ok_and(|bytes| bytes != chunk.len()) {
+            self.reconnect_later();
+        }
+    }
+
     /// Ends the connection, and has it made again once the guest has seen its end: it would take what comes for the
     /// rest of a message.
     fn reconnect_later(&mut self) {
         self.stream = None;
+        self.mouse.set(false);
         self.due = Instant::now().checked_add(RECONNECT);
         self.changed.notify_one();
     }
@@ -385,8 +424,12 @@ impl Link {
     fn read(&mut self, bytes: &mut &[u8], to_client: &mut Pieces) -> Result<(), ChannelEnd> {
         while let Some(data) = self.port.next(bytes)? {
             for found in self.from_guest.pass(data, to_client)? {
-                if let Found::ClipboardTooLarge(bytes) = found {
-                    self.log.log(|_| info!(bytes, "a clipboard is over the limit"));
+                match found {
+                    Found::Capabilities(agent) => self.mouse.set(agent.has(caps::MOUSE_STATE)),
+                    Found::ClipboardTooLarge(bytes) => {
+                        self.log.log(|_| info!(bytes, "a clipboard is over the limit"));
+                    }
+                    Found::Monitors(_) | Found::FileRefused(_) => {}
                 }
             }
         }

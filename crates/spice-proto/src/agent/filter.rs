@@ -30,6 +30,8 @@ enum Message {
 /// What a filter has found besides what passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
+    /// What the guest's agent can do. It passes as well, as far as it is allowed.
+    Capabilities(AgentCaps),
     /// The client's monitors. They pass as well.
     Monitors(MonitorsConfig),
     /// The client wants to send a file, which is not allowed: the body of the answer.
@@ -108,7 +110,7 @@ impl Filter {
                 let mut announced = Announcement::decode(&body)?;
                 self.restrict(&mut announced.caps);
                 to.message(header.kind, header.opaque, &announced.encode());
-                Ok(None)
+                Ok((self.direction == Direction::ToClient).then_some(Found::Capabilities(announced.caps)))
             }
             MessageKind::MonitorsConfig => {
                 let monitors = MonitorsConfig::decode(&body)?;

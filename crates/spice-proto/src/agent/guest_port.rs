@@ -1,12 +1,14 @@
 //! How the agent's stream looks at the guest's serial port `com.redhat.spice.0`.
 
-use super::messages::PIECE_MAX;
-use crate::wire::{Reader, WireError, Writer, take};
+use super::messages::{Header, MessageKind, MouseState, PIECE_MAX};
+use crate::wire::{Form, Reader, WireError, Writer, take};
 
 /// Bytes of a chunk's header: `VDIChunkHeader`.
 const CHUNK_HEADER_LEN: usize = 8;
 /// The port that carries what is between the agent and the client: `VDP_CLIENT_PORT`.
 const CLIENT_PORT: u32 = 1;
+/// The port that carries what is between the agent and the server: `VDP_SERVER_PORT`.
+const SERVER_PORT: u32 = 2;
 
 /// Reads the chunks that a guest sends.
 ///
@@ -23,10 +25,25 @@ pub struct GuestPort {
 impl GuestPort {
     /// Returns the chunk that carries `piece` of a client's stream to the guest.
     pub fn chunk(piece: &[u8]) -> Vec<u8> {
-        let mut w = Writer::with_capacity(CHUNK_HEADER_LEN.saturating_add(piece.len().min(PIECE_MAX)));
-        w.u32(CLIENT_PORT);
-        w.len32(piece.len());
-        w.bytes(piece);
+        Self::chunk_of(CLIENT_PORT, piece)
+    }
+
+    /// Returns the chunk that tells the guest's agent where the pointer is. It may stand between any two of the
+    /// client's.
+    pub fn mouse(state: MouseState) -> Vec<u8> {
+        let mut body = Writer::new();
+        MouseState::write(&state, &mut body);
+        let body = body.into_bytes();
+        let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let header = Header { kind: MessageKind::MouseState, opaque: 0, size };
+        Self::chunk_of(SERVER_PORT, &[header.encode(), body].concat())
+    }
+
+    fn chunk_of(port: u32, data: &[u8]) -> Vec<u8> {
+        let mut w = Writer::with_capacity(CHUNK_HEADER_LEN.saturating_add(data.len().min(PIECE_MAX)));
+        w.u32(port);
+        w.len32(data.len());
+        w.bytes(data);
         w.into_bytes()
     }
 
@@ -44,7 +61,7 @@ impl GuestPort {
                 let mut r = Reader::new(&header, "chunk of the guest's agent");
                 let port = r.u32()?;
                 // The other one is for the server, which asks for nothing.
-                if !(CLIENT_PORT..=CLIENT_PORT + 1).contains(&port) {
+                if !(CLIENT_PORT..=SERVER_PORT).contains(&port) {
                     return Err(r.invalid("port", port));
                 }
                 (self.left, self.for_client) = (r.u32()?, port == CLIENT_PORT);

@@ -107,6 +107,8 @@ numbers! {
 
 /// Capabilities: bit numbers of `VD_AGENT_CAP_*`.
 pub mod caps {
+    /// [`MouseState`](super::MessageKind::MouseState) is understood.
+    pub const MOUSE_STATE: u32 = 0;
     /// [`MonitorsConfig`](super::MessageKind::MonitorsConfig) is understood.
     pub const MONITORS_CONFIG: u32 = 1;
     /// [`Reply`](super::MessageKind::Reply) is sent.
@@ -167,6 +169,21 @@ pub struct Monitor {
     pub width_mm: u16,
     /// Millimetres; 0 if not known.
     pub height_mm: u16,
+}
+
+fields! {
+    /// [`MessageKind::MouseState`]: where the pointer is, and all buttons that are pressed.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct MouseState {
+        /// Pixels from the left of the display.
+        pub x: u32,
+        /// Pixels from the top of the display.
+        pub y: u32,
+        /// A bit for each button: `VD_AGENT_LBUTTON_MASK` and so on.
+        pub buttons: u32,
+        /// The number of the display.
+        pub display: u8,
+    }
 }
 
 fields! {

@@ -19,7 +19,7 @@ pub use filter::{Filter, Found};
 pub use guest_port::GuestPort;
 pub use messages::{
     AgentCaps, Announcement, ClipboardType, Grab, HEADER_LEN, Header, MessageKind, Monitor, MonitorsConfig,
-    PIECE_MAX, TransferResult, caps,
+    MouseState, PIECE_MAX, TransferResult, caps,
 };
 pub use own_agent::{OwnAgent, OwnEvent};
 pub use pieces::Pieces;

@@ -95,10 +95,18 @@ fn nobody_is_told_of_what_is_forbidden() {
     let able = AgentCaps::of(&[caps::CLIPBOARD_BY_DEMAND, caps::CLIPBOARD_SELECTION, caps::REPLY]);
     let announcement = Announcement { wants_answer: true, caps: able.clone() };
     let sent = [(AnnounceCapabilities, announcement.encode())];
-    let (passed, _) = filtered(Direction::ToClient, ALL, &wire(&sent), 7);
-    assert_eq!(caps_of(&passed[0]), able);
+    let (passed, found) = filtered(Direction::ToClient, ALL, &wire(&sent), 7);
+    assert_eq!((caps_of(&passed[0]), found), (able.clone(), vec![Found::Capabilities(able)]));
     let (passed, _) = filtered(Direction::ToClient, NONE, &wire(&sent), 7);
     assert_eq!(caps_of(&passed[0]), AgentCaps::of(&[caps::REPLY, caps::FILE_XFER_DISABLED]));
+}
+
+#[test]
+fn the_pointer_goes_by_the_servers_port_of_the_guest() {
+    let state = super::MouseState { x: 0x102, y: 3, buttons: 2, display: 1 };
+    let message = [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13, 0, 0, 0];
+    let body = [2, 1, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1];
+    assert_eq!(GuestPort::mouse(state), [&[2, 0, 0, 0, 33, 0, 0, 0][..], &message, &body].concat());
 }
 
 #[test]

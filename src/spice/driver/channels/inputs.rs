@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
-use spice_proto::channels::inputs::{self, InputsChannel};
+use spice_proto::channels::inputs::{self, InputEvent, InputsChannel};
 use spice_proto::link::LinkRequest;
 use spice_proto::wire::{Caps, ChannelType};
 
 use super::Channel;
 use crate::frame::GuestCommand;
+use crate::hub::Guest;
+use crate::spice::driver::agent::AgentPointer;
 use crate::spice::driver::connection::{Connection, Progress};
 use crate::spice::driver::convert::{command, lights};
 use crate::spice::driver::link::Linked;
@@ -25,7 +27,7 @@ pub(super) const CHANNEL: Channel = Channel {
 /// Serves the channel until the client leaves. Nothing that the client held stays pressed.
 async fn serve(server: &Server, session: &Session, linked: Linked) -> Result<(), ChannelEnd> {
     let connection = linked.accept(|request, now| start(server, request, now)).await?;
-    Inputs { server, session, connection }.run().await
+    Inputs { server, session, connection, pointer: AgentPointer::default() }.run().await
 }
 
 /// Starts the machine with the lights as they are now.
@@ -43,6 +45,7 @@ struct Inputs<'a> {
     server: &'a Server,
     session: &'a Session,
     connection: Connection<InputsChannel>,
+    pointer: AgentPointer,
 }
 
 impl Inputs<'_> {
@@ -54,7 +57,8 @@ impl Inputs<'_> {
                 turn = self.connection.turn(|_| false) => {
                     match turn? {
                         Progress::Event(event) if self.session.may(Deed::Input, &self.server.log) => {
-                            self.send(command(event)).await;
+                            let by_agent = self.goes_by_agent(&guest.borrow());
+                            self.take(event, by_agent).await;
                         }
                         Progress::Event(_) | Progress::Ready => {}
                     }
@@ -70,6 +74,18 @@ impl Inputs<'_> {
         }
     }
 
+    /// Returns whether the guest's agent moves the pointer to where this client says.
+    fn goes_by_agent(&self, guest: &Guest) -> bool {
+        !guest.is_absolute() && *self.session.absolute.borrow() && *self.server.agent.mouse.takes().borrow()
+    }
+
+    async fn take(&mut self, event: InputEvent, by_agent: bool) {
+        match self.pointer.take(event) {
+            Some(state) if by_agent => self.server.agent.mouse.point(state),
+            _ => self.send(command(event)).await,
+        }
+    }
+
     /// Sends `command` to the guest. Waits while the queue is full, and this client with it.
     async fn send(&self, command: GuestCommand) {
         let _ = self.server.commands.send(command).await; // closed only when the program ends
@@ -82,6 +98,8 @@ impl Drop for Inputs<'_> {
         let mut held = self.connection.machine.release_all();
         if !self.session.grant.allows(Deed::Input) {
             held.clear(); // somebody else may hold these keys
+        } else if let Some(state) = self.pointer.release() {
+            self.server.agent.mouse.leave(state);
         }
         if let (false, Ok(runtime)) = (held.is_empty(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move {

@@ -66,7 +66,7 @@ fn start(
         session_id: session.id,
         caps: request.channel_caps,
         channels,
-        mouse: mouse(&guest, session),
+        mouse: mouse(&guest, session, *server.agent.mouse.takes().borrow(), None),
         has_agent,
         multi_media_time: server.clock.now(),
         name: Some(guest.name).filter(|name| !name.is_empty()),
@@ -98,6 +98,8 @@ impl Main<'_> {
         let next = server.agent.take();
         let granted = passed(self.session.grant.until);
         tokio::pin!(next, granted);
+        let mut by_agent = server.agent.mouse.takes();
+        by_agent.mark_changed();
         if may_have_agent && self.agent.is_none() {
             self.connection.machine.notify(Severity::Info, AGENT_IS_TAKEN, Instant::now())?;
         }
@@ -114,6 +116,13 @@ impl Main<'_> {
                         return Ok(());
                     }
                     self.follow(&guest.borrow_and_update().clone())?;
+                }
+                Ok(()) = by_agent.changed() => {
+                    by_agent.borrow_and_update();
+                    let guest = guest.borrow().clone();
+                    if !guest.consoles.is_empty() {
+                        self.follow_mouse(&guest)?;
+                    }
                 }
                 agent = &mut next, if may_have_agent && self.agent.is_none() => {
                     self.agent = Some(agent);
@@ -139,8 +148,7 @@ impl Main<'_> {
                     self.session.absolute.send_replace(mode == MouseMode::Client);
                 } else {
                     let guest = self.server.hub.guest();
-                    let mouse = mouse(&guest.borrow(), self.session);
-                    self.connection.machine.set_mouse(mouse, Instant::now())?;
+                    self.follow_mouse(&guest.borrow())?;
                 }
             }
             (MainEvent::AgentStart, Some(agent)) => agent.start(),
@@ -166,9 +174,20 @@ impl Main<'_> {
             self.known.extend(new);
         }
         if !guest.consoles.is_empty() {
-            self.connection.machine.set_mouse(mouse(guest, self.session), now)?;
+            self.follow_mouse(guest)?;
         }
         self.follow_agent(guest)
+    }
+
+    /// Tells the client who moves the pointer.
+    fn follow_mouse(&mut self, guest: &Guest) -> Result<(), ChannelEnd> {
+        let machine = &mut self.connection.machine;
+        let takes = *self.server.agent.mouse.takes().borrow();
+        let known = machine.mouse();
+        let chosen = (known.server && known.client).then_some(known.current);
+        let may_choose = self.session.grant.allows(Deed::PointerMode);
+        Ok(machine
+            .set_mouse(mouse(guest, self.session, takes, chosen.filter(|_| may_choose)), Instant::now())?)
     }
 
     fn agent_turn(&mut self, turn: AgentTurn) -> Result<(), ChannelEnd> {
@@ -229,14 +248,16 @@ async fn passed(end: Option<SystemTime>) {
     }
 }
 
-/// Returns the mouse modes for `guest`: absolute positions if the guest takes them, because the client's own
-/// pointer is smoother.
-fn mouse(guest: &Guest, session: &Session) -> MouseModes {
-    let absolute = guest.is_absolute();
-    session.absolute.send_replace(absolute);
+/// Returns the mouse modes for `guest`: absolute positions if it takes them, or its agent does (`by_agent`), because
+/// the client's own pointer is smoother. Where it has both, it is the client's choice, if it has `chosen`.
+fn mouse(guest: &Guest, session: &Session, by_agent: bool, chosen: Option<MouseMode>) -> MouseModes {
+    let tablet = guest.is_absolute();
+    let best = mouse_mode(tablet || by_agent);
+    let current = chosen.filter(|_| by_agent && !tablet).unwrap_or(best);
+    session.absolute.send_replace(current == MouseMode::Client);
     MouseModes {
-        server: !absolute, // QEMU refuses motion to an absolute device
-        client: absolute,
-        current: mouse_mode(absolute),
+        server: !tablet, // QEMU refuses motion to an absolute device
+        client: tablet || by_agent,
+        current,
     }
 }
