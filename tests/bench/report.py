@@ -215,7 +215,11 @@ the D-Bus library that QEMU uses. libspice-server is in the player's process, wh
 Four viewers of a picture that has been at rest for over twenty seconds. libspice-server's memory includes the films that are played, 113 MiB, as the player
 is in its process. Its CPU is its own: the stream of a GL scanout has a timer that is due for ever once the guest has been still for a second.
 
-{self.table(["server", "wake-ups a second", "CPU, ms a second", "bytes a second", "resident before viewers, MiB", "resident, MiB", "of it private, MiB"], idle)}"""
+{self.table(["server", "wake-ups a second", "CPU, ms a second", "bytes a second", "resident before viewers, MiB", "resident, MiB", "of it private, MiB"], idle)}
+
+One viewer of the desktop guest at rest, with a debug build: 6.1 MiB of the program's own memory (`RssAnon`) before it comes, 15.5 to 17.5 MiB with
+picture, keyboard, cursor and agent, and 15.9 to 18.2 MiB with sound both ways, a USB socket and a port as well, after a paste.
+`scripts/test rest_costs_nothing` says so each time, and fails where the program wakes up within two seconds of rest with all of these open."""
 
     def allocations(self):
         cases = self.values.get("allocations", {}).get(OURS, {})
