@@ -16,7 +16,9 @@ use super::ConnectionFile;
 use crate::frame::{ConsoleId, MemoryKind};
 use crate::hub::{ConsoleInfo, Draws, Hub};
 use crate::spice::invitations::user_name;
-use crate::spice::{Access, AccessError, Expiry, Invitation, Invite, NewcomerError, Newcomers, Rights};
+use crate::spice::{
+    Access, AccessError, DeviceInfo, Expiry, Invitation, Invite, NewcomerError, Newcomers, Rights, devices,
+};
 use crate::viewer::{Roster, ViewerInfo};
 
 /// One row of a table: property names and values.
@@ -223,6 +225,15 @@ impl StatusObject {
         row
     }
 
+    /// The guest's devices for viewers: USB sockets, folders, and ports with a name. Of each: "channel" (s, of a client
+    /// that has it, such as "usbredir:0"), "name" (s, its port's), "open" (b, whether the guest has it open), and where
+    /// clients want it, "client" (t, the number of the one that has it: the first that came, until it leaves) and
+    /// "waiting" (at, those that wait for it, in their order).
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn devices(&self) -> Vec<Properties> {
+        devices(&self.hub).into_iter().map(device).collect()
+    }
+
     /// How many connections were not let in so far, by why: "displaced" (by newer ones, before they had logged in),
     /// "late" (they took too long to log in), "malformed" (not SPICE), "wrong-password", "held-off" (they came again
     /// too soon after wrong passwords from the same address or user), "not-offered" (a channel or session that they
@@ -316,6 +327,20 @@ fn invitation(invitation: &Invitation) -> Properties {
     ]);
     let until = until.and_then(|end| end.duration_since(UNIX_EPOCH).ok());
     row.extend(until.map(|end| ("until", end.as_secs().into())));
+    row
+}
+
+fn device(device: DeviceInfo) -> Properties {
+    let DeviceInfo { channel, name, is_open, clients } = device;
+    let mut row = Properties::from([
+        ("channel", channel.to_string().into()),
+        ("name", name.into()),
+        ("open", is_open.into()),
+    ]);
+    if let Some((first, waiting)) = clients.split_first() {
+        row.insert("client", (*first).into());
+        row.insert("waiting", waiting.to_vec().into());
+    }
     row
 }
 

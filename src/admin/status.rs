@@ -160,6 +160,7 @@ impl Status {
         if let Some(sound) = row.entry("Sound").filter(|sound| !sound.0.is_empty()) {
             text += &sound.sound();
         }
+        text += &row.devices();
         let clients = row.rows("Clients");
         if !clients.is_empty() {
             text += &table(
@@ -240,10 +241,14 @@ impl Entry<'_> {
         }
     }
 
-    /// Formats a list of words.
+    /// Formats a list of words or numbers.
     fn list(&self, name: &str) -> String {
-        let words = self.0.get(name).and_then(Json::as_array);
-        let words = words.into_iter().flatten().filter_map(Json::as_str).map(printable);
+        let words = self.0.get(name).and_then(Json::as_array).into_iter().flatten();
+        let words = words.filter_map(|word| match word {
+            Json::String(word) => Some(printable(word)),
+            Json::Number(number) => Some(number.to_string()),
+            _ => None,
+        });
         words.collect::<Vec<_>>().join(" ")
     }
 
@@ -267,6 +272,20 @@ impl Entry<'_> {
         format!(
             "  sound: {state}, {listeners} listening, {encoded} blocks encoded, {missed} missed; {speaker}\n"
         )
+    }
+
+    /// Formats the guest's devices as a table, if it has any.
+    fn devices(&self) -> String {
+        let devices = self.rows("Devices");
+        if devices.is_empty() {
+            return String::new();
+        }
+        let lines = devices.iter().map(|row| {
+            let state = if row.flag("open") { "open" } else { "closed" };
+            let client = row.or_none("client");
+            [row.text("channel"), row.text("name"), state.into(), client, row.list("waiting")]
+        });
+        table(["DEVICE", "PORT", "GUEST", "CLIENT", "WAITING"], lines)
     }
 
     fn rows(&self, name: &str) -> Vec<Entry<'_>> {
@@ -391,6 +410,11 @@ mod tests {
             ],
             "Sound": { "playing": true, "listeners": 4, "encoded": 1200, "missed": 3, "recording": false,
                        "microphone": 12 },
+            "Devices": [
+                { "channel": "usbredir:0", "name": "org.qemu.usbredir", "open": true, "client": 12,
+                  "waiting": [13, 14] },
+                { "channel": "port:0", "name": "com.example", "open": false },
+            ],
         }));
         let expected = "\
 qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
@@ -399,6 +423,9 @@ qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
   1        virtio-vga  nothing shown
   refused: 1872 displaced, 3 wrong-password
   sound: playing, 4 listening, 1200 blocks encoded, 3 missed; client 12 has the microphone
+  DEVICE      PORT               GUEST   CLIENT  WAITING
+  usbredir:0  org.qemu.usbredir  open    12      13 14
+  port:0      com.example        closed  -
   CLIENT  FROM           OVER  FOR    LET IN BY           RIGHTS  HAS               CHANNELS
   12      10.0.0.7:4711  tcp   2 min  invitation 4 (ann)  look    agent microphone  display:0 inputs:0
   13      process 7      unix  2 h    -                   -       -

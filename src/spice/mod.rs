@@ -3,6 +3,7 @@
 mod access;
 mod back_off;
 mod codecs;
+mod devices;
 mod driver;
 mod exact_images;
 mod grant;
@@ -16,6 +17,7 @@ mod windows;
 
 pub use access::Access;
 pub(crate) use access::{AccessError, Expiry, Lock};
+pub(crate) use devices::{DeviceInfo, devices};
 pub use driver::{Exchange, OFFERED, Step};
 pub(crate) use driver::{PlainChannels, Server, Settings};
 pub(crate) use grant::Rights;

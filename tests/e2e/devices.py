@@ -77,23 +77,50 @@ def serial_console(rig):
     eventually(lambda: "brk:1" in "".join(vm.stage("grep ^1: /proc/tty/driver/serial")), "a break in the guest", LIMIT)
 
 
+def folder(rig):
+    """a folder that the viewer shares is listed in the guest, and a file in it read; the next viewer's when it leaves"""
+    vm, server = _machine(rig)
+    folders = []
+    for text in ("of the first", "of the second"):
+        folders.append(rig.fresh("folder", ""))
+        folders[-1].mkdir()
+        (folders[-1] / "file.txt").write_text(text)
+        (folders[-1] / f"{text.split()[-1]}.bin").write_bytes(os.urandom(3_000_000))
+    first = rig.client(server, folder=folders[0])
+    # It wants to be found by name as well, which takes these two.
+    vm.stage("mkdir -p /run/dbus; dbus-daemon --system --fork; avahi-daemon -D --no-drop-root --no-chroot --no-rlimits", LIMIT)
+    _in_background(vm, "spice-webdavd -p 9843")
+    first("wait-port webdav:0 open")
+    _reads_folder(vm, folders[0], "first")
+    second = rig.client(server, folder=folders[1])
+    second("wait-port webdav:0 closed")
+    first.process.send_signal(signal.SIGKILL)
+    second("wait-port webdav:0 open")
+    _reads_folder(vm, folders[1], "second")
+
+
 def not_for_all(rig):
     """a second viewer waits for the port of the first, and who may only look has no device at all"""
     password = rig.fresh("password", "")
     password.write_text("open sesame\n")
     bus = rig.bus()
     vm, server = _machine(rig, "--password-file", str(password), "--relay-bus", bus.address)
-    first, second = (rig.client(server, password="open sesame") for _ in range(2))
-    first("wait-picture")
+    first = rig.client(server, password="open sesame")
     first("wait-event port:0 opened")
+    first("wait-event usbredir:1 opened")
+    second = rig.client(server, password="open sesame")
     second("wait-event port:0 opened")
+    second("wait-event usbredir:1 opened")
     looker = rig.client(server, password=_invited_to_look(rig, bus))
     looker("wait-picture")
     _echo_on(vm)
     first("wait-port port:0 open")
     second("wait-port port:0 closed")
+    row = _device(rig, bus, "port:0")
+    assert (row["name"], row["open"], row["client"], row["waiting"]) == (PORT, True, 0, [1]), row
     first.stop()
     second("wait-port port:0 open")
+    assert _device(rig, bus, "port:0")["client"] == 1 and "client" in _device(rig, bus, "usbredir:1")
     assert not [name for name in looker("stats")["events"] if ":" in name]
 
 
@@ -123,6 +150,27 @@ def hostile(rig):
     assert server.memory() < before + MOST
     main.close()
     rig.tell(f"{sent >> 10} KiB until it had to wait")
+
+
+def does_not_read(rig):
+    """a viewer that does not read what the guest writes without end costs no memory, and the next one gets the rest"""
+    vm, server = _machine(rig)
+    peer = types.SimpleNamespace(origins=1, host="127.0.0.1", port=int(server.uri.rpartition(":")[2]))
+    main, session = crowd.start(peer, 0)
+    channel, entered = crowd.link(peer, 0, session, PORT_CHANNEL, 0)
+    assert entered
+    viewer = rig.client(server)
+    viewer("wait-picture")
+    before = server.memory()
+    _in_background(vm, f"yes flood | head -c 50000000 >/dev/virtio-ports/{PORT}")
+    viewer("sleep 2000")
+    changes = viewer("stats")["changes"]
+    viewer("sleep 3000")
+    assert viewer("stats")["changes"] > changes, "the display stands still"  # the console's caret blinks
+    assert vm.stage("pgrep -x yes"), "somebody took it all"
+    assert server.memory() < before + MOST
+    main.close()
+    viewer("port-has port:0 flood")
 
 
 def _machine(rig, *arguments):
@@ -157,9 +205,22 @@ def _in_background(vm, command):
     vm.stage(f"({command}) </dev/null >/share/log 2>&1 &")
 
 
+def _reads_folder(vm, folder, name):
+    get = "curl -s -m 20 http://127.0.0.1:9843"
+    eventually(lambda: vm.stage(f"{get}/file.txt; echo", LIMIT) == [(folder / "file.txt").read_text()], "a file in the guest", LIMIT)
+    listed = "".join(vm.stage(f"{get}/ -X PROPFIND -H 'Depth: 1' -d ''", LIMIT))
+    assert f"{name}.bin" in listed, listed
+    vm.stage(f"{get}/{name}.bin -o /share/{name}.bin", LIMIT)
+    assert (vm.shared / f"{name}.bin").read_bytes() == (folder / f"{name}.bin").read_bytes()
+
+
 def _invited_to_look(rig, bus):
     from invitations import _invite
     return _invite(rig, bus, "--look")[1]
+
+
+def _device(rig, bus, channel):
+    return next(row for row in rig.status(bus)["Devices"] if row["channel"] == channel)
 
 
 def _until_closed(channel):

@@ -10,6 +10,7 @@ use spice_proto::channels::display::DisplayChannel;
 use spice_proto::channels::inputs::{InputsChannel, LockKeys};
 use spice_proto::channels::main::{MainChannel, MainStart, MouseMode, MouseModes};
 use spice_proto::channels::playback::PlaybackChannel;
+use spice_proto::channels::port::PortChannel;
 use spice_proto::channels::record::RecordChannel;
 use spice_proto::channels::sound::{Mode, Volume};
 use spice_proto::wire::{Caps, HeaderForm};
@@ -18,7 +19,7 @@ fuzz_target!(|input: (u8, bool, u8, &[u8])| {
     let (channel, full, piece, bytes) = input;
     let (form, now) = (if full { HeaderForm::Full } else { HeaderForm::Mini }, Instant::now());
     let mouse = MouseModes { server: true, client: true, current: MouseMode::Client };
-    match channel % 6 {
+    match channel % 8 {
         0 => {
             let start = MainStart {
                 session_id: 1,
@@ -40,10 +41,16 @@ fuzz_target!(|input: (u8, bool, u8, &[u8])| {
             let all = Caps::from(u32::MAX);
             drive(PlaybackChannel::new(form, all, Mode::Opus, 40, silent, 0, now), piece, bytes);
         }
-        _ => {
+        5 => {
             let mut record = RecordChannel::new(form, Caps::from(u32::MAX), now);
             record.record(true, now).expect("nothing waits yet");
             drive(record, piece, bytes);
+        }
+        6 => drive(PortChannel::unnamed(form, now), piece, bytes),
+        _ => {
+            let mut port = PortChannel::named(form, "org.example.0", now);
+            port.set_open(true, now).expect("nothing waits yet");
+            drive(port, piece, bytes);
         }
     }
 });

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use spice_proto::channels::port::{PortChannel, PortEvent};
 use spice_proto::link::LinkError;
-use spice_proto::wire::{Caps, ChannelType, Payload};
+use spice_proto::wire::{Caps, Payload};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::Channel;
 use crate::hub::{Device, Guest, Turn};
+use crate::spice::devices::channel;
 use crate::spice::driver::connection::{Connection, Progress};
 use crate::spice::driver::link::Linked;
 use crate::spice::driver::{ChannelEnd, Server};
@@ -26,21 +27,21 @@ use crate::spice::session::Session;
 const READ_SIZE: usize = 64 << 10;
 
 pub(super) const USB: Channel = Channel {
-    kind: ChannelType::Usbredir,
+    kind: channel(Device::Usb),
     caps: || Caps::NONE,
     ids: |guest| ids(guest, Device::Usb),
     serve: |server, session, linked| Box::pin(serve(server, session, linked, Device::Usb)),
 };
 
 pub(super) const FOLDER: Channel = Channel {
-    kind: ChannelType::Webdav,
+    kind: channel(Device::Folder),
     caps: || Caps::NONE,
     ids: |guest| ids(guest, Device::Folder),
     serve: |server, session, linked| Box::pin(serve(server, session, linked, Device::Folder)),
 };
 
 pub(super) const STREAM: Channel = Channel {
-    kind: ChannelType::Port,
+    kind: channel(Device::Stream),
     caps: || Caps::NONE,
     ids: |guest| ids(guest, Device::Stream),
     serve: |server, session, linked| Box::pin(serve(server, session, linked, Device::Stream)),
