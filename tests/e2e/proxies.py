@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 
+from page import _same
 from rig import ROOT, Skip, eventually, free_port
 from tls import certificates
 from web import PAGES, browser, same_in_browser
@@ -32,6 +33,18 @@ def nginx_paths(rig):
     assert (client["Host"], client["Service"], client["Transport"]) == ("127.0.0.1", "", "ws"), client
     assert re.fullmatch(r"process \d+", client["Proxy"]), client
     assert 'peer=127.0.0.1 proxy=process ' in servers[0].errors(), "a line in the log"
+
+
+def nginx_page(rig):
+    """nginx passes a browser on to the page of a machine on a unix socket, which shows it"""
+    window, port, folder = browser(rig), free_port(), certificates(rig)
+    origin = f"https://127.0.0.1:{port}"
+    vm, sockets = rig.vm(), _sockets(rig)
+    server = rig.serve(vm, "--trusted-proxy", "unix", "--web-origin", origin, "--web-addr", f"unix:{sockets[2]}", address=f"unix:{sockets[0]}")
+    _nginx(rig, 0, sockets, {"listen 443": f"listen 127.0.0.1:{port}", "/etc/vm": str(folder)}, port)
+    window.open(f"{origin}/vm/page/")
+    _same(rig, vm, window)
+    assert 'transport="ws"' in server.errors() and "peer=127.0.0.1 proxy=process " in server.errors(), "a line in the log"
 
 
 def nginx_tcp(rig):
@@ -174,13 +187,13 @@ def _ended(peer):
 
 
 def _sockets(rig):
-    return [rig.fresh("alpine", ".sock"), rig.fresh("debian", ".sock")]
+    return [rig.fresh(name, ".sock") for name in ("alpine", "debian", "page")]
 
 
 def _config(rig, kind, number, sockets, changes):
     """An example of the page, with this test's own paths and ports."""
     text = [text for of, text in EXAMPLES if of == kind][number]
-    for before, after in {"/run/qemu-spice/alpine.sock": str(sockets[0]), "/run/qemu-spice/debian.sock": str(sockets[1]), **changes}.items():
+    for before, after in {"/run/qemu-spice/alpine.sock": str(sockets[0]), "/run/qemu-spice/debian.sock": str(sockets[1]), "/run/qemu-spice/page.sock": str(sockets[2]), **changes}.items():
         assert before in text or before.startswith("/run/"), f"{before} is not in the example"
         text = text.replace(before, after)
     file = rig.fresh(kind, ".conf")
