@@ -83,10 +83,11 @@ export class Connection {
       this.#window = message.window;
       this.send(base.ackSync(message.generation));
     }
-    if (message.name === "disconnecting") this.close(new Ended(this.notice ?? "the server ended the session"));
+    if (message.name === "disconnecting") this.close(new Ended(this.reason ?? "the server ended the session"));
     if (message.name === "notify") {
-      this.notice = message.text;
-      this.onnotice(message.text);
+      // A warning on the main channel is why the session ends.
+      if (message.severity > 0) this.reason = message.text;
+      else this.onnotice(message.text);
     }
     return true;
   }

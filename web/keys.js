@@ -17,24 +17,18 @@ const PLAIN = {
 /** Keys whose code has a byte in front. */
 const WITH_PREFIX = {
   MediaTrackPrevious: 0x10, MediaTrackNext: 0x19, NumpadEnter: 0x1c, ControlRight: 0x1d, AudioVolumeMute: 0x20,
-  VolumeMute: 0x20, LaunchApp2: 0x21, MediaPlayPause: 0x22, MediaStop: 0x24, AudioVolumeDown: 0x2e,
-  VolumeDown: 0x2e, AudioVolumeUp: 0x30, VolumeUp: 0x30, BrowserHome: 0x32, NumpadDivide: 0x35, PrintScreen: 0x37,
+  LaunchApp2: 0x21, MediaPlayPause: 0x22, MediaStop: 0x24, AudioVolumeDown: 0x2e,
+  AudioVolumeUp: 0x30, BrowserHome: 0x32, NumpadDivide: 0x35, PrintScreen: 0x37,
   AltRight: 0x38, Home: 0x47, ArrowUp: 0x48, PageUp: 0x49, ArrowLeft: 0x4b, ArrowRight: 0x4d, End: 0x4f,
-  ArrowDown: 0x50, PageDown: 0x51, Insert: 0x52, Delete: 0x53, MetaLeft: 0x5b, OSLeft: 0x5b, MetaRight: 0x5c,
-  OSRight: 0x5c, ContextMenu: 0x5d, Power: 0x5e, Sleep: 0x5f, WakeUp: 0x63, BrowserSearch: 0x65,
+  ArrowDown: 0x50, PageDown: 0x51, Insert: 0x52, Delete: 0x53, MetaLeft: 0x5b, MetaRight: 0x5c,
+  ContextMenu: 0x5d, Power: 0x5e, Sleep: 0x5f, WakeUp: 0x63, BrowserSearch: 0x65,
   BrowserFavorites: 0x66, BrowserRefresh: 0x67, BrowserStop: 0x68, BrowserForward: 0x69, BrowserBack: 0x6a,
   LaunchApp1: 0x6b, LaunchMail: 0x6c, MediaSelect: 0x6d,
 };
 /** Rows of keys whose codes follow each other. */
-const ROWS = [
-  ["Digit1", "Digit2", "Digit3", "Digit4", "Digit5", "Digit6", "Digit7", "Digit8", "Digit9", "Digit0"],
-  [..."QWERTYUIOP"].map((letter) => `Key${letter}`),
-  [..."ASDFGHJKL"].map((letter) => `Key${letter}`),
-  [..."ZXCVBNM"].map((letter) => `Key${letter}`),
-  ["F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F10"],
-];
-const ROW_STARTS = [0x02, 0x10, 0x1e, 0x2c, 0x3b];
-ROWS.forEach((row, number) => row.forEach((code, at) => { PLAIN[code] = ROW_STARTS[number] + at; }));
+const ROWS = [[0x02, "Digit", "1234567890"], [0x10, "Key", "QWERTYUIOP"], [0x1e, "Key", "ASDFGHJKL"],
+  [0x2c, "Key", "ZXCVBNM"], [0x3b, "F", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]]];
+for (const [start, kind, keys] of ROWS) [...keys].forEach((key, at) => { PLAIN[kind + key] = start + at; });
 
 /** Returns the bytes that a keyboard sends for a key, or `null` if a PC's has no such key. */
 export function scancode(code, isDown) {

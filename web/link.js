@@ -19,8 +19,6 @@ const FIXED_MESSAGE = 18;
 
 /** Why the server turns a connection away (`SPICE_LINK_ERR_*`), for people. */
 const REASONS = {
-  1: "the server refused",
-  3: "the server did not understand the page",
   4: "the server speaks another version",
   5: "the server wants encryption: open the page by https",
   7: "wrong password, or the invitation is used up",

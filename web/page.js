@@ -23,13 +23,14 @@ const SECRET = "invitation";
 /** Whether a password was asked for here: then it is no use to try without. */
 const ASKS = "asks";
 const SIZE = "size";
+/** Milliseconds that news are shown. */
+const NEWS = 8000;
 
 const part = (id) => document.getElementById(id);
 const on = (id, event, handle) => part(id).addEventListener(event, handle);
 
 class Page {
   #view = new View(part("screen"));
-  #mode = MOUSE_CLIENT;
   #keyboard = new Keyboard(part("screen"), (message) => this.#input(message), () => this.#leaveScreen());
   #pointer = new Pointer(part("screen"), this.#view, (message) => this.#input(message));
   #agent = new Agent((message) => this.#session?.send(message));
@@ -74,7 +75,7 @@ class Page {
     session.onname = (name) => this.#name(name);
     session.onchannels = (channels) => this.#offer(session, channels);
     session.onmouse = (mode) => this.#mouse(mode);
-    session.onnotice = (text) => this.#tell(text);
+    session.onnotice = (text) => this.#news(text);
     session.onend = (error) => this.#ended(session, error);
     try {
       await session.start();
@@ -98,6 +99,7 @@ class Page {
       const screen = { element: part("screen"), view: this.#view, isAbsolute: () => this.#pointer.isAbsolute };
       this.#consoles.set(id, new Console(id, screen));
       this.#listConsoles();
+      this.#followRoom();
       if (this.#consoles.size === 1 || id === this.#shown) await this.#show(id);
     } else if (kind === "inputs") {
       this.#inputs = await session.open(kind, id, inputMessages.caps);
@@ -155,7 +157,6 @@ class Page {
   }
 
   #mouse(mode) {
-    this.#mode = mode;
     this.#pointer.setMode(mode);
     this.#console?.cursor?.setMode(mode === MOUSE_CLIENT);
   }
@@ -194,6 +195,13 @@ class Page {
     part("notice").hidden = false;
     part("status").textContent = text;
     part("again").hidden = !again;
+  }
+
+  /** Shows what the server has to say, for a while. */
+  #news(text) {
+    part("news").textContent = text;
+    part("news").hidden = false;
+    setTimeout(() => { part("news").hidden = true; }, NEWS);
   }
 
   #name(name) {

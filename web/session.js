@@ -84,7 +84,7 @@ export class Session {
       await running;
     } catch (error) {
       // The main channel is told why, and maybe later than another that it is over.
-      setTimeout(() => this.end(this.#main.notice ? new Ended(this.#main.notice) : error), 200);
+      setTimeout(() => this.end(this.#main.reason ? new Ended(this.#main.reason) : error), 200);
     }
   }
 

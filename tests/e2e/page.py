@@ -120,6 +120,24 @@ def comes_back(rig):
     assert window.script("return document.querySelector('#notice').hidden && !document.querySelector('#screen').className")
 
 
+def news_and_an_end(rig):
+    """what the server has to say is shown for a while, and of an end why"""
+    vm, bus = rig.vm(), rig.bus()
+    port = free_port()
+    server = rig.serve(vm, "--web-addr", f"127.0.0.1:{port}", "--relay-bus", bus.address)
+    rig.client(server)("wait-picture")  # has the agent
+    window = browser(rig)
+    window.open(f"http://127.0.0.1:{port}/")
+    _same(rig, vm, window)
+    eventually(lambda: "another viewer" in window.script("return document.querySelector('#news').textContent"), "news", SHOWN_LIMIT)
+    eventually(lambda: window.script("return document.querySelector('#news').hidden"), "the end of the news", SHOWN_LIMIT)
+    assert window.script("return document.querySelector('#notice').hidden"), "nothing is in the way"
+    client = next(one["Client"] for one in rig.status(bus)["Clients"] if one["Transport"] == "ws")
+    subprocess.run([rig.settings.program, "disconnect", "--dbus-address", bus.address, str(client)], check=True, timeout=20)
+    eventually(lambda: "disconnected over D-Bus" in window.script("return document.querySelector('#status').textContent"), "why", SHOWN_LIMIT)
+    _same(rig, vm, window)
+
+
 def invited(rig):
     """one link opens the page logged in, leaves no secret in the address, and lets nobody in a second time"""
     vm, bus, file = rig.vm(), rig.bus(), rig.fresh("password", "")
