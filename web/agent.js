@@ -9,7 +9,6 @@ const PROTOCOL = 1;
 /** The most bytes of a message that is read; a longer one is left out. */
 const MESSAGE_MAX = 32 << 20;
 const UNLIMITED = 0xffffffff;
-/** Kinds of messages (`VD_AGENT_*`). */
 export const AGENT = { monitors: 2, clipboard: 4, announce: 6, grab: 7, request: 8, release: 9, fileStart: 10,
   fileStatus: 11, fileData: 12 };
 /** Capabilities: monitors, answers, and clipboards that are asked for and have numbers. */

@@ -67,7 +67,6 @@ export class Cursor {
     this.apply();
   }
 
-  /** Draws the shape, whose bytes are B, G, R, A. */
   #draw({ width, height, hotX, hotY, pixels }) {
     this.#shape = { width, height, hotX, hotY };
     const bytes = new Uint8ClampedArray(pixels);

@@ -36,10 +36,15 @@ export function describe(unit) {
   return found;
 }
 
+/** Milliseconds after which a picture is not waited for: some decoders keep the last one until there is another. */
+const PATIENCE = 400;
+
 export class Decoder {
   #decoder;
   #given = 0;
   #shown = 0;
+  /** Pictures up to this number come too late: something was drawn over them. */
+  #late = 0;
   #waiting = [];
   #failed;
   /** What it decodes, as WebCodecs names it. */
@@ -50,7 +55,7 @@ export class Decoder {
     this.#failed = failed;
     this.#decoder = new VideoDecoder({
       output: (frame) => {
-        draw(frame);
+        if (frame.timestamp > this.#late) draw(frame);
         frame.close();
         this.#shown += 1;
         this.#wake();
@@ -74,11 +79,17 @@ export class Decoder {
     }
   }
 
-  /** Waits until at most `count` pictures are still to be drawn. */
+  /** Waits until at most `count` pictures are still to be drawn. If that is none, those that do not come are not. */
   async until(count) {
+    const end = performance.now() + PATIENCE;
     while (this.#given - this.#shown > count && this.#decoder.state === "configured") {
+      const left = end - performance.now();
+      if (left <= 0) break;
+      const timer = setTimeout(() => this.#wake(), left);
       await new Promise((resolve) => this.#waiting.push(resolve));
+      clearTimeout(timer);
     }
+    if (count === 0) this.#late = this.#given;
   }
 
   close() {

@@ -40,7 +40,7 @@ export function linkMessage({ session, kind, id, caps }) {
   return new Writer().bytes(MAGIC).u32(2).u32(2).u32(body.length).bytes(body).done();
 }
 
-/** Reads the header of the reply; returns how many bytes follow. */
+/** Reads the reply's header; returns how many bytes follow. */
 export function replyLength(bytes) {
   const r = new Reader(bytes, "link header");
   r.check(r.bytes(4).every((byte, at) => byte === MAGIC[at]), "this is not SPICE");

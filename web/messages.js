@@ -5,7 +5,6 @@ import { Reader, WireError, Writer } from "./wire.js";
 const NOTICE_MAX = 4096;
 const CHANNELS_MAX = 1024;
 const HEADS_MAX = 256;
-/** The longest side of a surface, in pixels. */
 const SIDE_MAX = 16384;
 /** The most pixels of an image; this server's have a 64th of that. */
 const IMAGE_PIXELS_MAX = 1 << 24;
@@ -27,7 +26,6 @@ function channel(name, messages) {
 const none = () => ({});
 const text = (bytes) => new TextDecoder().decode(bytes).replace(/\0.*$/s, "");
 
-/** Every channel. */
 export const base = {
   setAck: 3,
   /** The largest number that belongs to every channel. */
@@ -85,7 +83,6 @@ export const main = {
   agentData: (data) => [107, data],
 };
 
-/** Who moves the pointer. */
 export const MOUSE_SERVER = 1;
 export const MOUSE_CLIENT = 2;
 

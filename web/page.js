@@ -23,7 +23,6 @@ const SECRET = "invitation";
 /** Whether a password was asked for here: then it is no use to try without. */
 const ASKS = "asks";
 const SIZE = "size";
-/** Milliseconds that news are shown. */
 const NEWS = 8000;
 
 const part = (id) => document.getElementById(id);

@@ -12,7 +12,6 @@ export class Panel {
     this.#element = element;
   }
 
-  /** Shows what `facts` returns. */
   follow(facts) {
     this.#facts = facts;
   }

@@ -11,7 +11,6 @@ const WHEEL_UP = 4;
 const WHEEL_DOWN = 5;
 /** What a notch of a wheel is, by `WheelEvent.deltaMode`: pixels, lines, pages. */
 const NOTCH = [100, 3, 1];
-/** The notch of `wheelDelta`, where a browser has it. */
 const NOTCH_DELTA = 120;
 
 export class Pointer {

@@ -9,7 +9,6 @@ export class View {
   #mode = "fit";
   /** Called when the picture's place has changed. */
   onlayout = () => {};
-  /** Called when there is another room for it. */
   onroom = () => {};
 
   constructor(element) {

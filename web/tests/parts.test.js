@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { describe } from "../decoder.js";
+import { Decoder, describe } from "../decoder.js";
 import { lz4, opaque } from "../image.js";
 import { scancode } from "../keys.js";
 import { keysOf } from "../text.js";
@@ -95,4 +95,35 @@ test("each character of a US keyboard has its keys, and others have none", () =>
   assert.deepEqual(keysOf("?"), ["ShiftLeft", "Slash"]);
   assert.deepEqual(keysOf("\n"), ["Enter"]);
   for (const other of ["é", "漢", "\u200b"]) assert.equal(keysOf(other), null);
+});
+
+test("a decoder that keeps the last picture back holds nothing up, and draws over nothing", async () => {
+  let output;
+  globalThis.EncodedVideoChunk = class { constructor(chunk) { Object.assign(this, chunk); } };
+  globalThis.VideoDecoder = class {
+    static isConfigSupported = async () => ({ supported: true });
+    state = "unconfigured";
+    #kept = null;
+    constructor(callbacks) { ({ output } = callbacks); }
+    configure() { this.state = "configured"; }
+    decode({ timestamp }) {
+      const before = this.#kept;
+      this.#kept = { timestamp, close() {} };
+      if (before) output(before);
+    }
+    close() { this.state = "closed"; }
+  };
+  const start = [0, 0, 0, 1];
+  const drawn = [];
+  const decoder = new Decoder(({ timestamp }) => drawn.push(timestamp), assert.fail);
+  await decoder.decode(block(start, 0x67, 0x42, 0xc0, 0x1f, 9, start, 0x65, 5));
+  await decoder.decode(block(start, 0x41, 5));
+  await decoder.until(3);
+  assert.deepEqual(drawn, [1]);
+  await decoder.until(0);
+  // An image is drawn here.
+  await decoder.decode(block(start, 0x41, 5));
+  await decoder.decode(block(start, 0x41, 5));
+  assert.deepEqual(drawn, [1, 3], "the second picture was too late");
+  decoder.close();
 });
