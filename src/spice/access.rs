@@ -479,7 +479,7 @@ mod tests {
 
     fn join(access: &Access, proof: Proof, main: &MainSeat) -> Result<Seat, Refusal> {
         let channel = ChannelId { kind: ChannelType::Display, id: 0 };
-        main.session().offer(&[channel]);
+        main.session().offer(vec![channel]);
         let (common_caps, channel_caps) = (Caps::NONE, Caps::NONE);
         let connection_id = main.session().id;
         access.join_session(

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use spice_proto::auth::session_id;
 use spice_proto::link::LinkError;
 use spice_proto::wire::ChannelId;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -55,6 +55,8 @@ pub(crate) struct Session {
     ended: OnceLock<String>,
     channels: Mutex<Channels>,
     holds: Mutex<BTreeSet<Single>>,
+    /// Is told when a channel that was taken back is ready to be offered.
+    ready: Notify,
     /// Whether it was logged that the client tried what it may not do.
     overstepped: AtomicBool,
     /// Marked whenever there is something else to know of a client.
@@ -162,6 +164,7 @@ impl Sessions {
             ended: OnceLock::new(),
             channels: Mutex::default(),
             holds: Mutex::default(),
+            ready: Notify::new(),
             overstepped: AtomicBool::new(false),
             changed: self.changed.clone(),
         });
@@ -255,9 +258,24 @@ impl Sessions {
 }
 
 impl Session {
-    /// Lets the client open `channels` from now on.
-    pub(crate) fn offer(&self, channels: &[ChannelId]) {
-        lock(&self.channels).offered.extend(channels);
+    /// Lets the client open `channels` from now on. Returns those that it was not offered before.
+    pub(crate) fn offer(&self, channels: Vec<ChannelId>) -> Vec<ChannelId> {
+        let offered = &mut lock(&self.channels).offered;
+        channels.into_iter().filter(|channel| offered.insert(*channel)).collect()
+    }
+
+    /// Takes back the offer of a channel that ends, so that the client is offered it anew: when something changes about
+    /// the guest, or at once if it is `ready`.
+    pub(crate) fn take_back(&self, channel: ChannelId, ready: bool) {
+        lock(&self.channels).offered.remove(&channel);
+        if ready {
+            self.ready.notify_one();
+        }
+    }
+
+    /// Waits until a channel that was taken back is ready to be offered. Cancel-safe.
+    pub(crate) async fn ready(&self) {
+        self.ready.notified().await;
     }
 
     /// Returns whether the client may do `deed`. The first time that it may not is logged.
@@ -369,7 +387,7 @@ mod tests {
 
     fn start(sessions: &Arc<Sessions>, route: Route) -> Result<MainSeat, LinkError> {
         let main = sessions.start(route, Grant::of_anyone(), &CancellationToken::new())?;
-        main.session().offer(&(0..16).map(display).collect::<Vec<_>>());
+        main.session().offer((0..16).map(display).collect());
         Ok(main)
     }
 
@@ -404,7 +422,8 @@ mod tests {
         let main = sessions.start(HERE, Grant::of_anyone(), &CancellationToken::new()).unwrap();
         let join = |channel| sessions.join(main.session().id, channel);
         assert_eq!(join(display(0)).unwrap_err(), LinkError::ChannelNotAvailable);
-        main.session().offer(&[display(0)]);
+        assert_eq!(main.session().offer(vec![display(0)]), [display(0)]);
+        assert!(main.session().offer(vec![display(0)]).is_empty());
         assert!(join(display(0)).is_ok());
         for channel in [display(1), ChannelId { kind: ChannelType::Inputs, id: 0 }] {
             assert_eq!(join(channel).unwrap_err(), LinkError::ChannelNotAvailable);

@@ -31,7 +31,7 @@ class DeviceCommands:
             return False
         name = f"{kind}:{channel.props.channel_id}"
         self.devices[name] = self.channels[name] = channel
-        self.events.setdefault(name, [])
+        self.events[name] = []  # there may have been one before
         self.read_from[name] = bytearray()
         GObject.Object.connect(channel, "channel-event", lambda _channel, event: self.events[name].append(event.value_nick))
         if kind == "port":
@@ -46,9 +46,10 @@ class DeviceCommands:
     def share_cd(self, path):
         """Plugs in a CD whose image is a file, and waits until that is on its way to the guest's socket."""
         self.channel("usbredir:0")
+        before = len(self._cds())
         if not self.usb.create_shared_cd_device(path):
             raise RuntimeError(f"no CD of {path}")
-        self.wait(lambda: self._cds(), "a CD")
+        self.wait(lambda: len(self._cds()) > before, "a CD")
         done = []
         self.usb.connect_device_async(self._cds()[-1], None, lambda _manager, result: done.append(result))
         self.wait(lambda: done, "the CD to be plugged in")

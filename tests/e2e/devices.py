@@ -17,13 +17,19 @@ MOST = 16  # MiB that the program may grow by, whatever waits for somebody
 
 def usb_cd(rig):
     """a CD that the viewer plugs in is read in the guest, byte for byte, and is gone when it is unplugged"""
-    vm, server = _machine(rig)
-    client = rig.client(server)
-    image = _image(rig)
-    client(f"share-cd {image}")
-    eventually(lambda: _cd(vm) == image.read_bytes(), "the CD in the guest", LIMIT)
+    vm, client = _reads_cd(rig, "qemu")
     client("take-cd")
     eventually(lambda: _cd(vm) == b"", "the CD's end in the guest", LIMIT)
+
+
+def usb_cd_in_qemu72(rig):
+    """a CD that the viewer plugs in is read in a guest of QEMU 7.2"""
+    _reads_cd(rig, "qemu72")
+
+
+def usb_cd_in_qemu11(rig):
+    """a CD that the viewer plugs in is read in a guest of QEMU 11"""
+    _reads_cd(rig, "qemu11")
 
 
 def usb_handed_over(rig):
@@ -40,6 +46,45 @@ def usb_handed_over(rig):
     eventually(lambda: _cd(vm) == images[1].read_bytes(), "the second CD in the guest", LIMIT)
     second.process.send_signal(signal.SIGKILL)
     eventually(lambda: _cd(vm) == b"", "the second CD's end in the guest", LIMIT)
+
+
+def next_machine(rig):
+    """a viewer that stays while the machine is started anew has the USB sockets and ports of the next one"""
+    bus = rig.bus()
+    server = rig.serve(None, "--wait", attach=["--dbus-address", bus.address])
+    vm = rig.desktop(extra=_devices(), display=f"dbus,addr={bus.address}")
+    client, image = rig.client(server), _image(rig)
+    client(f"share-cd {image}")
+    eventually(lambda: _cd(vm) == image.read_bytes(), "the CD in the guest", LIMIT)
+    vm.stop()
+    client("wait-port port:1 closed")
+    # The next one has another port before those that the viewer knows.
+    other = ["-chardev", "dbus,id=another,name=com.example.another", "-device", "virtserialport,chardev=another,name=another"]
+    vm = rig.desktop(extra=_devices() + other, display=f"dbus,addr={bus.address}")
+    client("wait-port port:2 open")
+    image = _image(rig)
+    client(f"share-cd {image}")
+    eventually(lambda: _cd(vm) == image.read_bytes(), "the CD in the next guest", LIMIT)
+    names = {name: row[0] for name, row in client("ports")["ports"].items()}
+    assert names == {"webdav:0": WEBDAV, "port:0": "com.example.another", "port:1": PORT, "port:2": CONSOLE}, names
+
+
+def plugged_in_later(rig):
+    """a USB socket and a port that QEMU gets while it runs are there for a viewer that is there already"""
+    vm, server = _machine(rig)
+    client = rig.client(server)
+    client("wait-port port:1 open")
+    for id, name, device in (("usb2", USB, {"driver": "usb-redir", "bus": "usb.0"}), ("late", "com.example.late", {"driver": "virtserialport"})):
+        vm.qmp("chardev-add", id=id, backend={"type": "dbus", "data": {"name": name}})
+        vm.qmp("device_add", id=f"{id}-device", chardev=id, **device)
+    client("wait-event usbredir:2 opened")
+    client("wait-port port:2 closed")
+    eventually(lambda: client("ports")["ports"]["port:2"] == ["com.example.late", False], "the port's name", LIMIT)
+    # Away again, and another one in its place.
+    vm.qmp("device_del", id="late-device")
+    eventually(lambda: _removed(vm, "late"), "the end of the port", LIMIT)
+    vm.qmp("chardev-add", id="later", backend={"type": "dbus", "data": {"name": "com.example.later"}})
+    eventually(lambda: client("ports")["ports"]["port:2"][0] == "com.example.later", "the port in its place", LIMIT)
 
 
 def port(rig):
@@ -173,15 +218,38 @@ def does_not_read(rig):
     viewer("port-has port:0 flood")
 
 
-def _machine(rig, *arguments):
-    """A guest with two USB sockets, a folder, a port, a serial console and a monitor; and the program."""
+def _reads_cd(rig, qemu):
+    vm, server = _machine(rig, qemu=qemu)
+    client = rig.client(server)
+    image = _image(rig)
+    client(f"share-cd {image}")
+    eventually(lambda: _cd(vm) == image.read_bytes(), "the CD in the guest", LIMIT)
+    return vm, client
+
+
+def _machine(rig, *arguments, qemu="qemu"):
+    """A guest with devices, and the program."""
+    vm = rig.desktop(qemu, extra=_devices())
+    return vm, rig.serve(vm, *arguments)
+
+
+def _devices():
+    """QEMU's arguments for two USB sockets, a folder, a port, a serial console and a monitor."""
     extra = ["-device", "qemu-xhci,id=usb"]
     for number in range(2):
         extra += ["-chardev", f"dbus,id=usb{number},name={USB}", "-device", f"usb-redir,bus=usb.0,chardev=usb{number}"]
     for id, name in (("folder", WEBDAV), ("echo", PORT)):
         extra += ["-chardev", f"dbus,id={id},name={name}", "-device", f"virtserialport,chardev={id},name={name}"]
-    vm = rig.desktop(extra=extra + ["-serial", "vc", "-monitor", "vc"])
-    return vm, rig.serve(vm, *arguments)
+    return [*extra, "-serial", "vc", "-monitor", "vc"]
+
+
+def _removed(vm, chardev):
+    """Whether QEMU has given up a chardev, which it does once its device is gone."""
+    try:
+        vm.qmp("chardev-remove", id=chardev)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _image(rig):

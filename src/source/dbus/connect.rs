@@ -165,14 +165,10 @@ impl Qemu {
         reply(&self.connection, call, answer).await
     }
 
-    /// Subscribes to the changes of QEMU's properties.
+    /// Subscribes to the changes of QEMU's objects and their properties.
     pub(super) async fn changes(&self) -> Result<MessageStream, SourceError> {
         let watching = async {
-            let mut rule = MatchRule::builder()
-                .msg_type(zbus::message::Type::Signal)
-                .interface("org.freedesktop.DBus.Properties")?
-                .member("PropertiesChanged")?
-                .path_namespace(ROOT)?;
+            let mut rule = MatchRule::builder().msg_type(zbus::message::Type::Signal).path_namespace(ROOT)?;
             if let Some(name) = &self.name {
                 rule = rule.sender(name)?;
             }

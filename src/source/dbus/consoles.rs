@@ -8,13 +8,12 @@ use zbus::message::Message;
 use zbus::zvariant::{Fd, Value};
 
 use super::connect::Qemu;
-use super::ports::MAX_PORTS;
+use super::ports;
 use crate::display1::{
-    AUDIO_PATH, CHARDEV, CONSOLE, KEYBOARD, MOUSE, ROOT, VM, VM_PATH, chardev_id, chardev_path, console_id,
-    console_path,
+    AUDIO_PATH, CHARDEV, CONSOLE, KEYBOARD, MOUSE, ROOT, VM, VM_PATH, chardev_id, console_id, console_path,
 };
 use crate::frame::ConsoleId;
-use crate::hub::{ConsoleInfo, Guest, Leds, PortInfo};
+use crate::hub::{ConsoleInfo, Guest, Leds};
 use crate::source::SourceError;
 
 /// The longest description of a VM taken, in bytes. One of 16 consoles has under 20 KiB.
@@ -62,11 +61,17 @@ pub(super) async fn changes(qemu: &Qemu) -> Result<MessageStream, SourceError> {
     qemu.changes().await
 }
 
-/// Takes up a change of a property. What is not known is passed over.
+/// Takes up a change of a property, or of which ports there are. What is not known is passed over.
 pub(super) fn apply_change(guest: &mut Guest, change: &Message) {
     let (header, body) = (change.header(), change.body());
     if body.len() > MAX_DESCRIPTION {
         return;
+    }
+    match header.member().map(|member| member.as_str()) {
+        Some("PropertiesChanged") => {}
+        Some("InterfacesAdded") => return ports::added(guest, &body),
+        Some("InterfacesRemoved") => return ports::removed(guest, &body),
+        _ => return,
     }
     let Some(path) = header.path().map(|path| path.as_str()) else { return };
     let Ok((interface, properties, _)) = body.deserialize::<(&str, HashMap<&str, Value<'_>>, Vec<&str>)>()
@@ -86,13 +91,8 @@ pub(super) fn apply_change(guest: &mut Guest, change: &Message) {
             }
         }
         CHARDEV => {
-            let port = chardev_id(path).and_then(|id| guest.ports.get_mut(id));
-            let Some(port) = port else { return };
-            if let Some(Value::Bool(is_open)) = properties.get("FEOpened") {
-                port.is_open = *is_open;
-            }
-            if let Some(Value::Str(owner)) = properties.get("Owner") {
-                port.is_taken = !owner.is_empty();
+            if let Some(port) = chardev_id(path).and_then(|id| guest.ports.get_mut(id)) {
+                ports::change(port, |name| properties.get(name));
             }
         }
         _ => {}
@@ -132,14 +132,10 @@ fn guest(objects: &ManagedObjects) -> Guest {
         let absolute = matches!(property(&path, MOUSE, "IsAbsolute"), Some(Value::Bool(true)));
         guest.consoles.insert(id, ConsoleInfo { label: text(&path, CONSOLE, "Label"), absolute });
     }
-    let mut ports: Vec<_> = objects.keys().filter_map(|path| chardev_id(path.as_str())).collect();
-    ports.sort_unstable();
-    for id in ports.into_iter().take(MAX_PORTS) {
-        let path = chardev_path(id);
-        let is_open = matches!(property(&path, CHARDEV, "FEOpened"), Some(Value::Bool(true)));
-        let is_taken = !text(&path, CHARDEV, "Owner").is_empty();
-        let name = text(&path, CHARDEV, "Name");
-        guest.add_port(id.to_owned(), PortInfo { name, is_open, is_taken, number: 0 });
+    let mut sorted: Vec<_> = objects.iter().collect();
+    sorted.sort_unstable_by_key(|(path, _)| path.as_str());
+    for (path, interfaces) in sorted {
+        ports::add(&mut guest, path.as_str(), interfaces);
     }
     // All keyboards of a QEMU show the same lights.
     if let Some((&first, _)) = guest.consoles.first_key_value()
@@ -160,6 +156,7 @@ fn uuid(text: &str) -> Option<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::PortInfo;
     use std::collections::BTreeMap;
     use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 
@@ -207,6 +204,17 @@ mod tests {
         apply_change(&mut guest, &change("Chardev_usb1", CHARDEV, "Owner", ":1.7".into()));
         assert!(guest.ports["agent"].is_open && guest.ports.len() == 2);
         assert!(guest.ports["usb1"].is_taken && !guest.ports["agent"].is_taken);
+        let usb2 = OwnedObjectPath::try_from(format!("{ROOT}/Chardev_usb2")).unwrap();
+        let properties =
+            HashMap::from([("Name", Value::from("org.qemu.usbredir")), ("FEOpened", true.into())]);
+        let objects = |member: &'static str| {
+            Message::signal(ROOT, "org.freedesktop.DBus.ObjectManager", member).unwrap()
+        };
+        let added = (&usb2, HashMap::from([(CHARDEV, properties)]));
+        apply_change(&mut guest, &objects("InterfacesAdded").build(&added).unwrap());
+        assert_eq!(guest.ports["usb2"], PortInfo { number: 1, ..port("org.qemu.usbredir", true) });
+        apply_change(&mut guest, &objects("InterfacesRemoved").build(&(&usb2, vec![CHARDEV])).unwrap());
+        assert!(guest.ports.len() == 2 && !guest.ports.contains_key("usb2"));
         assert_eq!((guest.name.as_str(), guest.uuid[15], guest.leds.bits()), ("alpine", 0xff, Leds::NUM));
         let first = ConsoleInfo { label: "virtio-vga".into(), absolute: true };
         let both = [(ConsoleId(2), first), (ConsoleId(10), ConsoleInfo::default())];

@@ -1,5 +1,6 @@
 //! The guest's serial ports that end at QEMU's `-chardev dbus`.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -9,15 +10,20 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
-use zbus::zvariant::{Fd, ObjectPath};
+use zbus::message::Body;
+use zbus::names::OwnedInterfaceName;
+use zbus::zvariant::{Fd, ObjectPath, OwnedObjectPath, OwnedValue, Value};
 
 use super::connect::Qemu;
-use crate::display1::{CHARDEV, chardev_path};
-use crate::hub::{Hub, PortRequest, PortWish};
+use crate::display1::{CHARDEV, chardev_id, chardev_path};
+use crate::hub::{Guest, Hub, PortInfo, PortRequest, PortWish};
 use crate::source::SourceError;
 
 /// The most ports of a VM that are known. QEMU's virtio-serial has 31 for each device.
-pub(super) const MAX_PORTS: usize = 64;
+const MAX_PORTS: usize = 64;
+
+/// The longest name of a port kept, in characters, and the longest that QEMU may have for it, in bytes.
+const MAX_NAME: usize = 256;
 
 /// Requests that are carried out at a time.
 const MAX_AT_A_TIME: usize = 64;
@@ -30,6 +36,50 @@ const PAUSES: [Duration; 4] = [
     Duration::from_millis(500),
     Duration::from_millis(2000),
 ];
+
+/// What an object has: the properties of each of its interfaces.
+type Interfaces = HashMap<OwnedInterfaceName, HashMap<String, OwnedValue>>;
+
+/// Takes up that QEMU has an object more.
+pub(super) fn added(guest: &mut Guest, body: &Body) {
+    if let Ok((path, interfaces)) = body.deserialize::<(OwnedObjectPath, Interfaces)>() {
+        add(guest, path.as_str(), &interfaces);
+    }
+}
+
+/// Takes up that QEMU has an object less.
+pub(super) fn removed(guest: &mut Guest, body: &Body) {
+    if let Ok((path, interfaces)) = body.deserialize::<(ObjectPath<'_>, Vec<&str>)>()
+        && let Some(id) = chardev_id(path.as_str()).filter(|_| interfaces.contains(&CHARDEV))
+    {
+        guest.ports.remove(id);
+    }
+}
+
+/// Adds the port whose object is at `path`, if it is a port's.
+pub(super) fn add(guest: &mut Guest, path: &str, interfaces: &Interfaces) {
+    let found = interfaces.iter().find(|(interface, _)| interface.as_str() == CHARDEV);
+    let id = chardev_id(path).filter(|id| id.len() <= MAX_NAME);
+    let (Some(id), Some((_, properties))) = (id, found) else { return };
+    if guest.ports.len() < MAX_PORTS && !guest.ports.contains_key(id) {
+        let mut port = PortInfo::default();
+        change(&mut port, |name| properties.get(name).map(|value| &**value));
+        guest.add_port(id.to_owned(), port);
+    }
+}
+
+/// Takes up those `properties` of a port that are there.
+pub(super) fn change<'a>(port: &mut PortInfo, properties: impl Fn(&str) -> Option<&'a Value<'a>>) {
+    if let Some(Value::Str(name)) = properties("Name") {
+        port.name = name.chars().take(MAX_NAME).collect();
+    }
+    if let Some(Value::Bool(is_open)) = properties("FEOpened") {
+        port.is_open = *is_open;
+    }
+    if let Some(Value::Str(owner)) = properties("Owner") {
+        port.is_taken = !owner.is_empty();
+    }
+}
 
 /// Does what is asked for with the ports of this QEMU.
 pub(super) async fn serve(qemu: &Qemu, hub: &Hub) -> Infallible {

@@ -13,7 +13,7 @@ use spice_proto::wire::{Caps, Payload};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::Channel;
 use crate::hub::{Device, Guest, Turn};
@@ -55,8 +55,13 @@ async fn serve(server: &Server, session: &Session, linked: Linked, device: Devic
     let number = linked.request.channel.id;
     let guest = server.hub.guest();
     let name = guest.borrow().device(device, number).map(|(_, port)| port.name.clone());
-    // One that is gone since it was offered.
-    let Some(name) = name else { return linked.refuse(LinkError::ChannelNotAvailable).await };
+    let id = linked.request.channel;
+    let Some(name) = name else {
+        // It is gone since it was offered, which is no reason to end the session.
+        session.take_back(id, false);
+        let _ = linked.refuse(LinkError::ChannelNotAvailable).await;
+        return Ok(());
+    };
     let connection = linked.accept(|request, now| match device {
         Device::Usb => PortChannel::unnamed(request.header_form(), now),
         Device::Folder | Device::Stream => PortChannel::named(request.header_form(), &name, now),
@@ -65,9 +70,11 @@ async fn serve(server: &Server, session: &Session, linked: Linked, device: Devic
     let turn = server.hub.device(device, number).enter(session.number);
     let port = Port::Closed { tried: false };
     let (to_guest, written) = (Vec::new(), 0);
-    let mut channel =
-        DeviceChannel { server, device, number, guest, turn, connection, port, to_guest, written };
-    channel.run().await
+    let mut serving =
+        DeviceChannel { server, device, number, name, guest, turn, connection, port, to_guest, written };
+    let is_replaced = serving.run().await?;
+    session.take_back(id, is_replaced);
+    Ok(())
 }
 
 /// A client's channel to a device, which the client has or waits for.
@@ -75,6 +82,8 @@ struct DeviceChannel<'a> {
     server: &'a Server,
     device: Device,
     number: u8,
+    /// The name of the port, which the client was told.
+    name: String,
     guest: watch::Receiver<Guest>,
     turn: Turn,
     connection: Connection<PortChannel>,
@@ -103,13 +112,16 @@ enum Turned {
 }
 
 impl DeviceChannel<'_> {
-    /// Serves the channel until the client leaves, or until the port has closed and the client cannot go on.
-    async fn run(&mut self) -> Result<(), ChannelEnd> {
+    /// Serves the channel until the client leaves or cannot go on. Returns whether there is another port now in the
+    /// place of the one that the client knows.
+    async fn run(&mut self) -> Result<bool, ChannelEnd> {
         if !self.turn.has_come() {
             self.tell("somebody else has this device, and it is yours when they leave")?;
         }
         loop {
-            self.follow()?;
+            if !self.follow()? {
+                return Ok(true);
+            }
             if self.written == self.to_guest.len() && matches!(self.port, Port::Open(_)) {
                 (self.to_guest, self.written) = (self.connection.machine.take(), 0);
             }
@@ -122,17 +134,17 @@ impl DeviceChannel<'_> {
                 }
                 turned = self.port.turn(room, writes) => {
                     if let Err(error) = self.take_up(turned)? {
-                        self.server.log.log(|_| info!(%error, "the guest's port has closed"));
+                        debug!(port = self.name, %error, "the guest's port has closed");
                         self.port = Port::Closed { tried: true };
                         // The two ends of a USB connection greet each other once.
                         if self.device == Device::Usb {
-                            return Ok(());
+                            return Ok(false);
                         }
                     }
                 }
                 changed = self.guest.changed() => {
                     if changed.is_err() {
-                        return Ok(());
+                        return Ok(false);
                     }
                     if let Port::Closed { tried } = &mut self.port {
                         *tried = false;
@@ -146,9 +158,13 @@ impl DeviceChannel<'_> {
     }
 
     /// Connects to the port if it is there and this client's, and tells the client whether the guest has it open.
-    fn follow(&mut self) -> Result<(), ChannelEnd> {
+    /// Returns whether the channel goes on.
+    fn follow(&mut self) -> Result<bool, ChannelEnd> {
         let guest = self.guest.borrow_and_update();
         let port = guest.device(self.device, self.number);
+        if port.is_some_and(|(_, info)| info.name != self.name) {
+            return Ok(false);
+        }
         if let (Port::Closed { tried: false }, Some((id, _)), true) = (&self.port, port, self.turn.has_come())
         {
             self.port = self.server.open(id);
@@ -158,7 +174,8 @@ impl DeviceChannel<'_> {
         if self.device != Device::Usb && !is_open {
             (self.to_guest, self.written) = (Vec::new(), 0); // it is not for who opens it next
         }
-        Ok(self.connection.machine.set_open(is_open, Instant::now())?)
+        self.connection.machine.set_open(is_open, Instant::now())?;
+        Ok(true)
     }
 
     /// Takes up what became of the port. The inner error is its end.

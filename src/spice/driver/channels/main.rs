@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use spice_proto::channels::base::Severity;
 use spice_proto::channels::main::{MainChannel, MainEvent, MainStart, MouseMode, MouseModes, caps};
 use spice_proto::link::LinkRequest;
-use spice_proto::wire::{Caps, ChannelId, ChannelType};
+use spice_proto::wire::{Caps, ChannelType};
 
 use super::{Channel, offered};
 use crate::frame::GuestCommand;
@@ -39,9 +39,8 @@ async fn serve(server: &Server, session: &Session, linked: Linked) -> Result<(),
     let agent = session.grant.allows(Deed::Agent).then(|| server.agent.try_take()).flatten();
     let connection =
         linked.accept(|request, now| start(server, session, request, agent.is_some(), now)).await?;
-    let known = connection.machine.channels().to_vec();
     let holding = agent.is_some().then(|| session.hold(Single::Agent));
-    let mut main = Main { server, session, connection, known, agent, holding, windows: Windows::default() };
+    let mut main = Main { server, session, connection, agent, holding, windows: Windows::default() };
     match main.run().await {
         Err(ChannelEnd::Session) => {
             main.say_goodbye().await?;
@@ -61,7 +60,7 @@ fn start(
 ) -> MainChannel {
     let guest = server.hub.guest().borrow().clone();
     let channels = offered(&guest, &session.grant);
-    session.offer(&channels);
+    let channels = session.offer(channels);
     let start = MainStart {
         session_id: session.id,
         caps: request.channel_caps,
@@ -80,8 +79,6 @@ struct Main<'a> {
     server: &'a Server,
     session: &'a Session,
     connection: Connection<MainChannel>,
-    /// The channels that the client was told of.
-    known: Vec<ChannelId>,
     /// The agent, while it is this client's.
     agent: Option<HeldAgent>,
     holding: Option<Holding<'a>>,
@@ -123,6 +120,10 @@ impl Main<'_> {
                     if !guest.consoles.is_empty() {
                         self.follow_mouse(&guest)?;
                     }
+                }
+                () = self.session.ready() => {
+                    let known = guest.borrow().clone();
+                    self.follow(&known)?;
                 }
                 agent = &mut next, if may_have_agent && self.agent.is_none() => {
                     self.agent = Some(agent);
@@ -166,12 +167,10 @@ impl Main<'_> {
     fn follow(&mut self, guest: &Guest) -> Result<(), ChannelEnd> {
         let now = Instant::now();
         // Consoles that are gone keep their channel, black: they may come back, and clients cannot lose one.
-        let offered = offered(guest, &self.session.grant).into_iter();
-        let new: Vec<_> = offered.filter(|id| !self.known.contains(id)).collect();
+        let offered = offered(guest, &self.session.grant);
+        let new = self.session.offer(offered);
         if !new.is_empty() {
-            self.session.offer(&new);
             self.connection.machine.add_channels(&new, now)?;
-            self.known.extend(new);
         }
         if !guest.consoles.is_empty() {
             self.follow_mouse(guest)?;
