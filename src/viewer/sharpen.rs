@@ -131,7 +131,8 @@ impl Sharpen {
 
     /// Goes to rest: all of `picture` is to be made exact, but for the `areas` that are video.
     pub(crate) fn rest(&mut self, picture: Size, areas: &[Rect], now: Instant) {
-        let again = if self.is_resting() { None } else { Some(now + SECOND_REFRESH) };
+        // Where areas are video, that of all of the picture has ended: none of its frames can come late.
+        let again = (!self.is_resting() && areas.is_empty()).then(|| now + SECOND_REFRESH);
         let still = Region::from(picture.rect()).without(areas.iter().copied());
         let left = still.rects().iter().rev().flat_map(|&rect| bands(rect)).collect();
         self.state = Sharpness::Resting { left, again };

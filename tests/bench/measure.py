@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "clients"), st
 import font  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
+LARGE = "3840x2160"  # the screen of a player of its own
 READY_LIMIT = 60  # seconds for a server or its viewers to be there; 64 links cost an RSA key each
 ANSWER_LIMIT = 60  # seconds for an answer
 WARM_UP = 0.4  # seconds that are played before it counts
@@ -104,12 +105,16 @@ class Bench:
         self.players = self._compile()
 
     def _compile(self):
-        """The player for each of the servers that can be had."""
+        """The player for each of the servers that can be had, and in QEMU's place with a large screen, too."""
         players = {}
         flags = lambda *names: subprocess.run(["pkg-config", "--cflags", "--libs", *names], capture_output=True, text=True, check=True).stdout.split()  # noqa: E731
         gcc = ["gcc", "-O2", "-Wall", "-Wextra", "-D_GNU_SOURCE", HERE / "player.c"]
         players["dbus"] = self.folder / "player-dbus"
         subprocess.run([*gcc, HERE / "player_dbus.c", "-o", players["dbus"], *flags("gio-unix-2.0")], check=True)
+        players["large"] = self.folder / "player-large"
+        width, height = LARGE.split("x")
+        large = [f"-DFILM_WIDTH={width}", f"-DFILM_HEIGHT={height}"]
+        subprocess.run([*gcc, *large, HERE / "player_dbus.c", "-o", players["large"], *flags("gio-unix-2.0")], check=True)
         if self.settings.tree:
             players["spice"] = self.folder / "player-spice"
             lib = self.settings.tree / "usr/lib/x86_64-linux-gnu"
@@ -148,10 +153,10 @@ class Bench:
 
     # -- servers --
 
-    def ours(self, memory="dmabuf", *options, before=()):
-        """qemu-spice, with the player in QEMU's place. `before` are words of the command before it."""
+    def ours(self, memory="dmabuf", *options, before=(), player="dbus"):
+        """qemu-spice, with a player in QEMU's place. `before` are words of the command before it."""
         player, program = self._dbus_player(lambda fd: [*before, self.settings.program, "--dbus-p2p-fd", fd, "--spice-addr", "127.0.0.1:0",
-                                                        "--spice-addr", f"unix:{self.folder}/spice.sock", *options], "qemu-spice")
+                                                        "--spice-addr", f"unix:{self.folder}/spice.sock", *options], "qemu-spice", player)
         tcp, unix = program.line(READY_LIMIT), program.line(READY_LIMIT)
         player(f"memory {memory}")
         return Served(player, program.pid, tcp, unix)
@@ -162,11 +167,11 @@ class Bench:
         player(f"memory {memory}")
         return Served(player, listener.pid, None, None)
 
-    def _dbus_player(self, other, name):
+    def _dbus_player(self, other, name, player="dbus"):
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.set_inheritable(True)
-        player = self.start(Player, "player", [self.players["dbus"], self.font, ours.fileno()], pass_fds=[ours.fileno()])
+        player = self.start(Player, "player", [self.players[player], self.font, ours.fileno()], pass_fds=[ours.fileno()])
         program = self.start(Talk, name, other(theirs.fileno()), pass_fds=[theirs.fileno()])
         ours.close()
         theirs.close()

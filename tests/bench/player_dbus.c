@@ -131,6 +131,8 @@ void server_start(int argc, char **argv) {
     // Callbacks come on this thread: turn the loop until there is someone to show films to.
     while (!listener)
         g_main_context_iteration(NULL, TRUE);
+    // As QEMU does, and so nothing with a file comes while the listener still reads what belongs to the handshake.
+    call(listener, LISTENER, "org.freedesktop.DBus.Properties", "GetAll", g_variant_new("(s)", "org.qemu.Display1.Listener"), -1);
 }
 
 void server_scanout(int fd, bool dmabuf) {

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import plot
+from measure import LARGE
 from plot import number
 
 OURS, LIBSPICE = "qemu-spice", "libspice-server"
@@ -58,7 +59,7 @@ class Report:
     def write(self):
         self.plots()
         text = "\n\n".join(part.strip() for part in (
-            self.head(), self.budget(), self.path(), self.viewers(), self.near(), self.allocations(), self.guest(), self.card(), self.parts(), self.method()) if part)
+            self.head(), self.budget(), self.path(), self.areas(), self.viewers(), self.near(), self.allocations(), self.guest(), self.card(), self.parts(), self.method()) if part)
         (self.docs / "performance.md").write_text(text + "\n")
         return text
 
@@ -257,6 +258,20 @@ each update happens. The viewer is spice-gtk's library, or a VNC viewer that tak
 
 Without OpenGL, QEMU's `-spice` hands changes over in columns of 32 pixels, and libspice-server makes a video of each: 41 of them for a film that fills
 the screen. spice-gtk drops those of their MJPEG frames that come late."""
+
+    def areas(self):
+        if not self.values.get("areas"):
+            return ""
+        names = [("cpu_ms", "CPU, ms an update"), ("kib", "KiB an update"), ("fps", "frames a second")]
+        rows = [[screen, *(self.cell("areas", OURS, screen, name) for name, _ in names)] for screen in ("1280x720", LARGE)]
+        cpu, kib = (spread(self.ratio(("areas", OURS, LARGE, name), ("areas", OURS, "1280x720", name))) for name in ("cpu_ms", "kib"))
+        return f"""## A film in a window
+
+A film of 400x200, 20 updates a second, in a screen full of text, over TCP. It alone is video; the text beside it stays exact.
+
+{self.table(["screen", *(title for _, title in names)], rows)}
+
+In the large screen {cpu} times the CPU and {kib} times the bytes of the same film in the small one."""
 
     def card(self):
         if not self.values.get("card"):

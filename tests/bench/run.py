@@ -8,7 +8,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from measure import FILMS, Bench, Used, arrivals_after, distinct, middle, ninth, resident_mib, shown_after
+from measure import FILMS, LARGE, Bench, Used, arrivals_after, distinct, middle, ninth, resident_mib, shown_after
 
 from card import Cards
 from guest import Guests
@@ -104,6 +104,22 @@ def counted(bench, results, who, served, viewers, film, fps):
                 socket_ms=middle(reach) if fps else None, fps=len(arrivals) / seconds,
                 cpu_ms=used["cpu_ms"] / max(1, len(arrivals)), switches=used["switches"] / max(1, len(arrivals)),
                 kib=told["bytes"][0] / 1024 / max(1, len(arrivals)), mbit=told["bytes"][0] * 8 / 1e6 / seconds)
+
+
+def areas(bench, results, turn):
+    """A small film in a small and in a large screen of text."""
+    screens = {"1280x720": "dbus", LARGE: "large"}
+    for screen in alternating(screens, turn):
+        with bench.things():
+            served = bench.ours("shared", player=screens[screen])
+            served.show("clip")
+            viewer = bench.viewers(served, 1)
+            # The viewer's first second, and what it takes until motion is known to stay where it is.
+            served.player("run 3000 50000")
+            updates, used = served.play(SECONDS, 20, lambda: viewer("mark"))
+            told = viewer("report")
+            results.add("areas", "qemu-spice", screen, cpu_ms=used["cpu_ms"] / len(updates), kib=told["bytes"][0] / 1024 / len(updates),
+                        fps=len(told["arrivals"]) / ((updates[-1][2] - updates[0][1]) / 1e9))
 
 
 def watched(bench, results, who, served, watch, film, fps):
@@ -240,7 +256,7 @@ def card(bench, results, turn):
         bench.cards.measure(who, results)
 
 
-PARTS = {"path": path, "viewers": viewers, "passthrough": passthrough, "idle": idle, "allocations": allocations, "guest": guest, "card": card}
+PARTS = {"path": path, "areas": areas, "viewers": viewers, "passthrough": passthrough, "idle": idle, "allocations": allocations, "guest": guest, "card": card}
 
 
 def main():

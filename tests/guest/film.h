@@ -1,8 +1,10 @@
-// The moving screens that the benchmark compares servers with: films of 16 frames, 1280x720, that repeat without a jump.
+// The moving screens that the benchmark compares servers with: films of 16 frames, 1280x720 if nothing else is defined,
+// that repeat without a jump.
 //
 //   text     a window full of text that scrolls by half a line a frame
 //   page     a page of text with a video of 640x360 in it
 //   motion   the whole screen in motion: a picture that pans, and things that move over it
+//   clip     … with one of 400x200
 //   drag     a window that is dragged in a circle over a desktop
 //   still    a desktop on which nothing moves
 //
@@ -15,8 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef FILM_WIDTH
 #define FILM_WIDTH 1280
 #define FILM_HEIGHT 720
+#endif
 #define FILM_FRAMES 16
 #define FILM_DIGIT 16   // side of a square of the patch that tells a frame's number, pixels
 #define FILM_RADIUS 48  // of the pans, pixels
@@ -36,6 +40,7 @@ static const struct film films[] = {
     {"text", {160, 64, 960, 592}, 160, 64},
     {"page", {576, 160, 640, 360}, 576, 160},
     {"motion", {0, 0, FILM_WIDTH, FILM_HEIGHT}, 0, 0},
+    {"clip", {576, 160, 400, 200}, 576, 160},
     {"drag", {272, 112, 576, 416}, 544, 320},
     {"still", {0, 0, 0, 0}, 0, 0},
 };
@@ -175,7 +180,7 @@ static inline void film_draw(unsigned film, unsigned frame, struct film_page *on
     const struct film_rect whole = {0, 0, FILM_WIDTH, FILM_HEIGHT};
     if (strcmp(name, "motion") == 0) {
         film_video(on, whole, frame);
-    } else if (strcmp(name, "page") == 0) {
+    } else if (strcmp(name, "page") == 0 || strcmp(name, "clip") == 0) {
         film_lines(on, whole, 0, 0xfcfcf8, 0x303030);
         film_video(on, moving, frame);
     } else {
