@@ -35,7 +35,7 @@ pub(crate) enum Reason {
     NoDecoder(Codec),
     /// No video: the client announced a decoder but reported that it cannot decode.
     DecoderFailed,
-    /// No video: the picture is too small or too large.
+    /// No video: the picture is too small.
     Size,
     /// No video: the user said so, or there is no encoder.
     VideoOff,
@@ -119,7 +119,7 @@ fn codec(client: Abilities, picture: ScanoutInfo, video: VideoPolicy) -> Result<
     if client.decoder_failed {
         return Err(Reason::DecoderFailed);
     }
-    shared.find(|codec| codec.fits(picture.size)).ok_or(Reason::Size)
+    shared.find(|codec| !codec.parts(picture.size).is_empty()).ok_or(Reason::Size)
 }
 
 /// As `qemu-spice status` names it.
@@ -148,7 +148,7 @@ impl fmt::Display for Reason {
                 return write!(f, "the client has no {title} decoder (on Debian: {package})");
             }
             Self::DecoderFailed => "the client reported that it cannot decode the stream",
-            Self::Size => "the picture is too small or too large for video",
+            Self::Size => "the picture is too small for video",
             Self::VideoOff => "there is no video: --video-codec none, or no encoder",
             Self::EncoderFailed => "the encoder failed on this picture",
         })
@@ -218,7 +218,7 @@ mod tests {
             (remote, LINEAR, HD, true, V::Off, (D::Images, R::VideoOff)),
             (remote, LINEAR, HD, true, V::EncoderFailed, (D::Images, R::EncoderFailed)),
             (remote, LINEAR, Size::new(8, 720), true, allowed, (D::Images, R::Size)),
-            (remote, LINEAR, Size::new(1280, 4097), true, allowed, (D::Images, R::Size)),
+            (remote, LINEAR, Size::new(1280, 4097), true, allowed, (video, R::Remote)),
             (remote, LINEAR, Size::new(4096, 16), true, allowed, (video, R::Remote)),
         ] {
             let picture = ScanoutInfo { size, memory };

@@ -6,7 +6,7 @@ mod h264;
 
 use std::ops::RangeInclusive;
 
-use crate::frame::Size;
+use crate::frame::{Rect, Size};
 
 /// How a video is compressed: what the decoder of a viewer must know.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -34,6 +34,9 @@ struct CodecRow {
     /// Starts checking a stream of pictures of this size.
     check: fn(Size) -> Box<dyn StreamCheck>,
 }
+
+/// The largest part of a picture that does not fit: every software encoder takes as much, openh264enc no more.
+const MAX_PART: Size = Size::new(4096, 2304);
 
 impl Codec {
     /// All there are. The first is what `--video-codec` has always known.
@@ -71,6 +74,29 @@ impl Codec {
     pub(crate) fn fits(self, size: Size) -> bool {
         let sides = self.row().sides;
         sides.contains(&size.width) && sides.contains(&size.height)
+    }
+
+    /// Returns the parts that a picture of this size is encoded in: one if it fits, else several that do, at even
+    /// numbers.
+    /// None if it is too small.
+    #[must_use]
+    pub(crate) fn parts(self, size: Size) -> Vec<Rect> {
+        if self.fits(size) {
+            return vec![size.rect()];
+        }
+        let smallest = *self.row().sides.start();
+        if size.width < smallest || size.height < smallest {
+            return Vec::new();
+        }
+        let part = |n: u32, all: u32, count: u32| (all.div_ceil(count).next_multiple_of(2) * n).min(all);
+        let (columns, rows) = (size.width.div_ceil(MAX_PART.width), size.height.div_ceil(MAX_PART.height));
+        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        let rect = |(row, column)| {
+            let (x, y) = (part(column, size.width, columns), part(row, size.height, rows));
+            let (right, bottom) = (part(column + 1, size.width, columns), part(row + 1, size.height, rows));
+            Rect::new(x, y, right - x, bottom - y)
+        };
+        places.map(rect).collect()
     }
 
     /// Returns GStreamer's description of the stream that an encoder is to make.
@@ -170,12 +196,33 @@ pub enum StreamError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn codecs_keep_their_order_and_none_is_there_twice() {
         let codecs: Codecs = [Codec::H264_444, Codec::H264, Codec::H264_444].into_iter().collect();
         assert_eq!(codecs.iter().collect::<Vec<_>>(), [Codec::H264_444, Codec::H264]);
         assert!(codecs.contains(Codec::H264) && !Codecs::default().contains(Codec::H264));
+    }
+
+    proptest! {
+        #[test]
+        fn a_picture_of_any_size_is_encoded_whole_or_in_parts_that_fit(
+            width in 1u32..=16_384, height in 1u32..=16_384,
+        ) {
+            let size = Size::new(width, height);
+            let parts = Codec::H264.parts(size);
+            prop_assert_eq!(parts.is_empty(), width < 16 || height < 16);
+            prop_assert_eq!(parts.len() == 1, Codec::H264.fits(size));
+            prop_assert!(parts.len() <= 32);
+            let pixels: u64 = parts.iter().map(|part| part.area()).sum();
+            prop_assert!(parts.is_empty() || pixels == size.area());
+            for (n, part) in parts.iter().enumerate() {
+                prop_assert!(Codec::H264.fits(Size::new(part.width, part.height)) && size.rect().contains(*part));
+                prop_assert!(part.x % 2 == 0 && part.y % 2 == 0);
+                prop_assert!(parts[n + 1..].iter().all(|other| other.intersection(*part).is_none()));
+            }
+        }
     }
 
     #[test]

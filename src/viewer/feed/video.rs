@@ -25,9 +25,11 @@ pub(super) struct Video {
     codec: Codec,
     tier: Tier,
     frame_bytes: Option<u64>,
-    /// The video of all of the picture. It ends when areas take its place, as a frame that the viewer decodes late
-    /// would cover what is exact.
-    whole: Option<Playing>,
+    /// The video of all of the picture: one, or of parts where an encoder does not take it whole. It ends when areas
+    /// take its place, as a frame that the viewer decodes late would cover what is exact.
+    whole: Vec<Playing>,
+    /// The size of the picture that the parts are of, if it is not one.
+    parts_of: Option<Size>,
     /// The videos of areas that move, beside a picture that rests.
     areas: Vec<Playing>,
     /// Areas whose video has ended, for the viewer to be told.
@@ -54,13 +56,13 @@ enum Exact {
 impl Video {
     pub(super) fn new(encoders: &Encoders, console: &Arc<Console>, codec: Codec, tier: Tier) -> Self {
         let changes = console.subscribe();
-        let whole = Playing::start(encoders, console, Profile { codec, tier, area: None });
-        Self {
+        let mut video = Self {
             encoders: encoders.clone(),
             codec,
             tier,
             frame_bytes: None,
-            whole: Some(whole),
+            whole: Vec::new(),
+            parts_of: None,
             areas: Vec::new(),
             ended: Vec::new(),
             no_areas: false,
@@ -68,7 +70,9 @@ impl Video {
             frames_turn: true,
             changes,
             sharpen: Sharpen::default(),
-        }
+        };
+        video.start_whole();
+        video
     }
 
     /// Goes on in `tier`, with a key frame.
@@ -107,6 +111,9 @@ impl Video {
     pub(super) async fn next(&mut self) -> Result<Update, Arc<EncodeError>> {
         loop {
             self.follow_motion(Instant::now());
+            if !self.sharpen.is_resting() {
+                self.start_whole();
+            }
             if let Some(area) = self.ended.pop() {
                 return Ok(Update::Ended(area));
             }
@@ -128,7 +135,8 @@ impl Video {
             return;
         }
         let moving = self.changes.console().moving(now);
-        let is_all = moving.areas == [picture.rect()];
+        let fits = |area: &Rect| self.codec.fits(Size::new(area.width, area.height));
+        let is_all = moving.areas == [picture.rect()] || !moving.areas.iter().all(fits);
         if self.sharpen.is_resting() {
             if is_all {
                 return self.stir(now);
@@ -140,8 +148,9 @@ impl Video {
             // What changed until here will be in the exact picture.
             let _ = self.changes.take();
             self.changes.leave();
-            self.whole = None;
-            self.ended.push(picture.rect());
+            for part in std::mem::take(&mut self.whole) {
+                self.ended.push(part.area().unwrap_or(picture.rect()));
+            }
             self.sharpen.rest(picture, &moving.areas, now);
         }
         self.until = moving.until;
@@ -170,11 +179,7 @@ impl Video {
         self.end(ended);
         for &rect in wanted {
             if self.areas.iter().all(|playing| playing.area() != Some(rect)) {
-                let area = Some(Area { picture, rect });
-                let profile = Profile { codec: self.codec, tier: self.tier, area };
-                let playing = Playing::start(&self.encoders, self.changes.console(), profile);
-                playing.limit(self.frame_bytes);
-                self.areas.push(playing);
+                self.areas.push(self.play(Some(Area { picture, rect })));
             }
         }
     }
@@ -196,36 +201,62 @@ impl Video {
         self.changes.leave();
     }
 
-    /// Waits for the next frame of all of the picture; `None` if it rests from now on.
+    /// Starts the video of all of the picture, if it does not play yet. One that needs no parts follows the picture to
+    /// any other size.
+    fn start_whole(&mut self) {
+        let parts_of = self.parts_of();
+        if !self.whole.is_empty() && parts_of == self.parts_of {
+            return;
+        }
+        let areas = match parts_of {
+            None => vec![None],
+            Some(picture) => {
+                let parts = self.codec.parts(picture).into_iter();
+                parts.map(|rect| Some(Area { picture, rect })).collect()
+            }
+        };
+        (self.whole, self.parts_of) = (areas.into_iter().map(|area| self.play(area)).collect(), parts_of);
+    }
+
+    /// Returns the size of the picture if it has to be encoded in parts.
+    fn parts_of(&self) -> Option<Size> {
+        self.changes.console().size().filter(|&size| self.codec.parts(size).len() > 1)
+    }
+
+    fn play(&self, area: Option<Area>) -> Playing {
+        let profile = Profile { codec: self.codec, tier: self.tier, area };
+        let playing = Playing::start(&self.encoders, self.changes.console(), profile);
+        playing.limit(self.frame_bytes);
+        playing
+    }
+
+    /// Waits for the next frame of all of the picture; `None` if it rests from now on, or has another size.
     async fn move_on(&mut self) -> Result<Option<Update>, Arc<EncodeError>> {
-        let profile = Profile { codec: self.codec, tier: self.tier, area: None };
-        let whole = self.whole.get_or_insert_with(|| {
-            let whole = Playing::start(&self.encoders, self.changes.console(), profile);
-            whole.limit(self.frame_bytes);
-            whole
-        });
-        let item = tokio::select! {
-            item = whole.next() => item,
+        let (item, part) = tokio::select! {
+            next = next_item(&self.whole) => next,
             () = sleep_until(self.sharpen.rest_at()) => match self.settle() {
-                Some(item) => item,
+                Some(next) => next,
                 None => return Ok(None),
             },
         };
-        match (item, &mut self.whole) {
-            (Item::Frame(frame), Some(whole)) => {
-                let frame = whole.numbered(frame);
+        let has_same_parts = self.parts_of() == self.parts_of;
+        match (item, self.whole.get_mut(part)) {
+            (Item::Frame(frame), Some(part)) => {
+                let frame = part.numbered(frame);
                 self.sharpen.shown(frame.size, &frame.damage, Instant::now());
                 Ok(Some(Update::Frame(frame)))
             }
-            (Item::Failed(error), _) => Err(error),
-            _ => Ok(Some(Update::Blank)),
+            (Item::Failed(error), _) if has_same_parts => Err(error),
+            (Item::Blank, Some(part)) if part.area().is_none() => Ok(Some(Update::Blank)),
+            _ => Ok(None),
         }
     }
 
     /// Goes to rest after a while without motion. If the encoder has an item ready all the same, returns that
-    /// instead.
-    fn settle(&mut self) -> Option<Item> {
-        let item = self.whole.as_ref().and_then(Playing::pause);
+    /// instead, and of which part it is.
+    fn settle(&mut self) -> Option<(Item, usize)> {
+        let mut paused = self.whole.iter().enumerate().map(|(part, playing)| Some((playing.pause()?, part)));
+        let item = paused.find_map(|item| item);
         if item.is_none() {
             // What changed until here is in the video, and will be in the exact picture.
             let _ = self.changes.take();
@@ -364,6 +395,36 @@ mod tests {
             console.damage((0, 0, 640, 480), Some(releases.release(frame)));
             let released = tokio::time::timeout(PATIENCE, releases.returned()).await;
             assert_eq!(released.expect("the guest waits"), frame);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_picture_that_no_encoder_takes_whole_is_video_of_its_parts() {
+        let encoders = match Encoders::probe(&[Element::X264]) {
+            Ok(encoders) => encoders,
+            Err(error) => return println!("skipped: {error}"),
+        };
+        let console = Hub::default().console(ConsoleId(0)).unwrap();
+        let show = |width: u32, height: u32| {
+            let pixels = vec![99; (width * height * 4) as usize];
+            console.show(Some(Scanout::owned(width, height, width * 4, 0x2002_0888, &pixels).unwrap()));
+        };
+        show(640, 480);
+        let mut video = Video::new(&encoders, &console, Codec::H264, Tier::Full);
+        for (size, parts) in [((640, 480), 1), ((5121, 1441), 2), ((640, 480), 1), ((200, 4100), 2)] {
+            show(size.0, size.1);
+            let picture = Size::new(size.0, size.1);
+            let mut seen = Vec::new();
+            while seen.len() < parts {
+                match tokio::time::timeout(PATIENCE, video.next()).await.expect("a part never comes").unwrap()
+                {
+                    Update::Frame(frame) if frame.size == picture => seen.push(frame.area),
+                    _ => {}
+                }
+                seen.dedup();
+            }
+            let pixels: u64 = seen.iter().map(|part| part.area()).sum();
+            assert_eq!(pixels, picture.area(), "{seen:?}");
         }
     }
 

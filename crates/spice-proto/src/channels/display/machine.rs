@@ -26,7 +26,7 @@ const PRIMARY: u32 = 0;
 const STREAM_IDS: u32 = 32;
 
 /// The most streams at a time; another one takes the place of the oldest.
-const MAX_STREAMS: usize = 16;
+const MAX_STREAMS: usize = 24;
 
 /// The state machine of one display channel.
 #[derive(Debug)]
