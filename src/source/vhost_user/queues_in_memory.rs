@@ -188,12 +188,14 @@ mod tests {
         );
         drop(change);
         thread.join().unwrap();
-        assert_eq!((answered(&guest), console.draws().answered), (5, 1));
+        let draws = console.draws();
+        // Late where this machine had no time for the reader.
+        assert_eq!((answered(&guest), draws.answered + draws.late), (5, 1));
         // A reader that does not come holds the guest no longer than a frame.
         while reader.take().is_some() {}
         queue(&guest, &[FLUSH]);
         guest.work();
-        assert_eq!((answered(&guest), console.draws().late), (6, 1));
+        assert_eq!((answered(&guest), console.draws().late), (6, draws.late + 1));
     }
 
     /// As Linux does at a change of mode, and as a hostile guest does without end.
