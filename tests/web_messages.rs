@@ -8,7 +8,7 @@ use spice_proto::auth::PUB_KEY_LEN;
 use spice_proto::channels::base::{self, Disconnecting, Notify, Ping, Severity};
 use spice_proto::channels::cursor::{self, Position, Shape, State};
 use spice_proto::channels::display::{
-    self, BitmapFormat, DrawCopy, DrawFill, Head, Image, ImageData, MonitorsConfig, StreamCreate, StreamData,
+    self, BitmapFormat, DrawCopy, Head, Image, ImageData, MonitorsConfig, StreamCreate, StreamData,
     StreamReport, SurfaceCreate, SurfaceFormat, VideoCodec,
 };
 use spice_proto::channels::inputs::{self, LockKeys};
@@ -163,11 +163,6 @@ fn drawings() -> DisplayMessages {
             copy(lz4),
             "drawCopy",
             json!({ "surface": 0, "dest": place, "image": { "width": 2, "height": 2, "lz4": packed } }),
-        ),
-        (
-            FromServer::DrawFill(DrawFill { surface_id: 0, dest, color: 0x00ab_cdef }),
-            "drawFill",
-            json!({ "surface": 0, "dest": place, "color": 0x00ab_cdef }),
         ),
     ]
 }

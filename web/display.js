@@ -13,7 +13,8 @@ export class Display {
   #connection;
   #console;
   #surface = null;
-  #stream = null;
+  /** By number: one is all of the picture, others are areas of it that move. */
+  #streams = new Map();
   #shows = false;
 
   /** What was drawn so far, for the panel and for tests. */
@@ -32,7 +33,7 @@ export class Display {
     try {
       await this.#connection.run((id, body) => this.#handle(messages.decode(id, body)));
     } finally {
-      this.#stopStream();
+      for (const id of [...this.#streams.keys()]) this.#stopStream(id);
     }
   }
 
@@ -53,16 +54,12 @@ export class Display {
       case "mark":
         this.#show();
         break;
-      case "drawFill":
-        await this.#stream?.decoder.until(0);
-        this.#surface?.fill(message.color, message.dest);
-        break;
       case "drawCopy":
         // It is drawn over the video before it, not under that.
-        await this.#stream?.decoder.until(0);
+        await this.#drawn(message.dest);
         this.#surface?.draw(message.image, message.dest);
         this.counts.images += 1;
-        if (!this.#stream) this.delivery = "images";
+        if (this.#streams.size === 0) this.delivery = "images";
         break;
       case "streamCreate":
         this.#startStream(message);
@@ -71,8 +68,8 @@ export class Display {
         await this.#play(message);
         break;
       case "streamDestroy":
-        await this.#stream?.decoder.until(0);
-        this.#stopStream();
+        await this.#streams.get(message.stream)?.decoder.until(0);
+        this.#stopStream(message.stream);
         break;
     }
   }
@@ -87,8 +84,14 @@ export class Display {
     this.#console.setPicture(this.#surface.canvas);
   }
 
+  /** Waits until the video is drawn that `dest` is to be drawn over. */
+  async #drawn(dest) {
+    const under = [...this.#streams.values()].filter((stream) => overlap(stream.dest, dest));
+    await Promise.all(under.map((stream) => stream.decoder.until(0)));
+  }
+
   #startStream({ stream: id, codec, dest }) {
-    this.#stopStream();
+    this.#stopStream(id);
     if (codec !== "h264" || !globalThis.VideoDecoder) {
       this.#connection.send(messages.cannotDecode(id));
       return;
@@ -100,22 +103,27 @@ export class Display {
     };
     const failed = (error) => {
       globalThis.console.warn(`video: ${error.message}`);
-      if (this.#stream?.id === id) this.#stream = null;
+      this.#streams.delete(id);
       this.#connection.send(messages.cannotDecode(id));
     };
-    this.#stream = { id, decoder: new Decoder(draw, failed) };
+    this.#streams.set(id, { dest, decoder: new Decoder(draw, failed) });
   }
 
   async #play({ stream: id, data }) {
-    if (this.#stream?.id !== id) return;
-    const { decoder } = this.#stream;
+    const decoder = this.#streams.get(id)?.decoder;
+    if (!decoder) return;
     await decoder.decode(data);
     this.delivery = decoder.codec;
     await decoder.until(DECODING_MAX);
   }
 
-  #stopStream() {
-    this.#stream?.decoder.close();
-    this.#stream = null;
+  #stopStream(id) {
+    this.#streams.get(id)?.decoder.close();
+    this.#streams.delete(id);
   }
+}
+
+function overlap(one, other) {
+  return one.x < other.x + other.width && other.x < one.x + one.width
+    && one.y < other.y + other.height && other.y < one.y + one.height;
 }

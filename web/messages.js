@@ -166,15 +166,6 @@ export const display = {
     }],
     123: ["streamData", (r) => ({ stream: r.u32(), time: r.u32(), data: r.bytes(r.u32()) })],
     125: ["streamDestroy", (r) => ({ stream: r.u32() })],
-    302: ["drawFill", (r) => {
-      const [surface, dest] = [r.u32(), rect(r)];
-      constant(r, r.u8(), 0, "clip");
-      constant(r, r.u8(), 1, "brush");
-      const color = r.u32();
-      constant(r, r.u16(), ROP_PUT, "operation");
-      noMask(r);
-      return { surface, dest, color };
-    }],
     304: ["drawCopy", (r) => {
       const [surface, dest] = [r.u32(), rect(r)];
       constant(r, r.u8(), 0, "clip");

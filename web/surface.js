@@ -26,11 +26,6 @@ export class Surface {
     if (image.width > 0 && image.height > 0) this.#context.putImageData(pixels(image), x, y);
   }
 
-  fill(color, { x, y, width, height }) {
-    this.#context.fillStyle = `#${(color & 0xffffff).toString(16).padStart(6, "0")}`;
-    this.#context.fillRect(x, y, width, height);
-  }
-
   drawFrame(frame, { x, y, width, height }) {
     this.#context.drawImage(frame, x, y, width, height);
   }

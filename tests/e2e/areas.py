@@ -122,6 +122,17 @@ def _same_outside(rig, vm, client):
     """Beside the film `page`, which plays, the client shows each of the guest's pixels."""
     shown = rig.fresh("shown", ".png")
     client(f"picture {shown}")
+    likeness = _outside(vm, shown)
+    assert math.isinf(likeness), f"beside the film: {compare.words(likeness)}; see {shown}"
+    rig.likeness.append(likeness)
+
+
+def is_same_outside(vm, shown):
+    # Beside the film a picture file has each of the guest's pixels.
+    return math.isinf(_outside(vm, shown))
+
+
+def _outside(vm, shown):
     wanted = vm.screendump(shown.with_suffix(".screendump.png"))
     one, two = compare.load(wanted), compare.load(shown)
     x, y, width, height = FILM
@@ -130,8 +141,7 @@ def _same_outside(rig, vm, client):
     likeness = compare.psnr(one, two)
     if math.isfinite(likeness):
         compare.write_difference(one, two, shown.with_suffix(".difference.png"))
-    assert math.isinf(likeness), f"beside the film: {compare.words(likeness)}; see {shown}"
-    rig.likeness.append(likeness)
+    return likeness
 
 
 def _is_same_outside(rig, vm, client):

@@ -11,6 +11,7 @@ import urllib.request
 
 from inputs import ABSOLUTE, KEY, RELATIVE
 import compare
+from areas import is_same_outside
 from agent import _clipboard_of_guest, _copy_in_guest, _pasted_in_guest
 from rig import eventually, free_port
 from sound import _vm as sound_vm
@@ -57,6 +58,33 @@ def in_motion(rig):
     assert frames == closed, f"{frames} pictures were decoded, and {closed} given back"
     assert _errors(window) == [], _errors(window)
     rig.tell(f"{frames} pictures of video; every pixel is equal at rest")
+
+
+def beside_a_film(rig):
+    """beside a film that plays the page shows every pixel of the guest, and of the film as well once it stops"""
+    vm = rig.vm()
+    vm.stage("mode 1280 720")
+    vm.stage("film page")
+    window, server, _ = _open(rig, vm)
+    _same(rig, vm, window)
+    for _ in range(2):
+        before = window.script("return spice.frames")
+        vm.stage("play 100000 40")
+        eventually(lambda: window.script("return spice.frames") >= before + 30, "30 pictures of video", SHOWN_LIMIT)
+        shown = rig.fresh("shown", ".png")
+
+        def same_outside():
+            shown.write_bytes(window.canvas(CANVAS) or b"")
+            return is_same_outside(vm, shown)
+        eventually(same_outside, f"equal pixels beside the film in {shown}", SHOWN_LIMIT)
+        vm.stage("stop")
+        _same(rig, vm, window)
+        # All of it moves, and so that is video again.
+        vm.stage("animate 30 20")
+        _same(rig, vm, window)
+        vm.stage("film page")
+        _same(rig, vm, window)
+    assert _errors(window) == [], _errors(window)
 
 
 def sharp_colours(rig):
