@@ -13,7 +13,7 @@ PLUGINS = Path("/usr/lib/x86_64-linux-gnu/gstreamer-1.0")
 
 
 def guide(rig):
-    """the guide for people who come from -spice names all of its parts, and no option that this program does not have"""
+    """the guide for people who come from -spice and -vnc names all of their parts, and no option that we do not have"""
     guide = (ROOT / "docs/coming-from.md").read_text()
     told = subprocess.run([rig.settings.program, "--help"], capture_output=True, text=True, timeout=20).stdout
     ours = set(re.findall(r"(--[a-z][a-z0-9-]+)", told))
@@ -23,10 +23,12 @@ def guide(rig):
         ours.add(command)
     named = set(re.findall(r"(--[a-z][a-z0-9-]+)", guide)) | set(re.findall(r"`qemu-spice ([a-z]+)", guide))
     assert named <= ours, named - ours
-    told = subprocess.run([rig.qemu("qemu"), "--help"], capture_output=True, text=True, timeout=20).stdout
-    parts = re.search(r"\n-spice (.*?)enable spice", told, re.S)[1]
-    missing = [part for part in re.findall(r"([a-z0-9-]+)=", parts) if f"`{part}`" not in guide]
-    assert not missing, missing
+    sections = {name: guide[guide.index(f"## `-{name}`") :].split("\n## ")[0] for name in ("spice", "vnc")}
+    for option in rig.vm().qmp("query-command-line-options"):
+        if words := sections.get(option["option"]):
+            parts = {part["name"] for part in option["parameters"]} - {"vnc"}  # the address itself
+            missing = {part for part in parts if not re.search(rf"`{part}[`=]", words)}
+            assert parts and not missing, f"-{option['option']}: {missing or 'has no parts'}"
 
 
 def no_bus(rig):
