@@ -39,6 +39,9 @@ const STEADY_PERCENT: u64 = 90;
 /// one area then, until motion stays where it is.
 const MAX_GROWTHS: u32 = 1;
 
+/// A tile of which as many pixels changed in a window belongs to motion beside it.
+const BUSY_PIXELS: u64 = 64 * 64 / 8;
+
 /// Fewer pixels than this, in all windows that are remembered, are no motion of their own: a clock, a caret.
 const MOTION_PIXELS: u64 = PIXELS_PER_SECOND / 3;
 
@@ -148,7 +151,7 @@ impl Motion {
     /// Makes areas of motion where there were none.
     fn extend(&mut self, outside: &Region, now: Instant) {
         for &rect in outside.rects() {
-            let mut rect = self.fitted(rect);
+            let mut rect = self.fitted(self.with_recent(rect));
             let mut growths = 0;
             while let Some(near) = self.areas.iter().position(|area| is_near(area.rect, rect)) {
                 let area = self.areas.swap_remove(near);
@@ -163,6 +166,17 @@ impl Motion {
         if is_most || wanders || self.areas.len() > MAX_AREAS {
             self.areas = vec![Area::new(self.size.rect(), 0, now)];
         }
+    }
+
+    /// Grows `rect` by what changed most beside it in the newest window: films are drawn in pieces, too.
+    fn with_recent(&self, rect: Rect) -> Rect {
+        let busy = |Tile([newest, ..]): &Tile| newest.bounds.filter(|_| newest.pixels >= BUSY_PIXELS);
+        let mut parts: Vec<Rect> = self.tiles.iter().filter_map(busy).collect();
+        let mut rect = rect;
+        while let Some(near) = parts.iter().position(|&part| is_near(rect, part)) {
+            rect = rect.union(parts.swap_remove(near));
+        }
+        rect
     }
 
     /// Shrinks areas to what moves in them, where that has stayed the same for all windows.

@@ -58,6 +58,21 @@ fn a_film_in_a_window_is_an_area_until_it_ends() {
 }
 
 #[test]
+fn a_film_that_is_drawn_in_strips_is_one_area_soon() {
+    let mut screen = Screen::new();
+    let strip = |n: u64| Rect::new(100, 100 + n as u32 * 90, 640, 90);
+    let mut areas = Vec::new();
+    for n in 0..40 {
+        screen.pass(10);
+        screen.damage(&[strip(n % 4)]);
+        areas.push(screen.areas());
+    }
+    areas.dedup();
+    assert_eq!(areas.last().unwrap(), &[Rect::new(100, 100, 640, 360)]);
+    assert!(areas.len() <= 3, "{areas:?}");
+}
+
+#[test]
 fn typing_beside_a_film_is_no_motion() {
     let mut screen = Screen::new();
     screen.play(200, |_| vec![FILM, Rect::new(0, 600, 1280, 20)]);
