@@ -87,6 +87,27 @@ def beside_a_film(rig):
     assert _errors(window) == [], _errors(window)
 
 
+def long_motion(rig):
+    """a thousand pictures take no more of the browser's memory than a hundred, and each is given back"""
+    vm = rig.vm()
+    window, port = browser(rig), free_port()
+    window.command("Page.addScriptToEvaluateOnNewDocument", source=CLOSED)
+    rig.serve(vm, "--web-addr", f"127.0.0.1:{port}")
+    window.open(f"http://127.0.0.1:{port}/")
+    vm.stage("animate 1000000 20")
+    used = []
+    for frames in (100, 1000):
+        eventually(lambda: window.script("return spice.frames") >= frames, f"{frames} pictures of video", 120)
+        window.command("HeapProfiler.collectGarbage")
+        used.append(window.command("Runtime.getHeapUsage")["usedSize"])
+        shown, closed = window.script("return [spice.frames, globalThis.givenBack]")
+        assert shown - closed <= 1, f"{shown} pictures were decoded, and {closed} given back"
+    assert used[1] - used[0] < 1 << 20, f"{used[0]} bytes, and then {used[1]}"
+    vm.stage("picture")
+    _same(rig, vm, window)
+    rig.tell(f"{used[0] >> 10} and {used[1] >> 10} KiB")
+
+
 def sharp_colours(rig):
     """with --video-codec h264-444 the video has a colour for each pixel"""
     vm = rig.vm()
