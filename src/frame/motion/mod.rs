@@ -119,7 +119,7 @@ impl Motion {
             }
         }
         let outside = damage.without(self.areas.iter().map(|area| area.rect));
-        if !outside.is_empty() && !self.budget.takes(&outside, now) {
+        if !outside.is_empty() && (self.moves_out(damage) || !self.budget.takes(&outside, now)) {
             self.extend(&outside, now);
         }
     }
@@ -166,6 +166,15 @@ impl Motion {
         if is_most || wanders || self.areas.len() > MAX_AREAS {
             self.areas = vec![Area::new(self.size.rect(), 0, now)];
         }
+    }
+
+    /// Returns whether something of an area moves out of it: a window that is dragged. A line of text across it does not.
+    fn moves_out(&self, damage: &Region) -> bool {
+        let inside = |rect: Rect, area: &Area| rect.intersection(area.rect).map_or(0, Rect::area);
+        damage.rects().iter().any(|&rect| {
+            let most = self.areas.iter().map(|area| inside(rect, area)).max().unwrap_or(0);
+            most * 2 > rect.area() && most < rect.area()
+        })
     }
 
     /// Grows `rect` by what changed most beside it in the newest window: films are drawn in pieces, too.
