@@ -168,7 +168,8 @@ impl Motion {
         }
     }
 
-    /// Returns whether something of an area moves out of it: a window that is dragged. A line of text across it does not.
+    /// Returns whether something of an area moves out of it: a window that is dragged. A line of text across it does
+    /// not.
     fn moves_out(&self, damage: &Region) -> bool {
         let inside = |rect: Rect, area: &Area| rect.intersection(area.rect).map_or(0, Rect::area);
         damage.rects().iter().any(|&rect| {
