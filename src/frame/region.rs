@@ -222,10 +222,11 @@ impl Region {
         for other in others {
             left = left.into_iter().flat_map(|rect| rect.minus(other)).collect();
         }
-        let mut region = Self { rects: left };
-        while region.rects.len() > MAX_RECTS {
-            region.join_nearest();
+        if left.len() <= MAX_RECTS {
+            return Self { rects: left };
         }
+        let mut region = Self::new();
+        left.into_iter().for_each(|rect| region.add(rect));
         region
     }
 

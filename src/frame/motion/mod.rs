@@ -42,6 +42,13 @@ const MAX_GROWTHS: u32 = 1;
 /// A tile of which as many pixels changed in a window belongs to motion beside it.
 const BUSY_PIXELS: u64 = 64 * 64 / 8;
 
+/// How often what is beside an area that begins is looked for. Each time is a walk over all tiles.
+const PASSES: usize = 8;
+
+/// The most parts of an area that are told apart. A guest that changes pixels all over the place cannot make each tile
+/// be compared with each other.
+const MAX_PARTS: usize = 16;
+
 /// Fewer pixels than this, in all windows that are remembered, are no motion of their own: a clock, a caret.
 const MOTION_PIXELS: u64 = PIXELS_PER_SECOND / 3;
 
@@ -156,7 +163,8 @@ impl Motion {
             while let Some(near) = self.areas.iter().position(|area| is_near(area.rect, rect)) {
                 let area = self.areas.swap_remove(near);
                 rect = area.rect.union(rect);
-                growths = growths.max(area.growths + 1);
+                // What grows in several directions at once grows once.
+                growths = growths.max(area.growths + u32::from(area.since < now));
             }
             self.areas.push(Area::new(rect, growths, now));
         }
@@ -178,15 +186,15 @@ impl Motion {
         })
     }
 
-    /// Grows `rect` by what changed most beside it in the newest window: films are drawn in pieces, too.
+    /// Grows `rect` by what changed most beside it in the newest window: films are drawn in pieces, too. What is
+    /// too far to be reached is motion of its own.
     fn with_recent(&self, rect: Rect) -> Rect {
         let busy = |Tile([newest, ..]): &Tile| newest.bounds.filter(|_| newest.pixels >= BUSY_PIXELS);
-        let mut parts: Vec<Rect> = self.tiles.iter().filter_map(busy).collect();
-        let mut rect = rect;
-        while let Some(near) = parts.iter().position(|&part| is_near(rect, part)) {
-            rect = rect.union(parts.swap_remove(near));
-        }
-        rect
+        let grown = |rect: Rect| {
+            let near = self.tiles.iter().filter_map(busy).filter(|&part| is_near(rect, part));
+            near.fold(rect, Rect::union)
+        };
+        (0..PASSES).fold(rect, |rect, _| grown(rect))
     }
 
     /// Shrinks areas to what moves in them, where that has stayed the same for all windows.
@@ -213,7 +221,8 @@ impl Motion {
         self.areas = areas;
     }
 
-    /// Returns the parts of `area` that move, each far from the others. None if they do not stay where they are.
+    /// Returns the parts of `area` that move, each far from the others. None if they do not stay where they are, or are
+    /// too many.
     fn steady_parts(&self, area: Rect) -> Vec<Rect> {
         let inside =
             self.tiles.iter().filter(|tile| tile.bounds().is_some_and(|b| b.intersection(area).is_some()));
@@ -235,6 +244,9 @@ impl Motion {
                 (rect, pixels) = (rect.union(part.0), pixels + part.1);
             }
             parts.push((rect, pixels));
+            if parts.len() > MAX_PARTS {
+                return Vec::new();
+            }
         }
         parts.retain(|part| part.1 >= MOTION_PIXELS);
         parts.into_iter().map(|(rect, _)| self.fitted(rect)).collect()

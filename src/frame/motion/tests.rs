@@ -73,6 +73,32 @@ fn a_film_that_is_drawn_in_strips_is_one_area_soon() {
 }
 
 #[test]
+fn what_grows_in_two_directions_at_once_grows_once() {
+    let mut screen = Screen::new();
+    screen.play(5, |_| vec![FILM]);
+    screen.play(1, |_| vec![Rect::new(96, 90, 412, 220)]);
+    assert_eq!(screen.areas(), [Rect::new(96, 90, 412, 220)]);
+}
+
+/// A thousand films, each far from the others: what looks for neighbours must not compare each with each.
+#[test]
+fn parts_that_are_too_many_to_be_told_apart_are_none() {
+    let size = Size::new(4096, 4096);
+    let films = || (0..32).flat_map(|y| (0..32).map(move |x| Rect::new(x * 128, y * 128, 64, 64)));
+    let steady = |films: &dyn Fn() -> Vec<Rect>| {
+        let (mut motion, mut now) = (Motion::of(Some(size)), Instant::now());
+        for _ in 0..WINDOWS {
+            motion.pass(now);
+            now += WINDOW;
+            (0..30).for_each(|_| films().into_iter().for_each(|film| motion.mark(film)));
+        }
+        motion.steady_parts(size.rect())
+    };
+    assert_eq!(steady(&|| films().take(MAX_PARTS).collect()).len(), MAX_PARTS);
+    assert_eq!(steady(&|| films().collect()), []);
+}
+
+#[test]
 fn typing_beside_a_film_is_no_motion() {
     let mut screen = Screen::new();
     screen.play(200, |_| vec![FILM, Rect::new(0, 600, 1280, 20)]);
