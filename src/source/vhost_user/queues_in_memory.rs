@@ -189,8 +189,8 @@ mod tests {
         drop(change);
         thread.join().unwrap();
         let draws = console.draws();
-        // Late where this machine had no time for the reader.
         assert_eq!((answered(&guest), draws.answered + draws.late), (5, 1));
+        assert!(draws.late == 0 || began.elapsed() > Duration::from_millis(16), "the reader was in time");
         // A reader that does not come holds the guest no longer than a frame.
         while reader.take().is_some() {}
         queue(&guest, &[FLUSH]);
