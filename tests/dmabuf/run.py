@@ -28,7 +28,6 @@ def main():
     parser.add_argument("--guest", type=Path, required=True, help="the folder of the guest's kernel and initramfs")
     parser.add_argument("--artifacts", type=Path, default=Path("target/artifacts"))
     parser.add_argument("--tree", action="append", default=[], metavar="NAME=COMMAND", help="another version of QEMU")
-    parser.add_argument("--desktop", help="the folder of the guest with a desktop; no test here needs it")
     parser.add_argument("--brief", action="store_true", help="only a few tests")
     settings = parser.parse_args()
     if settings.brief:
