@@ -44,10 +44,7 @@ def at_rest(rig):
 def in_motion(rig):
     """a picture that moves is decoded as H.264 by WebCodecs, and is exact again once it rests"""
     vm = rig.vm()
-    window, port = browser(rig), free_port()
-    window.command("Page.addScriptToEvaluateOnNewDocument", source=CLOSED)
-    rig.serve(vm, "--web-addr", f"127.0.0.1:{port}")
-    window.open(f"http://127.0.0.1:{port}/")
+    window, _, _ = _open(rig, vm, script=CLOSED)
     _same(rig, vm, window)
     vm.stage("animate 100000 20")
     eventually(lambda: window.script("return spice.frames") >= 30, "30 pictures of video", SHOWN_LIMIT)
@@ -90,10 +87,7 @@ def beside_a_film(rig):
 def long_motion(rig):
     """a thousand pictures take no more of the browser's memory than a hundred, and each is given back"""
     vm = rig.vm()
-    window, port = browser(rig), free_port()
-    window.command("Page.addScriptToEvaluateOnNewDocument", source=CLOSED)
-    rig.serve(vm, "--web-addr", f"127.0.0.1:{port}")
-    window.open(f"http://127.0.0.1:{port}/")
+    window, _, _ = _open(rig, vm, script=CLOSED)
     vm.stage("animate 1000000 20")
     used = []
     for frames in (100, 1000):
@@ -122,10 +116,7 @@ def sharp_colours(rig):
 def without_video(rig):
     """a browser without WebCodecs gets exact images, and the page says why"""
     vm = rig.vm()
-    window, port = browser(rig), free_port()
-    window.command("Page.addScriptToEvaluateOnNewDocument", source="delete globalThis.VideoDecoder")
-    rig.serve(vm, "--web-addr", f"127.0.0.1:{port}")
-    window.open(f"http://127.0.0.1:{port}/")
+    window, _, _ = _open(rig, vm, script="delete globalThis.VideoDecoder")
     vm.stage("animate 20 20")
     vm.stage("picture")
     _same(rig, vm, window)
@@ -373,10 +364,7 @@ def files(rig):
 def a_tone(rig):
     """a tone that the guest plays is heard, measured in the browser"""
     vm = sound_vm(rig)
-    window, port = browser(rig), free_port()
-    window.command("Page.addScriptToEvaluateOnNewDocument", source=HEARD)
-    rig.serve(vm, "--web-addr", f"127.0.0.1:{port}")
-    window.open(f"http://127.0.0.1:{port}/")
+    window, _, _ = _open(rig, vm, script=HEARD)
     _same(rig, vm, window)
     window.press("ShiftLeft")  # browsers play nothing before a key or a click
     window.press("ShiftLeft", down=False)
@@ -545,9 +533,11 @@ AudioNode.prototype.connect = function (to, ...rest) {
 """
 
 
-def _open(rig, vm, *arguments):
-    """Serves the page and opens it; returns the browser, the server and the page's address."""
+def _open(rig, vm, *arguments, script=None):
+    """Serves the page and opens it, after a `script` of the test's own; returns the browser, the server and the page's address."""
     window, port = browser(rig), free_port()
+    if script:
+        window.command("Page.addScriptToEvaluateOnNewDocument", source=script)
     server = rig.serve(vm, "--web-addr", f"127.0.0.1:{port}", *arguments)
     url = f"http{'s' if '--tls-creds' in arguments else ''}://127.0.0.1:{port}/"
     window.open(url)
