@@ -100,9 +100,9 @@ impl Encoder {
     }
 
     /// Returns whether any of `elements` may read the guest's own buffer, all of it.
-    pub(super) fn may_import(elements: &[Element], scanout: &Scanout) -> bool {
+    pub(super) fn may_import(elements: impl IntoIterator<Item = Element>, scanout: &Scanout) -> bool {
         let dmabuf = scanout.as_dmabuf();
-        elements.iter().any(|&element| input(element, dmabuf, version()) != Input::Planes)
+        elements.into_iter().any(|element| input(element, dmabuf, version()) != Input::Planes)
     }
 
     /// Encodes the picture as it is now; `None` if there is none. A new stream starts with a key frame in any case.

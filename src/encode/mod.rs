@@ -158,8 +158,7 @@ impl Encoders {
     /// Returns whether an encoder of `codec` may read the guest's buffer itself, all of it.
     #[must_use]
     pub(crate) fn may_import(&self, codec: Codec, scanout: &Scanout) -> bool {
-        let elements: Vec<_> = self.elements_of(codec).collect();
-        Encoder::may_import(&elements, scanout)
+        Encoder::may_import(self.elements_of(codec), scanout)
     }
 
     fn elements_of(&self, codec: Codec) -> impl Iterator<Item = Element> {

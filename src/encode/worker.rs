@@ -263,7 +263,7 @@ impl Worker {
             }
             return Some(size);
         };
-        let damage = change.damage.within(area);
+        let damage = if area == size.rect() { change.damage } else { change.damage.within(area) };
         if damage.is_empty() {
             return Some(size);
         }
@@ -275,7 +275,7 @@ impl Worker {
         }
         let Some(picture) = shown.as_mut() else { return Some(size) };
         let may_import = !self.halves() && self.profile.area.is_none();
-        if !(may_import && Encoder::may_import(&self.elements, &scanout)) {
+        if !(may_import && Encoder::may_import(self.elements.iter().copied(), &scanout)) {
             picture.read_ahead(true);
         }
         let is_read = picture.change(scanout, &damage).unwrap_or_else(|error| {

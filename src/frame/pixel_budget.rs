@@ -1,7 +1,5 @@
 use std::time::Instant;
 
-use super::Region;
-
 /// The most pixels of one change that may go as images while the picture is exact: a line of text, a menu, a
 /// caret.
 pub(crate) const CHANGE_PIXELS: u64 = 512 * 256;
@@ -40,9 +38,8 @@ impl PixelBudget {
         (self.most, self.per_second) = (most, per_second);
     }
 
-    /// Takes `damage` off the credit. Returns false, and leaves the credit as it is, if that does not
-    /// suffice.
-    pub(crate) fn takes(&mut self, damage: &Region, now: Instant) -> bool {
+    /// Takes `pixels` off the credit. Returns false, and leaves the credit as it is, if that does not suffice.
+    pub(crate) fn takes(&mut self, pixels: u64, now: Instant) -> bool {
         let earned = match self.counted {
             None => self.most,
             Some(counted) => {
@@ -52,7 +49,7 @@ impl PixelBudget {
         };
         self.credit = self.credit.saturating_add(earned).min(self.most);
         self.counted = Some(now);
-        let rest = self.credit.checked_sub(damage.area());
+        let rest = self.credit.checked_sub(pixels);
         self.credit = rest.unwrap_or(self.credit);
         rest.is_some()
     }

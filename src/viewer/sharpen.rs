@@ -97,7 +97,7 @@ impl Sharpen {
     /// Records that a frame of video of this `size` was shown, with this `damage`.
     pub(crate) fn shown(&mut self, size: Size, damage: &Region, now: Instant) {
         self.size = Some(size);
-        let is_small = self.budget.takes(damage, now);
+        let is_small = self.budget.takes(damage.area(), now);
         match self.state {
             Sharpness::New => {
                 self.state = Sharpness::Moving { rest: now + FIRST_REST, part: now + FIRST_REST };
@@ -124,16 +124,17 @@ impl Sharpen {
     /// or none, the video has to show that first.
     pub(crate) fn settle(&mut self, picture: Option<Size>, now: Instant) {
         match picture {
-            Some(size) if self.size == Some(size) => self.rest(size, &[], now),
+            Some(size) if self.size == Some(size) => self.rest(size, std::iter::empty(), now),
             _ => self.stir(now),
         }
     }
 
     /// Goes to rest: all of `picture` is to be made exact, but for the `areas` that are video.
-    pub(crate) fn rest(&mut self, picture: Size, areas: &[Rect], now: Instant) {
+    pub(crate) fn rest(&mut self, picture: Size, areas: impl Iterator<Item = Rect>, now: Instant) {
+        let mut areas = areas.peekable();
         // Where areas are video, that of all of the picture has ended: none of its frames can come late.
-        let again = (!self.is_resting() && areas.is_empty()).then(|| now + SECOND_REFRESH);
-        let still = Region::from(picture.rect()).without(areas.iter().copied());
+        let again = (!self.is_resting() && areas.peek().is_none()).then(|| now + SECOND_REFRESH);
+        let still = Region::from(picture.rect()).without(areas);
         let left = still.rects().iter().rev().flat_map(|&rect| bands(rect)).collect();
         self.state = Sharpness::Resting { left, again };
     }
@@ -176,7 +177,7 @@ impl Sharpen {
 
     /// Returns whether a change of a picture at rest may go as images. If not, the picture moves from now on.
     pub(crate) fn is_small(&mut self, damage: &Region, now: Instant) -> bool {
-        let small = self.is_resting() && self.budget.takes(damage, now);
+        let small = self.is_resting() && self.budget.takes(damage.area(), now);
         if !small {
             self.stir(now);
         }
@@ -212,7 +213,7 @@ mod tests {
     fn resting(now: Instant) -> Sharpen {
         let mut sharpen = Sharpen::default();
         sharpen.shown(HD, &HD.rect().into(), now);
-        sharpen.rest(HD, &[], now);
+        sharpen.rest(HD, std::iter::empty(), now);
         sharpen
     }
 
@@ -224,7 +225,7 @@ mod tests {
         sharpen.shown(HD, &HD.rect().into(), now);
         for refresh in [Some(now + FIRST_REST), Some(now + FIRST_REST + SECOND_REFRESH)] {
             assert_eq!(sharpen.rest_at(), refresh);
-            sharpen.rest(HD, &[], now + FIRST_REST);
+            sharpen.rest(HD, std::iter::empty(), now + FIRST_REST);
             let mut y = 0;
             while let Some(band) = sharpen.next_band(now + FIRST_REST) {
                 assert_eq!((band.x, band.y, band.width), (0, y, 1280));

@@ -71,8 +71,9 @@ pub(crate) struct Motion {
 /// What moves, and until when.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Moving {
-    /// The areas that keep changing. They do not overlap; at their left and top edges are even numbers.
-    pub areas: Vec<Rect>,
+    /// The areas that keep changing, before the places of others. They do not overlap; at their left and top edges are
+    /// even numbers.
+    pub areas: [Option<Rect>; MAX_AREAS],
     /// When to ask again, if nothing changes before.
     pub until: Option<Instant>,
 }
@@ -120,13 +121,17 @@ impl Motion {
             self.mark(rect);
         }
         for area in &mut self.areas {
-            let inside = damage.within(area.rect);
-            if !inside.is_empty() && !area.budget.takes(&inside, now) {
+            let inside = damage.rects().iter().filter_map(|rect| rect.intersection(area.rect));
+            let inside = inside.map(Rect::area).sum();
+            if inside > 0 && !area.budget.takes(inside, now) {
                 area.moved = now;
             }
         }
+        if damage.rects().iter().all(|&rect| self.areas.iter().any(|area| area.rect.contains(rect))) {
+            return;
+        }
         let outside = damage.without(self.areas.iter().map(|area| area.rect));
-        if !outside.is_empty() && (self.moves_out(damage) || !self.budget.takes(&outside, now)) {
+        if !outside.is_empty() && (self.moves_out(damage) || !self.budget.takes(outside.area(), now)) {
             self.extend(&outside, now);
         }
     }
@@ -136,7 +141,11 @@ impl Motion {
         self.pass(now);
         let window = self.window.filter(|_| !self.areas.is_empty()).map(|began| began + WINDOW);
         let until = self.areas.iter().map(|area| area.moved + REST).chain(window).min();
-        Moving { areas: self.areas.iter().map(|area| area.rect).collect(), until }
+        let mut areas = [None; MAX_AREAS];
+        for (place, area) in areas.iter_mut().zip(&self.areas) {
+            *place = Some(area.rect);
+        }
+        Moving { areas, until }
     }
 
     /// Lets time pass.

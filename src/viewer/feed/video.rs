@@ -135,14 +135,15 @@ impl Video {
             return;
         }
         let moving = self.changes.console().moving(now);
-        let fits = |area: &Rect| self.codec.fits(Size::new(area.width, area.height));
-        let is_all = moving.areas == [picture.rect()] || !moving.areas.iter().all(fits);
+        let areas = || moving.areas.into_iter().flatten();
+        let fits = |area: Rect| self.codec.fits(Size::new(area.width, area.height));
+        let is_all = areas().any(|area| area == picture.rect() || !fits(area));
         if self.sharpen.is_resting() {
             if is_all {
                 return self.stir(now);
             }
         } else {
-            if is_all || moving.areas.is_empty() || !self.sharpen.may_part(picture, now) {
+            if is_all || areas().next().is_none() || !self.sharpen.may_part(picture, now) {
                 return;
             }
             // What changed until here will be in the exact picture.
@@ -151,10 +152,12 @@ impl Video {
             for part in std::mem::take(&mut self.whole) {
                 self.ended.push(part.area().unwrap_or(picture.rect()));
             }
-            self.sharpen.rest(picture, &moving.areas, now);
+            self.sharpen.rest(picture, areas(), now);
         }
         self.until = moving.until;
-        self.set_areas(picture, &moving.areas);
+        if self.areas.iter().filter_map(Playing::area).ne(areas()) {
+            self.set_areas(picture, areas().collect());
+        }
     }
 
     /// Returns whether areas may be videos of their own: they do not begin for a slow network, which carries fewer
@@ -168,16 +171,14 @@ impl Video {
         !shown.is_some_and(|scanout| self.encoders.may_import(self.codec, &scanout))
     }
 
-    fn set_areas(&mut self, picture: Size, wanted: &[Rect]) {
-        if self.areas.iter().filter_map(Playing::area).ne(wanted.iter().copied()) {
-            tracing::debug!(console = %self.changes.console().id(), areas = ?wanted, "other areas are video");
-        }
+    fn set_areas(&mut self, picture: Size, wanted: Vec<Rect>) {
+        tracing::debug!(console = %self.changes.console().id(), areas = ?wanted, "other areas are video");
         let (kept, ended): (_, Vec<_>) = std::mem::take(&mut self.areas)
             .into_iter()
             .partition(|playing| playing.area().is_some_and(|area| wanted.contains(&area)));
         self.areas = kept;
         self.end(ended);
-        for &rect in wanted {
+        for rect in wanted {
             if self.areas.iter().all(|playing| playing.area() != Some(rect)) {
                 self.areas.push(self.play(Some(Area { picture, rect })));
             }
@@ -220,7 +221,8 @@ impl Video {
 
     /// Returns the size of the picture if it has to be encoded in parts.
     fn parts_of(&self) -> Option<Size> {
-        self.changes.console().size().filter(|&size| self.codec.parts(size).len() > 1)
+        let is_too_large = |size: &Size| !self.codec.fits(*size) && !self.codec.parts(*size).is_empty();
+        self.changes.console().size().filter(is_too_large)
     }
 
     fn play(&self, area: Option<Area>) -> Playing {
@@ -286,8 +288,8 @@ impl Video {
             _ = self.changes.bell().recv() => None,
             () = sleep_until(self.until) => None,
             () = sleep_until(self.sharpen.rest_at()) => {
-                let areas: Vec<_> = self.areas.iter().filter_map(Playing::area).collect();
-                self.sharpen.rest(self.changes.console().size()?, &areas, Instant::now());
+                let areas = self.areas.iter().filter_map(Playing::area);
+                self.sharpen.rest(self.changes.console().size()?, areas, Instant::now());
                 None
             }
         }
@@ -358,8 +360,10 @@ impl Video {
 
 /// Waits for the next item of any of these videos, and tells of which.
 async fn next_item(playing: &[Playing]) -> (Item, usize) {
-    if playing.is_empty() {
-        return std::future::pending().await;
+    match playing {
+        [] => return std::future::pending().await,
+        [only] => return (only.next().await, 0),
+        _ => {}
     }
     let (item, index, _) = select_all(playing.iter().map(|playing| Box::pin(playing.next()))).await;
     (item, index)
