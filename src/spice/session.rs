@@ -43,8 +43,11 @@ pub(crate) struct Session {
     pub number: u64,
     /// By what it was let in, and what it may do.
     pub grant: Grant,
-    /// Ends all its channels when cancelled.
+    /// When cancelled, the session ends: its main channel tells the client why.
     pub end: CancellationToken,
+    /// When cancelled, its other channels are closed. INVARIANT: the main channel has said why before that. A client
+    /// that loses another channel first may leave without having read it.
+    pub told: CancellationToken,
     /// Whether the client moves the pointer itself (absolute positions) or only tells motion.
     pub absolute: watch::Sender<bool>,
     /// How the client came.
@@ -158,6 +161,7 @@ impl Sessions {
             number: open.next_place(),
             grant,
             end: parent.child_token(),
+            told: CancellationToken::new(),
             absolute: watch::Sender::new(false),
             route,
             since: SystemTime::now(),
@@ -352,6 +356,7 @@ impl Drop for MainSeat {
     fn drop(&mut self) {
         lock(&self.sessions.open).free(self.place);
         self.session.end.cancel();
+        self.session.told.cancel();
         self.sessions.changed.send_replace(());
     }
 }

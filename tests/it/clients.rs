@@ -101,7 +101,7 @@ async fn a_client_is_an_object_as_long_as_it_is_there() {
     }
     assert_eq!(connected["client"]["Peer"], format!("process {}", std::process::id()));
     let session = main.session();
-    let inputs = Channel::link(UnixStream::connect(&spice).unwrap(), session, INPUTS);
+    let mut inputs = Channel::link(UnixStream::connect(&spice).unwrap(), session, INPUTS);
     assert_eq!(inputs.result, 0);
     let initialized = watch.json();
     assert_eq!(initialized["event"], "ClientInitialized");
@@ -124,6 +124,8 @@ async fn a_client_is_an_object_as_long_as_it_is_there() {
     let gone = error_of(&run(&bus, &["disconnect", "7"]));
     assert!(gone.contains("no client 7 is connected"), "{gone}");
     assert!(run(&bus, &["disconnect", "0"]).status.success());
+    while inputs.message().is_some() {}
+    main.socket.set_nonblocking(true).unwrap(); // what is said comes before the other channels close
     let told: Vec<u16> = std::iter::from_fn(|| main.message()).map(|(kind, _)| kind).collect();
     assert_eq!(told.last(), Some(&DISCONNECTING), "a farewell before the end");
     let disconnected = watch.json();

@@ -143,8 +143,8 @@ impl<M: Machine> Connection<M> {
         }
     }
 
-    /// Writes what is queued without reading, and closes the connection.
-    pub(super) async fn finish(mut self) -> Result<(), ChannelEnd> {
+    /// Writes what is queued without reading, and says that nothing follows.
+    pub(super) async fn finish(&mut self) -> Result<(), ChannelEnd> {
         loop {
             self.refill();
             if !self.fds.is_empty() {
@@ -158,6 +158,18 @@ impl<M: Machine> Connection<M> {
             let written = self.write.write_vectored(&slices).await?;
             drop(slices);
             self.count(written)?;
+        }
+    }
+
+    /// Reads until the client closes the connection, and forgets what it says. If a socket is closed with something
+    /// unread, the system resets the connection, and the client loses what it has not read itself.
+    pub(super) async fn read_out(&mut self) -> io::Result<()> {
+        loop {
+            self.input.clear();
+            self.input.reserve(READ_SIZE);
+            if self.read.read_buf(&mut self.input).await? == 0 {
+                return Ok(());
+            }
         }
     }
 

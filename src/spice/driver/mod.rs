@@ -226,9 +226,14 @@ impl Server {
         };
         let session = seat.session();
         let span = info_span!("client", number = session.number);
+        let mut serving = (channel.serve)(self, session, linked).instrument(span);
         let ended = tokio::select! {
-            ended = (channel.serve)(self, session, linked).instrument(span) => ended,
-            () = session.end.cancelled() => return Err(ChannelEnd::Session),
+            ended = &mut serving => ended,
+            () = session.end.cancelled() => {
+                // Nothing is done for it any more, and its connection stays open.
+                session.told.cancelled().await;
+                return Err(ChannelEnd::Session);
+            }
         };
         if let Err(error) = &ended {
             debug!(%error, "a channel ended, and its session with it");

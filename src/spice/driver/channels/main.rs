@@ -219,13 +219,17 @@ impl Main<'_> {
         }
     }
 
-    /// Tells the client that the session ends.
+    /// Tells the client that the session ends, and gives it time to read that.
     async fn say_goodbye(mut self) -> Result<(), ChannelEnd> {
         if let Some(reason) = self.session.ended() {
             self.connection.machine.notify(Severity::Warn, reason, Instant::now())?;
         }
         self.connection.machine.disconnect(Instant::now())?;
-        let _ = tokio::time::timeout(LAST_WORDS, self.connection.finish()).await;
+        let said = tokio::time::timeout(LAST_WORDS, self.connection.finish()).await;
+        self.session.told.cancel();
+        if let Ok(Ok(())) = said {
+            let _ = tokio::time::timeout(LAST_WORDS, self.connection.read_out()).await;
+        }
         Ok(())
     }
 }
