@@ -1,8 +1,11 @@
 //! The wiring: which part gets which, in which order they start, and how all of it ends.
 
+mod config;
+mod generate;
 mod listeners;
 mod logging;
 mod on_bus;
+mod service_manager;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,8 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{CommandFactory, Parser};
-use clap_complete::Shell;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +24,8 @@ use zeroize::Zeroizing;
 use self::listeners::Listeners;
 use crate::admin::{self, ConnectionFile, MessageBus, Presence, certificate};
 use crate::cli::{
-    Cli, Clipboard, Command, DeviceSocket, Document, Passthrough, Plain, Pointer, ReadDmabuf, RelayBus,
-    Serve, Switch, VideoCodec,
+    Cli, Clipboard, Command, DeviceSocket, Passthrough, Plain, Pointer, ReadDmabuf, RelayBus, Serve, Switch,
+    VideoCodec,
 };
 use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
@@ -54,13 +55,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The name of the password among the credentials that systemd passes, as QEMU's VNC server has it.
 const PASSWORD_CREDENTIAL: &str = "spice-password";
 
+/// The certificate among them, as `--tls-creds` has it.
+const CERTIFICATE_CREDENTIAL: &str = "server-cert.pem";
+
 /// The most bytes of a password file that are looked at.
 const PASSWORD_FILE_MAX: u64 = 4096;
 
 /// Runs the program. What went wrong is one line on standard error.
 #[must_use]
 pub fn run() -> ExitCode {
-    match perform(Cli::parse()) {
+    match config::command_line().and_then(perform) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "qemu-spice: {error:#}");
@@ -84,19 +88,23 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
         }
         Some(Command::User { name, file, look, remove }) => return user(&name, &file, look, remove),
         Some(Command::Certificate { folder, name, port }) => return certificate(&folder, name, port),
-        Some(Command::Generate { what }) => return generate(what),
+        Some(Command::Check { file }) => return config::check(&file),
+        Some(Command::Generate { what, folder }) => return generate::generate(what, folder.as_deref()),
         None => {}
     }
     if cli.serve.print_capabilities {
         return say(&capabilities().to_string());
     }
+    let mut options = cli.serve;
+    options.tls_creds =
+        options.tls_creds.or_else(|| credential(CERTIFICATE_CREDENTIAL)?.parent().map(Path::to_owned));
     crate::sys::give_back_large_buffers();
     crate::sys::raise_file_limit();
-    if is_closed(&cli.serve) || cli.serve.tls_creds.is_some() {
+    if is_closed(&options) || options.tls_creds.is_some() {
         crate::sys::keep_memory_private();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(cli.serve));
+    let done = runtime.block_on(serve(options));
     runtime.shutdown_timeout(FAREWELL);
     done
 }
@@ -153,6 +161,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let server = Arc::new(Server::new(hub.clone(), roster, settings, commands, end.clone()));
     tasks.spawn(take_over(handed_over, server.clone(), tasks.clone(), end.clone()));
     tasks.spawn(keep_agent(server.clone(), end.clone()));
+    tasks.spawn(service_manager::keep_told(hub.clone(), access.clone(), end.clone()));
     for listener in sockets {
         tasks.spawn(accept(listener, server.clone(), tasks.clone(), end.clone()));
     }
@@ -384,11 +393,13 @@ fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
 
 /// The file with the password: the one that the user gives, else systemd's credential.
 fn password_file(options: &Serve) -> Option<PathBuf> {
-    let credential = || {
-        let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
-        Some(Path::new(&folder).join(PASSWORD_CREDENTIAL)).filter(|path| path.exists())
-    };
-    options.password_file.clone().or_else(credential)
+    options.password_file.clone().or_else(|| credential(PASSWORD_CREDENTIAL))
+}
+
+/// Finds a credential that systemd passes, by its name.
+fn credential(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+    Some(Path::new(&folder).join(name)).filter(|path| path.exists())
 }
 
 fn read_password(path: &Path) -> anyhow::Result<Password> {
@@ -417,6 +428,8 @@ fn capabilities() -> serde_json::Value {
         "spice-addr-fd",
         "socket-activation",
         "password-credential",
+        "tls-credentials",
+        "config",
         "password-file",
         "password-control",
         "clients",
@@ -516,22 +529,6 @@ fn certificate(folder: &Path, mut names: Vec<String>, port: u16) -> anyhow::Resu
     )?;
     let (host, authority) = (host.to_owned(), Some(authority.pem));
     say(ConnectionFile { host, port, tls: true, authority, ..ConnectionFile::default() }.text().trim_end())
-}
-
-fn generate(what: Document) -> anyhow::Result<()> {
-    let mut command = Cli::command();
-    let mut text = Vec::new();
-    let shell = match what {
-        Document::Man => {
-            clap_mangen::Man::new(command).render(&mut text)?;
-            return Ok(std::io::stdout().write_all(&text)?);
-        }
-        Document::Bash => Shell::Bash,
-        Document::Zsh => Shell::Zsh,
-        Document::Fish => Shell::Fish,
-    };
-    clap_complete::generate(shell, &mut command, "qemu-spice", &mut text);
-    Ok(std::io::stdout().write_all(&text)?)
 }
 
 /// Prints a line for whoever started us; the lint keeps all else off standard output.

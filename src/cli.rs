@@ -1,6 +1,7 @@
 //! The command line. Only types: they make the parser, `--help`, the man page and the completions.
 
 mod choices;
+pub(crate) mod config;
 mod units;
 
 use std::path::PathBuf;
@@ -209,11 +210,21 @@ pub(crate) enum Command {
         #[arg(long, value_name = "PORT", default_value_t = 5900)]
         port: u16,
     },
-    /// Print the man page (roff) or a shell's completions
+    /// Tell what is wrong in a configuration file, line by line
+    Check {
+        /// The file, as for --config
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print the man page (roff), a shell's completions, or a sample of a configuration file
     #[command(hide = true)]
     Generate {
         /// What to print.
         what: Document,
+
+        /// Write the man pages of all commands into this folder instead
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
     },
 }
 
@@ -228,11 +239,20 @@ pub(crate) enum Document {
     Zsh,
     /// Completions for fish.
     Fish,
+    /// Configuration file with every option in a comment.
+    Config,
 }
 
 /// How to serve.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Serve {
+    /// Take options from this file, a line for each: qmp = "/run/vm.qmp". What is given here wins
+    ///
+    /// The keys are the long names of options. Options without a value take true or false, those that may be given
+    /// several times a list. `qemu-spice check FILE` tells what is wrong in a file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Find QEMU on the D-Bus bus at this address [default: the session bus]
     #[arg(long, short = 'a', value_name = "ADDRESS", value_parser = bus_address, group = "attach")]
     #[arg(help_heading = "Virtual machine")]
@@ -322,6 +342,7 @@ pub(crate) struct Serve {
     pub sasl_users: Option<PathBuf>,
 
     /// Encrypt with the certificate in this folder (server-cert.pem and server-key.pem, as QEMU has them)
+    /// [default: the credentials that systemd passes, if server-cert.pem is among them]
     ///
     /// Viewers find TLS at the same addresses. `qemu-spice certificate DIR` makes the files. SIGHUP has them read
     /// again; viewers that are connected stay.

@@ -31,7 +31,11 @@ pub(super) async fn perform(command: Command) -> anyhow::Result<()> {
                 None => tell(&control.invite(&name, (look, once), &until, &host).await?),
             }
         }
-        Command::Probe | Command::User { .. } | Command::Certificate { .. } | Command::Generate { .. } => {
+        Command::Probe
+        | Command::User { .. }
+        | Command::Certificate { .. }
+        | Command::Check { .. }
+        | Command::Generate { .. } => {
             bail!("this command has nothing to do with a bus")
         }
     }

@@ -17,7 +17,7 @@ def guide(rig):
     guide = (ROOT / "docs/coming-from.md").read_text()
     told = subprocess.run([rig.settings.program, "--help"], capture_output=True, text=True, timeout=20).stdout
     ours = set(re.findall(r"(--[a-z][a-z0-9-]+)", told))
-    for command in ("invite", "password", "status", "user", "certificate"):
+    for command in ("invite", "password", "status", "user", "certificate", "check"):
         told = subprocess.run([rig.settings.program, command, "--help"], capture_output=True, text=True, timeout=20).stdout
         ours |= set(re.findall(r"(--[a-z][a-z0-9-]+)", told))
         ours.add(command)
@@ -116,6 +116,34 @@ def _without_encoders(rig):
 def unknown_option(rig):
     """an option that is none"""
     _fails(rig, ["--spice-adr"], "--spice-adr", lines=None, address=None)
+
+
+def configuration(rig):
+    """options come from a file; what the command line gives wins"""
+    rig.needs_program()
+    vm, file, path = rig.vm(), rig.fresh("vm", ".toml"), rig.fresh("vm", ".sock")
+    file.write_text(f'qmp = "{rig.artifacts}/nothing.sock"\nspice-addr = ["unix:{path}"]\nvideo-codec = "none"\n')
+    server = rig.start("--config", file, "--qmp", vm.qmp_path)
+    server.ready()
+    assert server.uris == [f"spice+unix://{path}"], server.uris
+    rig.same_picture(vm, rig.client(server), at_least=math.inf)
+
+
+def faults_in_a_configuration(rig):
+    """what is wrong in a file is told with its line, by `check` all of it, and nothing is served"""
+    rig.needs_program()
+    file = rig.fresh("vm", ".toml")
+    check = [rig.settings.program, "check", file]
+    file.write_text('# a machine\nqmp = "/run/vm.qmp"\npasword-file = "/etc/vm"\nclipboard = "sideways"\n')
+    told = subprocess.run(check, capture_output=True, text=True, timeout=20)
+    first = f"qemu-spice: {file}:3: there is no option `pasword-file`; the nearest is `password-file`"
+    second = f"{file}:4: invalid value 'sideways' for '--clipboard <WAY>' [possible values: none, to-guest, from-guest, both]"
+    assert (told.returncode, told.stderr.splitlines(), told.stdout) == (1, [first, second], ""), told
+    _fails(rig, ["--config", str(file)], first)
+    file.write_text('qmp = "/run/vm.qmp"\nwait = true\n')
+    told = subprocess.run(check, capture_output=True, text=True, timeout=20)
+    assert (told.returncode, told.stderr, told.stdout) == (0, "", f"{file}: no faults\n"), told
+    _fails(rig, ["--config", str(file.with_suffix(".none"))], ".none")
 
 
 def help_and_version(rig):

@@ -4,6 +4,7 @@ import re
 import shutil
 import socket
 import threading
+import time
 
 from rig import Skip, eventually, free_port
 from tls import certificates
@@ -26,12 +27,38 @@ def socket_activation(rig):
 
 
 def credentials(rig):
-    """the password and the certificate come as credentials: `spice-password`, and with --tls-creds the folder of them all"""
+    """the password and the certificate come as credentials: `spice-password`, and server-cert.pem and server-key.pem for TLS"""
     vm, folder = rig.vm(), certificates(rig)
     (folder / "spice-password").write_text("open sesame\n")
-    server = rig.serve(vm, "--tls-creds", folder, env={"CREDENTIALS_DIRECTORY": str(folder)})
+    server = rig.serve(vm, env={"CREDENTIALS_DIRECTORY": str(folder)})
     rig.same_picture(vm, rig.client(server, authority=folder / "ca-cert.pem", password="open sesame"))
     rig.client(server, authority=folder / "ca-cert.pem", password="wrong")("wait-event main error-auth")
+
+
+def status_and_watchdog(rig):
+    """the service manager is told that viewers can come, how many there are, and again and again that the program is alive"""
+    vm, path, name = rig.own_vm(extra=["-name", "alpine"]), rig.fresh("notify", ".sock"), "alpine"
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(path))
+    manager.settimeout(10)
+    server = rig.serve(vm, env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"})
+
+    def wait_for(*wanted):
+        """Reads messages until all that is wanted has come."""
+        missing, told, deadline = set(wanted), [], time.monotonic() + 10
+        while missing:
+            assert time.monotonic() < deadline, f"{missing} is missing in {told}"
+            told += manager.recv(4096).decode().splitlines()
+            missing -= set(told)
+
+    wait_for("READY=1", f"STATUS=Serving {name}; 0 clients", "WATCHDOG=1")
+    client = rig.client(server)
+    rig.same_picture(vm, client)
+    wait_for(f"STATUS=Serving {name}; 1 client", "WATCHDOG=1")
+    client.stop()
+    wait_for(f"STATUS=Serving {name}; 0 clients")
+    server.terminate()
+    wait_for("STOPPING=1")
 
 
 def journal(rig):
