@@ -381,7 +381,7 @@ fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
     match codec {
         VideoCodec::None => Ok(None),
         VideoCodec::Only(codec) => Ok(Some(Encoders::probe(&Element::of(&[codec]))?)),
-        VideoCodec::Auto => match Encoders::probe(&Element::of(&Codec::AUTO)) {
+        VideoCodec::Auto => match Encoders::automatic() {
             Ok(encoders) => Ok(Some(encoders)),
             Err(error) => {
                 warn!(%error, "no video: every viewer gets images, which cost more of the network");
@@ -457,7 +457,7 @@ fn capabilities() -> serde_json::Value {
 
 /// Prints the findings about each video encoder as a table.
 fn probe() -> anyhow::Result<()> {
-    let findings = Encoders::survey(&Element::of(&Codec::AUTO))?;
+    let findings = Encoders::survey(&Element::of(&Codec::ALL))?;
     let works = findings.iter().filter(|found| found.verdict == Verdict::Works);
     let works: Vec<Element> = works.map(|found| found.element).collect();
     let is_used =

@@ -50,9 +50,9 @@ pub(super) const AUTO: &str = "auto";
 
 /// Reads the name of a [`VideoCodec`].
 pub(super) fn video_codec() -> impl TypedValueParser<Value = VideoCodec> {
-    let usual = Codec::AUTO.map(Codec::title).join(" or ");
-    let auto = PossibleValue::new(AUTO)
-        .help(format!("The best that is there: today {usual}, and images where there is no encoder for it"));
+    let auto = PossibleValue::new(AUTO).help(
+        "For each viewer the best that it decodes and that there is an encoder for, and images without one",
+    );
     let codecs = Codec::ALL.map(|codec| PossibleValue::new(codec.name()).help(codec.help()));
     let none = PossibleValue::new("none").help("No video");
     let all = std::iter::once(auto).chain(codecs).chain([none]);

@@ -124,10 +124,32 @@ impl Encoders {
         Ok(Self { elements, workers: Arc::default() })
     }
 
-    /// Returns the codecs that there is an encoder for, the preferred first.
+    /// Starts GStreamer and tries the encoders of H.264, as [`Encoders::probe`] does. Those of other codecs, which few
+    /// viewers need, are tried when a viewer needs one: loading them takes as much memory as all else.
+    ///
+    /// # Errors
+    /// If there is none of any codec. The message says what to install.
+    pub(crate) fn automatic() -> Result<Self, EncodeError> {
+        let findings = Self::survey(&Element::of(&[Codec::H264]))?;
+        let works =
+            findings.iter().filter(|found| found.verdict == Verdict::Works).map(|found| found.element);
+        let others = Element::of(&Codec::ALL).into_iter().filter(|element| element.codec() != Codec::H264);
+        let elements: Arc<[_]> = works.chain(others.filter(|&element| element.is_installed())).collect();
+        if elements.is_empty() {
+            return Err(no_encoder(&findings));
+        }
+        Ok(Self { elements, workers: Arc::default() })
+    }
+
+    /// Returns the codecs that there is an encoder for, the preferred first. Where a device encodes H.264, the
+    /// processor does not encode it in 4:4:4 besides.
     #[must_use]
     pub(crate) fn codecs(&self) -> Codecs {
-        Codec::ALL.into_iter().filter(|&codec| self.elements_of(codec).next().is_some()).collect()
+        let is_device = |element: Element| element.kind() == EncoderKind::Hardware;
+        let by_device = self.elements_of(Codec::H264).any(is_device);
+        let has = |codec: &Codec| self.elements_of(*codec).next().is_some();
+        let codecs = Codec::ALL.into_iter().filter(has);
+        codecs.filter(|&codec| codec != Codec::H264_444 || !by_device).collect()
     }
 
     /// Starts GStreamer and tries each of these elements, as [`Encoders::probe`] does: gives what it found of each, in

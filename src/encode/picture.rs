@@ -10,8 +10,7 @@ use crate::frame::{Rect, ScanoutError, ScanoutReader, Size};
 /// Bytes of pixels that are read before they are converted: few enough to be still in the second level cache.
 const BAND_BYTES: u32 = 64 << 10;
 
-/// A console's picture as the encoder takes it: Y, U and V planes of 8 bits, 4:2:0 or 4:4:4, BT.709 in limited range.
-/// Kept up to date by reading only what changed.
+/// A console's picture as the encoder takes it: Y, U and V planes of 8 bits, 4:2:0 or 4:4:4. Kept up to date by reading only what changed.
 ///
 /// Odd sizes are rounded up to even ones, and the pixels beyond the edge repeat the last.
 pub struct Picture {
@@ -31,7 +30,8 @@ pub struct Planes {
     bytes: Arc<Vec<u8>>,
 }
 
-/// The order of bytes in which an encoder takes a picture.
+/// The order of bytes in which an encoder takes a picture, and what they mean: BT.709 in limited range, if nothing else
+/// is said.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pixels {
     /// Planes of Y, U and V; one U and V for four pixels.
@@ -40,6 +40,26 @@ pub enum Pixels {
     I444,
     /// A plane of Y, and one of U, V pairs.
     Nv12,
+    /// As [`Pixels::I420`], in the colours that GStreamer takes for those of a stream that does not name them.
+    Unmarked,
+    /// As [`Pixels::I420`], in JPEG's colours: BT.601 in full range.
+    Jpeg,
+}
+
+/// The most rows of a picture whose unnamed colours are BT.601 for GStreamer; those of a larger one are BT.709.
+const MAX_STANDARD_ROWS: u32 = 576;
+
+impl Pixels {
+    /// Returns what the planes of a picture of this height mean.
+    fn colours(self, height: u32) -> (YuvRange, YuvStandardMatrix) {
+        match self {
+            Self::Jpeg => (YuvRange::Full, YuvStandardMatrix::Bt601),
+            Self::Unmarked if height <= MAX_STANDARD_ROWS => (YuvRange::Limited, YuvStandardMatrix::Bt601),
+            Self::Unmarked | Self::I420 | Self::I444 | Self::Nv12 => {
+                (YuvRange::Limited, YuvStandardMatrix::Bt709)
+            }
+        }
+    }
 }
 
 /// How a picture's planes lie in memory: rows padded to four bytes, as GStreamer lays them out.
@@ -67,12 +87,12 @@ impl Layout {
         let coded = even(size);
         let y_stride = index(coded.width.next_multiple_of(4));
         let chroma = match pixels {
-            Pixels::I420 | Pixels::Nv12 => Size::new(coded.width / 2, coded.height / 2),
             Pixels::I444 => coded,
+            _ => Size::new(coded.width / 2, coded.height / 2),
         };
         let c_stride = match pixels {
-            Pixels::I420 | Pixels::I444 => index(chroma.width.next_multiple_of(4)),
             Pixels::Nv12 => y_stride,
+            _ => index(chroma.width.next_multiple_of(4)),
         };
         let (y_len, c_len) = (y_stride * index(coded.height), c_stride * index(chroma.height));
         Self { pixels, coded, chroma, y_stride, y_len, c_stride, c_len }
@@ -81,8 +101,8 @@ impl Layout {
     /// Returns the bytes of all planes.
     pub(super) fn len(&self) -> usize {
         match self.pixels {
-            Pixels::I420 | Pixels::I444 => self.y_len + self.c_len * 2,
             Pixels::Nv12 => self.y_len + self.c_len,
+            _ => self.y_len + self.c_len * 2,
         }
     }
 }
@@ -114,7 +134,8 @@ impl Picture {
         let size = Size::new(area.width, area.height);
         let layout = Layout::of(size, pixels);
         let [u, ..] = Planes::chroma(&layout);
-        let mut bytes = vec![16; u];
+        let black = if pixels == Pixels::Jpeg { 0 } else { 16 };
+        let mut bytes = vec![black; u];
         bytes.resize(u + 2 * (layout.c_len + layout.c_stride), 128);
         let planes = Planes { layout, bytes: Arc::new(bytes) };
         Self { size, corner: (area.x, area.y), planes, band: Vec::new() }
@@ -151,11 +172,11 @@ impl Picture {
 
     /// Converts what is in `band`: the pixels of `part`, whose corner is even.
     fn convert(&mut self, part: Rect, row_bytes: u32) -> Result<(), PictureError> {
-        let Layout { pixels, y_stride, c_stride, .. } = self.planes.layout;
+        let Layout { pixels, coded, y_stride, c_stride, .. } = self.planes.layout;
         let (x, y) = (index(part.x), index(part.y));
         let (shared, convert): (_, Converter) = match pixels {
             Pixels::I444 => (1, bgra_to_yuv444),
-            Pixels::I420 | Pixels::Nv12 => (2, bgra_to_yuv420),
+            _ => (2, bgra_to_yuv420),
         };
         // Exactly the rows of the part: the converter goes by the length of what it gets.
         let y_at = y * y_stride + x;
@@ -175,7 +196,7 @@ impl Picture {
             width: part.width,
             height: part.height,
         };
-        let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt709);
+        let (range, matrix) = pixels.colours(coded.height);
         convert(&mut image, band, row_bytes, range, matrix, YuvConversionMode::Balanced)?;
         Ok(())
     }
@@ -269,11 +290,6 @@ impl Planes {
         let Some((luma, chroma)) = out.split_at_mut_checked(y_len) else { return };
         copy(luma, y);
         match pixels {
-            Pixels::I420 | Pixels::I444 => {
-                let Some((to_u, to_v)) = chroma.split_at_mut_checked(c_len) else { return };
-                copy(to_u, u);
-                copy(to_v, v);
-            }
             Pixels::Nv12 => {
                 let from = u.chunks_exact(c_stride).zip(v.chunks_exact(c_stride));
                 // A row of pairs has the stride of Y.
@@ -282,6 +298,11 @@ impl Planes {
                         *pair = [*u, *v];
                     }
                 }
+            }
+            _ => {
+                let Some((to_u, to_v)) = chroma.split_at_mut_checked(c_len) else { return };
+                copy(to_u, u);
+                copy(to_v, v);
             }
         }
     }

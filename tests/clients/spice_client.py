@@ -29,6 +29,7 @@ JSON with `ok`, and with `error` where it failed. Waits end after `--limit` seco
   paste TYPE FILE             asks for it, and writes it to a file; tells its type, 0 if there is nothing
   send FILE… [--cancel]       sends files to the guest, or gives up on the way
   window W H [DISPLAY [W H]]  shows the display in a window of this size, in pixels and millimetres; 0 0 for none
+  prefer CODEC…               tells the server which video codecs it likes best, by SPICE's numbers
   agent-caps                  tells the agent's capabilities
   sizes                       tells the sizes that the picture has had
   displays                    tells the sizes of each display, each time that it began or got another one
@@ -412,6 +413,9 @@ class Client(AgentCommands, DeviceCommands):
 
     def come_back(self):
         Spice.Session.connect(self.session)
+
+    def prefer(self, *codecs):
+        assert self.channel("display").display_channel_change_preferred_video_codec_types([int(codec) for codec in codecs])
 
     def stats(self):
         first = self.first_picture_at and round((self.first_picture_at - self.started) * 1000)

@@ -2,7 +2,13 @@
 //!
 //! A row says what the rest of the program must know of a codec. Which SPICE stream it is, `spice::codecs` says.
 
+mod bits;
 mod h264;
+mod h265;
+mod mjpeg;
+mod nal;
+mod vp8;
+mod vp9;
 
 use std::ops::RangeInclusive;
 
@@ -13,8 +19,16 @@ use crate::frame::{Rect, Size};
 pub enum Codec {
     /// H.264 / AVC: 8 bits, 4:2:0, no reordering.
     H264,
-    /// The same with a colour for each pixel (4:4:4), which few decoders show and no client says that it can.
+    /// The same with a colour for each pixel (4:4:4), which few decoders show.
     H264_444,
+    /// H.265 / HEVC: 8 bits, 4:2:0, no reordering.
+    H265,
+    /// VP8.
+    Vp8,
+    /// VP9: profile 0, 8 bits, 4:2:0.
+    Vp9,
+    /// Motion JPEG: each frame a key frame.
+    Mjpeg,
 }
 
 /// What is to be known of a codec.
@@ -35,15 +49,17 @@ struct CodecRow {
     check: fn(Size) -> Box<dyn StreamCheck>,
 }
 
+/// The sides of a block of H.264, and of what its level 5.2 and software decoders can be relied on for: taken for other
+/// codecs, too.
+const USUAL_SIDES: RangeInclusive<u32> = 16..=4096;
+
 /// The largest part of a picture that does not fit: every software encoder takes as much, openh264enc no more.
 const MAX_PART: Size = Size::new(4096, 2304);
 
 impl Codec {
-    /// All there are. The first is what `--video-codec` has always known.
-    pub(crate) const ALL: [Self; 2] = [Self::H264, Self::H264_444];
-
-    /// Those that `--video-codec auto` offers, the best first: every viewer that announces one of them shows it.
-    pub(crate) const AUTO: [Self; 1] = [Self::H264];
+    /// All there are, the best first: by what a frame costs here, then by its bytes.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::H264_444, Self::H264, Self::Vp8, Self::Vp9, Self::H265, Self::Mjpeg];
 
     /// Returns the name in `--video-codec` and `qemu-spice status`.
     #[must_use]
@@ -111,8 +127,12 @@ impl Codec {
 
     fn row(self) -> CodecRow {
         match self {
-            Self::H264 => h264::H264,
-            Self::H264_444 => h264::H264_444,
+            Self::H264 => h264::ROW,
+            Self::H264_444 => h264::FULL_COLOUR,
+            Self::H265 => h265::ROW,
+            Self::Vp8 => vp8::ROW,
+            Self::Vp9 => vp9::ROW,
+            Self::Mjpeg => mjpeg::ROW,
         }
     }
 }
@@ -191,6 +211,11 @@ pub enum StreamError {
     /// Frames that overtake others cost a viewer their delay.
     #[error("stream has frames out of order")]
     Reorders,
+}
+
+/// Checks that a stream's pictures have the size that was asked for.
+fn check_size(found: Size, expected: Size) -> Result<(), StreamError> {
+    if found == expected { Ok(()) } else { Err(StreamError::Size { found, expected }) }
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use gstreamer::glib;
 use gstreamer::prelude::*;
 use gstreamer_allocators::DmaBufAllocator;
 use gstreamer_app::{AppSink, AppSrc};
-use gstreamer_video::{UpstreamForceKeyUnitEvent, VideoFormat, VideoFrameFlags, VideoInfo, VideoMeta};
+use gstreamer_video::{
+    UpstreamForceKeyUnitEvent, VideoColorimetry, VideoFormat, VideoFrameFlags, VideoInfo, VideoMeta,
+};
 
 use super::control::NOMINAL_RATE;
 use super::elements::Import;
@@ -365,25 +367,27 @@ fn copied(pool: &gst::BufferPool, pixels: Pixels, planes: &Planes) -> Result<gst
 
 /// Describes the picture to GStreamer, and checks that its layout equals ours.
 fn video_info(layout: &Layout) -> Result<VideoInfo, &'static str> {
-    let info = VideoInfo::builder(video_format(layout.pixels), layout.coded.width, layout.coded.height)
-        .fps(gst::Fraction::new(NOMINAL_RATE, 1))
-        .build()
-        .map_err(|_| "no such picture")?;
+    let bt709 = VideoColorimetry::from_str("bt709").map_err(|_| "no such colours")?;
+    let mut builder =
+        VideoInfo::builder(video_format(layout.pixels), layout.coded.width, layout.coded.height)
+            .fps(gst::Fraction::new(NOMINAL_RATE, 1));
+    if !matches!(layout.pixels, Pixels::Unmarked | Pixels::Jpeg) {
+        builder = builder.colorimetry(&bt709);
+    }
+    let info = builder.build().map_err(|_| "no such picture")?;
     let y_stride = i32::try_from(layout.y_stride).unwrap_or(-1);
     let c_stride = i32::try_from(layout.c_stride).unwrap_or(-1);
     let (u, v) = (layout.y_len, layout.y_len + layout.c_len);
     let same = match layout.pixels {
-        Pixels::I420 | Pixels::I444 => {
-            info.offset() == [0, u, v] && info.stride() == [y_stride, c_stride, c_stride]
-        }
         Pixels::Nv12 => info.offset() == [0, u] && info.stride() == [y_stride, c_stride],
+        _ => info.offset() == [0, u, v] && info.stride() == [y_stride, c_stride, c_stride],
     };
     (same && info.size() == layout.len()).then_some(info).ok_or("lays pictures out in another way")
 }
 
 fn video_format(pixels: Pixels) -> VideoFormat {
     match pixels {
-        Pixels::I420 => VideoFormat::I420,
+        Pixels::I420 | Pixels::Unmarked | Pixels::Jpeg => VideoFormat::I420,
         Pixels::I444 => VideoFormat::Y444,
         Pixels::Nv12 => VideoFormat::Nv12,
     }

@@ -60,7 +60,7 @@ pub(crate) fn survey(wanted: &[Element]) -> Result<Vec<Finding>, EncodeError> {
 }
 
 fn try_out(element: Element) -> Verdict {
-    if gst::ElementFactory::find(element.name()).is_none() {
+    if !element.is_installed() {
         // A device's plugin has its encoders only where it finds the device.
         let has_plugin = gst::Registry::get().find_plugin(element.plugin()).is_some();
         return if has_plugin && element.device().is_some() {

@@ -1,5 +1,6 @@
 //! Real encoders, and a real decoder to see what a viewer sees.
 
+mod codecs;
 mod device;
 mod limits;
 mod measure;

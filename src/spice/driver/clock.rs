@@ -7,6 +7,10 @@ use std::time::Instant;
 /// much.
 const SHOW_AT_ONCE: u32 = 200;
 
+/// MJPEG's frames are stamped this far in the future: spice-gtk drops those that come late, and shows the others when
+/// their time has come. Less than it takes until a picture counts as resting: what is drawn then must be the last.
+const SHOW_SOON: u32 = 100;
+
 /// Milliseconds that count from an arbitrary start and wrap after 49 days.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
@@ -21,6 +25,11 @@ impl Clock {
     /// Returns the time now, for clients to set their clocks by.
     pub(super) fn now(self) -> u32 {
         self.past(Instant::now()).wrapping_add(SHOW_AT_ONCE)
+    }
+
+    /// Returns the time of a picture that must not come late.
+    pub(super) fn soon(self) -> u32 {
+        self.now().wrapping_add(SHOW_SOON)
     }
 
     /// Returns the time of a picture or sound of `moment`: it has passed for every client. Both of one moment have the

@@ -19,7 +19,7 @@ use crate::viewer::Abilities;
 /// Tells what the client of `display` can show, over a connection that passes file descriptors or not.
 pub(super) fn abilities(display: &DisplayChannel, passes_fds: bool) -> Abilities {
     Abilities {
-        codecs: codecs::decoded(|codec| display.decodes(codec)),
+        codecs: codecs::decoded(display),
         decoder_failed: display.decoder_failed(),
         imports: display.imports(),
         imports_planes: display.imports_planes(),

@@ -4,34 +4,34 @@
 //! encoder made it: Annex B, a key frame starts with its parameter sets, then slices, nothing else. No access unit
 //! delimiter: where those are needed, the protocol's side puts them. No SEI.
 
-mod bits;
 mod sps;
 
-use super::{AccessUnit, CodecRow, StreamCheck, StreamError};
+use super::bits::BitReader;
+use super::nal::{nal_units, push_nal};
+use super::{AccessUnit, CodecRow, StreamCheck, StreamError, USUAL_SIDES, check_size};
 use crate::frame::Size;
-use bits::BitReader;
 use sps::{CHROMA_420, CHROMA_444, Sps};
 
 /// What every viewer that announces H.264 shows.
-pub(super) const H264: CodecRow = CodecRow {
+pub(super) const ROW: CodecRow = CodecRow {
     name: "h264",
     title: "H.264",
     help: "H.264; an error if there is no encoder for it",
     decoder_package: "gstreamer1.0-libav",
     caps: "video/x-h264,stream-format=byte-stream,alignment=au",
-    sides: 16..=4096, // a macroblock, and what level 5.2 and software decoders can be relied on for
+    sides: USUAL_SIDES,
     check: |size| Box::new(Check::new(size, CHROMA_420)),
 };
 
 /// What software decoders show.
-pub(super) const H264_444: CodecRow = CodecRow {
+pub(super) const FULL_COLOUR: CodecRow = CodecRow {
     name: "h264-444",
     title: "H.264 4:4:4",
     help: "H.264 by x264enc with a colour for each pixel (4:4:4): coloured text stays sharp while it moves, for a \
            third more work and half as many bytes again. Only for viewers known to decode it, as FFmpeg does \
            (remote-viewer with gstreamer1.0-libav); to others, such as browsers and most GPUs, the screen stays black",
     check: |size| Box::new(Check::new(size, CHROMA_444)),
-    ..H264
+    ..ROW
 };
 
 /// The most picture parameter sets kept of one encoder; ours have one.
@@ -102,9 +102,7 @@ impl Check {
 
     fn checked_sps(&self, header: u8, payload: &[u8]) -> Result<Vec<u8>, StreamError> {
         let sps = Sps::parse(payload).ok_or(StreamError::BadParameters)?;
-        if sps.size != self.size {
-            return Err(StreamError::Size { found: sps.size, expected: self.size });
-        }
+        check_size(sps.size, self.size)?;
         if !sps.plain || sps.chroma_format != self.chroma_format {
             return Err(StreamError::NotPlain);
         }
@@ -115,33 +113,6 @@ impl Check {
         nal.extend(sps.with_our_vui(payload).ok_or(StreamError::BadParameters)?);
         Ok(nal)
     }
-}
-
-/// Splits an Annex B byte stream into NAL units, without start codes and the zeros between them.
-fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = after_start_code(stream);
-    std::iter::from_fn(move || {
-        let from = rest?;
-        let end = start_code(from).unwrap_or(from.len());
-        let (nal, tail) = from.split_at_checked(end)?;
-        rest = after_start_code(tail);
-        let used = nal.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        nal.get(..used)
-    })
-}
-
-fn after_start_code(stream: &[u8]) -> Option<&[u8]> {
-    stream.get(start_code(stream)? + 3..)
-}
-
-/// Finds the next 0, 0, 1.
-fn start_code(stream: &[u8]) -> Option<usize> {
-    memchr::memmem::find(stream, &[0, 0, 1])
-}
-
-fn push_nal(out: &mut Vec<u8>, nal: &[u8]) {
-    out.extend_from_slice(&[0, 0, 0, 1]);
-    out.extend_from_slice(nal);
 }
 
 /// Returns whether the slice header (7.3.3) in `payload` says that the slice is predicted from both sides.

@@ -1,4 +1,4 @@
-use super::bits::{BitReader, BitWriter};
+use crate::encode::codec::bits::{BitReader, BitWriter};
 use crate::frame::Size;
 
 /// The longest sequence parameter set we look at, in bytes. Real ones have about thirty.

@@ -1,5 +1,6 @@
 //! The encoders of GStreamer: one row of [`Element`] for each, and a file for its settings and limits.
 
+mod jpeg;
 mod msdk;
 mod nv;
 mod openh264;
@@ -9,7 +10,9 @@ mod qsv;
 mod stand_in;
 mod v4l2;
 mod va;
+mod vpx;
 mod x264;
+mod x265;
 
 use gstreamer as gst;
 
@@ -55,6 +58,20 @@ pub(crate) enum Element {
     X264Full,
     /// Cisco's OpenH264.
     OpenH264,
+    /// VA-API's of H.265.
+    VaH265,
+    /// NVENC's of H.265.
+    NvH265,
+    /// Quick Sync's of H.265.
+    QsvH265,
+    /// libx265.
+    X265,
+    /// libvpx's of VP8.
+    Vp8,
+    /// libvpx's of VP9.
+    Vp9,
+    /// libjpeg.
+    Jpeg,
     /// `x264enc`, as if it were a device.
     #[cfg(test)]
     StandIn {
@@ -117,7 +134,7 @@ pub(super) struct Import {
 
 impl Element {
     /// All there are, the best of each codec first: hardware, then software.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 16] = [
         Self::Va,
         Self::VaLowPower,
         Self::Nv,
@@ -127,6 +144,13 @@ impl Element {
         Self::X264,
         Self::OpenH264,
         Self::X264Full,
+        Self::VaH265,
+        Self::NvH265,
+        Self::QsvH265,
+        Self::X265,
+        Self::Vp8,
+        Self::Vp9,
+        Self::Jpeg,
     ];
 
     /// Returns those that encode with one of these codecs, the best of each codec first.
@@ -159,6 +183,12 @@ impl Element {
         self.row().package
     }
 
+    /// Tells whether GStreamer has it. Where it runs on a device, GStreamer has it only with the device.
+    #[must_use]
+    pub(crate) fn is_installed(self) -> bool {
+        gst::ElementFactory::find(self.name()).is_some()
+    }
+
     /// Returns what it runs on.
     #[must_use]
     pub(crate) fn kind(self) -> EncoderKind {
@@ -184,8 +214,8 @@ impl Element {
     /// Returns how the CPU writes pictures for it, to be copied into what it takes best where that is something else.
     pub(in crate::encode) fn planes(self) -> Pixels {
         match self.pixels() {
-            Pixels::I444 => Pixels::I444,
-            Pixels::I420 | Pixels::Nv12 => Pixels::I420,
+            Pixels::Nv12 => Pixels::I420,
+            same => same,
         }
     }
 
@@ -246,6 +276,13 @@ impl Element {
             Self::X264 => x264::H264,
             Self::X264Full => x264::H264_444,
             Self::OpenH264 => openh264::H264,
+            Self::VaH265 => va::H265,
+            Self::NvH265 => nv::H265,
+            Self::QsvH265 => qsv::H265,
+            Self::X265 => x265::H265,
+            Self::Vp8 => vpx::VP8,
+            Self::Vp9 => vpx::VP9,
+            Self::Jpeg => jpeg::MJPEG,
             #[cfg(test)]
             Self::StandIn { imports, .. } => stand_in::row(imports),
         }
@@ -272,12 +309,13 @@ mod tests {
                 "{elements:?}"
             );
         }
-        for element in Element::ALL {
+        for element in Element::ALL.into_iter().filter(|element| element.codec() != Codec::Mjpeg) {
             let settings = (element.row().settings)(Control::Quality);
             let text = settings.iter().map(|(name, value)| format!("{name}={value} ")).collect::<String>();
-            let no_b = ["b-frames=0 ", "bframes=0 ", "b_frames=0", "usage-type=camera "]; // OpenH264 has none
+            // OpenH264 has none.
+            let no_b = ["b-frames=0 ", "bframes=0", "b_frames=0", "usage-type=camera ", "lag-in-frames=0 "];
             assert!(no_b.iter().any(|setting| text.contains(setting)), "{element:?}: {text}");
-            let keys = ["gop-size", "key-int-max", "gop_size"];
+            let keys = ["gop-size", "key-int-max", "gop_size", "keyframe-max-dist"];
             assert!(keys.iter().any(|setting| text.contains(setting)), "{element:?}: {text}");
         }
     }

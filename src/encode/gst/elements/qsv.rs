@@ -16,6 +16,8 @@ pub(super) const H264: ElementRow = ElementRow {
     limit: va::limit,
 };
 
+pub(super) const H265: ElementRow = ElementRow { name: "qsvh265enc", codec: Codec::H265, ..H264 };
+
 fn settings(control: Control) -> Properties {
     let rate_control = match control {
         Control::Quality => "cqp",

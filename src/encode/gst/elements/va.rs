@@ -27,6 +27,8 @@ pub(super) const H264: ElementRow = ElementRow {
     limit,
 };
 
+pub(super) const H265: ElementRow = ElementRow { name: "vah265enc", codec: Codec::H265, ..H264 };
+
 pub(super) const H264_LOW_POWER: ElementRow = ElementRow { name: "vah264lpenc", ..H264 };
 
 fn settings(control: Control) -> Properties {

@@ -8,7 +8,7 @@ use spice_proto::link::{LinkError, LinkRequest};
 use spice_proto::wire::{ChannelType, Payload};
 
 use super::{Channel, consoles};
-use crate::encode::EncodedFrame;
+use crate::encode::{Codec, EncodedFrame};
 use crate::frame::{ConsoleId, Rect};
 use crate::hub::{Change, Console};
 use crate::spice::codecs::video_codec;
@@ -67,7 +67,7 @@ impl Output for DisplayOutput {
         let progress = self.connection.turn(|display| wants_room && display.has_room()).await?;
         Ok(match progress {
             Progress::Ready => Event::Room,
-            Progress::Event(DisplayEvent::Ready | DisplayEvent::DecoderFailed) => {
+            Progress::Event(DisplayEvent::Ready | DisplayEvent::DecoderFailed | DisplayEvent::Preferred) => {
                 Event::Abilities(convert::abilities(&self.connection.machine, self.connection.passes_fds()))
             }
             Progress::Event(DisplayEvent::Answered(id)) => Event::Answered(id),
@@ -111,6 +111,10 @@ impl DisplayOutput {
     }
 
     fn show_frame(&mut self, frame: EncodedFrame) {
+        let time = match frame.codec {
+            Codec::Mjpeg => self.clock.soon(),
+            _ => self.clock.past(Instant::now()),
+        };
         let video = Video {
             generation: frame.generation,
             codec: video_codec(frame.codec),
@@ -119,7 +123,7 @@ impl DisplayOutput {
             area: convert::rect(frame.area),
             data: Payload::new(frame.data),
         };
-        self.connection.machine.show_video(video, self.clock.past(Instant::now()));
+        self.connection.machine.show_video(video, time);
     }
 
     async fn show_exactly(&mut self, change: Change) {

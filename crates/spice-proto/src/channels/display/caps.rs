@@ -34,6 +34,9 @@ pub const CODEC_VP9: Cap = Cap::bit(13);
 pub const CODEC_H265: Cap = Cap::bit(14);
 /// Scanouts as dmabufs of several planes, with a modifier.
 pub const GL_SCANOUT2: Cap = Cap::bit(15);
+/// Its decoder of H.264 knows 4:4:4. Not of SPICE but our own, which our page announces: far from the next that SPICE
+/// will have.
+pub const CODEC_H264_444: Cap = Cap::bit(63);
 
 #[cfg(test)]
 mod tests {

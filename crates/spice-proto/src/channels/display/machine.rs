@@ -34,7 +34,10 @@ pub struct DisplayChannel {
     flow: Flow,
     caps: Caps,
     ready: bool,
-    decoder_failed: bool,
+    /// Codecs that it announced and reported that it cannot decode.
+    failed: Vec<VideoCodec>,
+    /// Codecs in the client's own order, if it has said one.
+    preferred: Vec<VideoCodec>,
     surface: Option<Surface>,
     /// One of each area.
     streams: Vec<Stream>,
@@ -53,6 +56,8 @@ pub enum DisplayEvent {
     Ready,
     /// It cannot decode the stream it was sent.
     DecoderFailed,
+    /// It has said which codecs it likes best: [`DisplayChannel::preferred`].
+    Preferred,
     /// It has drawn what it was told to draw of the guest's buffer.
     Drawn,
     /// It has read all up to the question with this number.
@@ -85,7 +90,8 @@ impl DisplayChannel {
             flow,
             caps,
             ready: false,
-            decoder_failed: false,
+            failed: Vec::new(),
+            preferred: Vec::new(),
             surface: None,
             streams: Vec::new(),
             next_stream: 0,
@@ -98,19 +104,36 @@ impl DisplayChannel {
     /// The display capabilities of this server.
     #[must_use]
     pub fn server_caps() -> Caps {
-        Caps::of(&[caps::MONITORS_CONFIG, caps::STREAM_REPORT])
+        Caps::of(&[caps::MONITORS_CONFIG, caps::STREAM_REPORT, caps::PREF_VIDEO_CODEC_TYPE])
     }
 
-    /// Whether the client announced that it decodes `codec`. See also [`DisplayChannel::decoder_failed`].
+    /// Whether the client announced that it decodes `codec` onto its surface, and has not reported that it cannot.
+    ///
+    /// spice-html5 shows VP8 in an element above its surface, where nothing that is drawn later can be seen. What tells
+    /// it from others is that it has no surfaces of 8 bit alpha.
     #[must_use]
     pub fn decodes(&self, codec: VideoCodec) -> bool {
-        self.caps.has(caps::MULTI_CODEC) && self.caps.has(codec.cap())
+        let announced = self.caps.has(caps::MULTI_CODEC) && self.caps.has(codec.cap());
+        let on_surface = codec != VideoCodec::Vp8 || self.caps.has(caps::A8_SURFACE);
+        announced && on_surface && !self.failed.contains(&codec)
+    }
+
+    /// Whether the client announced that its decoder of H.264 knows 4:4:4.
+    #[must_use]
+    pub fn decodes_full_colour(&self) -> bool {
+        self.caps.has(caps::CODEC_H264_444)
     }
 
     /// Whether the client reported that it cannot decode a stream it was sent.
     #[must_use]
     pub fn decoder_failed(&self) -> bool {
-        self.decoder_failed
+        !self.failed.is_empty()
+    }
+
+    /// The codecs that the client likes best, in its order; none if it has not said.
+    #[must_use]
+    pub fn preferred(&self) -> &[VideoCodec] {
+        &self.preferred
     }
 
     /// Whether the client announced that it imports GPU buffers. spice-gtk does so over any connection.
@@ -237,14 +260,12 @@ impl DisplayChannel {
                 self.send(&FromServer::InvalAllPalettes);
                 Some(DisplayEvent::Ready)
             }
-            FromClient::StreamReport(report)
-                if report.is_unsupported()
-                    && self.streams.iter().any(|stream| stream.id == report.stream_id) =>
-            {
-                // The client has destroyed it already.
-                self.decoder_failed = true;
-                self.streams.retain(|stream| stream.id != report.stream_id);
-                Some(DisplayEvent::DecoderFailed)
+            FromClient::StreamReport(report) if report.is_unsupported() => {
+                self.decoder_fails(report.stream_id)
+            }
+            FromClient::PreferredVideoCodec(codecs) => {
+                self.preferred = codecs;
+                self.ready.then_some(DisplayEvent::Preferred)
             }
             FromClient::GlDrawDone if self.drawing => {
                 self.drawing = false;
@@ -252,6 +273,16 @@ impl DisplayChannel {
             }
             _ => None,
         })
+    }
+
+    /// Takes notice that the client cannot decode a stream, which it has destroyed itself.
+    fn decoder_fails(&mut self, stream_id: u32) -> Option<DisplayEvent> {
+        let failed = self.streams.iter().position(|stream| stream.id == stream_id)?;
+        let Stream { codec, .. } = self.streams.remove(failed);
+        if !self.failed.contains(&codec) {
+            self.failed.push(codec);
+        }
+        Some(DisplayEvent::DecoderFailed)
     }
 
     fn draw_images(&mut self, images: Vec<Tile>) {

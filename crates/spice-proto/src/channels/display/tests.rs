@@ -121,7 +121,7 @@ fn a_client_that_cannot_decode_gets_images_on_the_same_surface() {
     });
     let message = report.encode();
     assert_eq!(display.handle(message.id(), &message.body()), Ok(Some(DisplayEvent::DecoderFailed)));
-    assert!(display.decoder_failed());
+    assert!(display.decoder_failed() && !display.decodes(VideoCodec::H264));
     display.show_images(Size::new(640, 480), tile());
     assert_eq!(told(&mut display), ["DrawCopy"]);
 }
@@ -210,6 +210,28 @@ fn streams_that_nobody_ends_take_the_place_of_older_ones() {
 fn h264_needs_both_capabilities() {
     assert!(!channel(Caps::of(&[caps::CODEC_H264])).decodes(VideoCodec::H264));
     assert!(channel(Caps::of(GTK)).decodes(VideoCodec::H264));
+    assert!(!channel(Caps::of(GTK)).decodes_full_colour());
+    assert!(channel(Caps::of(&[caps::CODEC_H264_444])).decodes_full_colour());
+}
+
+#[test]
+fn spice_html5_is_sent_no_vp8_which_would_hide_what_comes_after_it() {
+    let html5 =
+        [caps::SIZED_STREAM, caps::STREAM_REPORT, caps::MULTI_CODEC, caps::CODEC_MJPEG, caps::CODEC_VP8];
+    let html5 = channel(Caps::of(&html5));
+    assert!(html5.decodes(VideoCodec::Mjpeg) && !html5.decodes(VideoCodec::Vp8));
+    assert!(channel(Caps::from(0x6fbf)).decodes(VideoCodec::Vp8), "spice-gtk");
+}
+
+#[test]
+fn a_client_says_which_codecs_it_likes_best_and_changes_its_mind() {
+    let mut display = ready(GTK);
+    assert!(DisplayChannel::server_caps().has(caps::PREF_VIDEO_CODEC_TYPE), "it is not asked");
+    for wanted in [vec![VideoCodec::Vp9, VideoCodec::H264], Vec::new()] {
+        let message = FromClient::PreferredVideoCodec(wanted.clone()).encode();
+        assert_eq!(display.handle(message.id(), &message.body()), Ok(Some(DisplayEvent::Preferred)));
+        assert_eq!(display.preferred(), wanted);
+    }
 }
 
 proptest! {

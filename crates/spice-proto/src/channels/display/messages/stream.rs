@@ -89,7 +89,9 @@ impl VideoCodec {
         match self {
             // An access unit delimiter and an empty filler SEI (H.264 7.3.2.4 and D.1.3).
             Self::H264 => Some(&[0, 0, 0, 1, 0x09, 0xf0, 0, 0, 0, 1, 0x06, 0x03, 0x00, 0x80]),
-            Self::Mjpeg | Self::Vp8 | Self::Vp9 | Self::H265 => None,
+            // The same of H.265 (7.3.2.5 and 7.3.2.4).
+            Self::H265 => Some(&[0, 0, 0, 1, 0x46, 0x01, 0x50, 0, 0, 0, 1, 0x4e, 0x01, 0x03, 0x00, 0x80]),
+            Self::Mjpeg | Self::Vp8 | Self::Vp9 => None,
         }
     }
 }

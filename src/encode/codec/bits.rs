@@ -1,17 +1,23 @@
 /// Reads the bits of a NAL unit's payload, most significant first, stepping over emulation prevention bytes
-/// (ITU-T H.264, 7.3.1). Past the end there is nothing to read: `None`, never a panic.
+/// (ITU-T H.264, 7.3.1; H.265, 7.3.1.1). Past the end there is nothing to read: `None`, never a panic.
 #[derive(Clone, Debug)]
 pub(super) struct BitReader<'a> {
     rest: &'a [u8],
-    zeros: u8,
+    /// Zero bytes just read; `None` where no byte is stepped over.
+    zeros: Option<u8>,
     byte: u8,
     left: u8,
 }
 
 impl<'a> BitReader<'a> {
-    /// Makes a reader of the bytes after the NAL unit's header byte.
+    /// Makes a reader of the bytes after the NAL unit's header.
     pub(super) fn new(payload: &'a [u8]) -> Self {
-        Self { rest: payload, zeros: 0, byte: 0, left: 0 }
+        Self { rest: payload, zeros: Some(0), byte: 0, left: 0 }
+    }
+
+    /// Makes a reader of bytes that are what they are: no emulation prevention.
+    pub(super) fn plain(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, zeros: None, byte: 0, left: 0 }
     }
 
     /// Reads one bit.
@@ -55,15 +61,16 @@ impl<'a> BitReader<'a> {
 
     fn next_byte(&mut self) -> Option<u8> {
         let (&first, rest) = self.rest.split_first()?;
-        let (byte, rest) = if self.zeros >= 2 && first == 3 {
-            self.zeros = 0;
-            let (&second, rest) = rest.split_first()?;
-            (second, rest)
-        } else {
-            (first, rest)
+        let (byte, rest) = match self.zeros {
+            Some(2..) if first == 3 => {
+                self.zeros = Some(0);
+                let (&second, rest) = rest.split_first()?;
+                (second, rest)
+            }
+            _ => (first, rest),
         };
         self.rest = rest;
-        self.zeros = if byte == 0 { self.zeros.saturating_add(1) } else { 0 };
+        self.zeros = self.zeros.map(|zeros| if byte == 0 { zeros.saturating_add(1) } else { 0 });
         Some(byte)
     }
 }
