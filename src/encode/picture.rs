@@ -10,7 +10,8 @@ use crate::frame::{Rect, ScanoutError, ScanoutReader, Size};
 /// Bytes of pixels that are read before they are converted: few enough to be still in the second level cache.
 const BAND_BYTES: u32 = 64 << 10;
 
-/// A console's picture as the encoder takes it: Y, U and V planes of 8 bits, 4:2:0 or 4:4:4. Kept up to date by reading only what changed.
+/// A console's picture as the encoder takes it: Y, U and V planes of 8 bits, 4:2:0 or 4:4:4. Kept up to date by reading
+/// only what changed.
 ///
 /// Odd sizes are rounded up to even ones, and the pixels beyond the edge repeat the last.
 pub struct Picture {
