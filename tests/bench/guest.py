@@ -19,8 +19,9 @@ class Guests:
     def __init__(self, bench):
         self.bench = bench
         self.vms = {}
+        self.web_socket = rig.free_port()  # of QEMU's VNC server
         for name, extra in {"qemu-spice": lambda port: [], "QEMU -spice": rig.peer_arguments,
-                            "QEMU -vnc": lambda port: ["-vnc", f"127.0.0.1:{port - 5900}"]}.items():
+                            "QEMU -vnc": lambda port: ["-vnc", f"127.0.0.1:{port - 5900},websocket={self.web_socket}"]}.items():
             port = rig.free_port()
             while port < 5900:
                 port = rig.free_port()

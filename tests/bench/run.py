@@ -12,6 +12,7 @@ from measure import FILMS, LARGE, Bench, Used, arrivals_after, distinct, middle,
 
 from card import Cards
 from guest import Guests
+from pages import Pages
 import report
 
 ROUNDS = 5
@@ -247,6 +248,17 @@ def guest(bench, results, turn):
         bench.guests.measure(who, results)
 
 
+def pages(bench, results, turn):
+    """The same guest on the pages of browsers."""
+    if not hasattr(bench, "guests"):
+        print("      starting three virtual machines …", flush=True)
+        bench.guests = Guests(bench)
+    if not hasattr(bench, "pages"):
+        bench.pages = Pages(bench, bench.guests)
+    for who in alternating(bench.pages.viewers(), turn):
+        bench.pages.measure(who, results)
+
+
 def card(bench, results, turn):
     """The same films, by way of QEMU's display and by way of the guest's own graphics card."""
     if not hasattr(bench, "cards"):
@@ -256,7 +268,7 @@ def card(bench, results, turn):
         bench.cards.measure(who, results)
 
 
-PARTS = {"path": path, "areas": areas, "viewers": viewers, "passthrough": passthrough, "idle": idle, "allocations": allocations, "guest": guest, "card": card}
+PARTS = {"path": path, "areas": areas, "viewers": viewers, "passthrough": passthrough, "idle": idle, "allocations": allocations, "guest": guest, "pages": pages, "card": card}
 
 
 def main():
@@ -267,6 +279,7 @@ def main():
     parser.add_argument("--tree", type=Path, help="the tree with the peers")
     parser.add_argument("--execute", help="runs a program with the tree's libraries")
     parser.add_argument("--guest", help="the folder of the test guest")
+    parser.add_argument("--novnc", type=Path, help="the folder of noVNC")
     parser.add_argument("--qemu", default="qemu-system-x86_64", help="runs QEMU, with the newest SPICE server there is")
     parser.add_argument("--criterion", type=Path, help="the folder with the results of the micro-benchmarks")
     parser.add_argument("--docs", type=Path, help="where the page of a whole run goes; of parts it goes to --folder")
@@ -286,7 +299,7 @@ def main():
                 print(f"[{number}/{total}] {part}, round {turn + 1} of {settings.rounds} …", flush=True)
                 this = Results()
                 try:
-                    with bench.things() if part not in ("guest", "card") else nullcontext():
+                    with bench.things() if part not in ("guest", "pages", "card") else nullcontext():
                         PARTS[part](bench, this, turn)
                 except (RuntimeError, OSError, ValueError, IndexError) as error:
                     # The other rounds are worth having all the same.
