@@ -1,4 +1,4 @@
-// When a film's frame could be read on a page's canvas: put before the scripts of any page (ours, noVNC's, spice-html5's).
+// When a film's frame could be read on a page's canvas: put before the scripts of any page, ours, noVNC's or others'.
 //
 // Each time that a script has drawn on a canvas of 1280x720 which is in the document, the film's patch is read back by
 // `getImageData`, which waits until that drawing is done. `film.seen` has [number, ms of `performance.now()`] of each

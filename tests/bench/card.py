@@ -2,7 +2,8 @@
 
 import time
 
-from measure import FILMS, HERE, PYTHON, WATCHING, Talk, arrivals_after, distinct, middle, ninth, process_cpu_ns, shown_after, thread_cpu_ns
+from measure import (FILMS, HERE, PYTHON, WATCHING, Talk, arrivals_after, distinct, middle, ninth, place, process_cpu_ns,
+                     shown_after, thread_cpu_ns)
 
 from guest import FILM_LIMIT, MACHINE, PERIOD, SECONDS
 from vm import Vm
@@ -55,9 +56,9 @@ class Cards:
             with self.bench.things():
                 watch = self.bench.start(Talk, "watch", [PYTHON, HERE / "watch.py", uri], env=WATCHING)
                 watch.line()
-                for film, (patch, _) in FILMS.items():
+                for film in FILMS:
                     vm.stage(f"film {film}", limit=FILM_LIMIT)
-                    watch("place {} {}".format(*patch))
+                    watch(place(film))
                     drawn = self._play(vm, lambda: watch("mark"))
                     seen = watch("seen")["seen"]
                     times = shown_after(drawn, seen)

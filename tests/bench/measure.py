@@ -20,20 +20,33 @@ sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "clients"), st
 import font  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
-LARGE = "3840x2160"  # the screen of a player of its own
+SCREENS = {"dbus": (1280, 720), "large": (3840, 2160), "huge": (7680, 4320)}  # of players
 READY_LIMIT = 60  # seconds for a server or its viewers to be there; 64 links cost an RSA key each
 ANSWER_LIMIT = 60  # seconds for an answer
 WARM_UP = 0.4  # seconds that are played before it counts
 # The reports that spice-gtk makes of libspice-server's frames, all of them late by their own time stamps, bring that server's
 # rate control down to a few frames a second within two seconds: it is measured without them.
 WATCHING = {**os.environ, "SPICE_DISABLE_ADAPTIVE_STREAMING": "1"}
-# Of film.h: where the patch is, and what moves.
-FILMS = {
-    "text": ((160, 64), (160, 64, 960, 592)),
-    "page": ((576, 160), (576, 160, 640, 360)),
-    "motion": ((0, 0), (0, 0, 1280, 720)),
-    "drag": ((544, 320), (272, 112, 576, 416)),
-}
+FILMS = ("text", "page", "drag", "motion")
+PART_FILMS = ("clip", "films", "typing", "scroll", "window")  # those of which a part moves, or moves as a whole
+# Of film.h: where the patch is, one rectangle around all that moves, and the parts of that which may be video.
+PATCH = {"text": (160, 64), "page": (576, 160), "drag": (544, 320), "motion": (0, 0), "clip": (576, 160),
+         "films": (96, 96), "typing": (784, 64), "scroll": (120, 64), "window": (232, 112)}
+MOVING = {"text": (160, 64, 960, 592), "page": (576, 160, 640, 360), "drag": (272, 112, 576, 416),
+          "motion": (0, 0, 1280, 720), "clip": (576, 160, 400, 200), "films": (96, 96, 1088, 528),
+          "typing": (64, 64, 1120, 520), "scroll": (120, 64, 1000, 592), "window": (232, 112, 616, 416)}
+VIDEOS = {"films": [(96, 96, 400, 200), (784, 424, 400, 200)], "typing": [(784, 64, 400, 200)]}
+
+
+def place(film):
+    """The command that tells clock.py, watch.py and a page where a film's patch is."""
+    return "place {} {}".format(*PATCH[film])
+
+
+def truth(path, film, screen=(1280, 720)):
+    """The command that tells watch.py of a film as it should be."""
+    parts = [MOVING[film], *VIDEOS.get(film, [MOVING[film]])]
+    return " ".join(map(str, ("truth", path, *screen, *(number for part in parts for number in part))))
 
 
 class Talk:
@@ -109,18 +122,18 @@ class Bench:
         players = {}
         flags = lambda *names: subprocess.run(["pkg-config", "--cflags", "--libs", *names], capture_output=True, text=True, check=True).stdout.split()  # noqa: E731
         gcc = ["gcc", "-O2", "-Wall", "-Wextra", "-D_GNU_SOURCE", HERE / "player.c"]
-        players["dbus"] = self.folder / "player-dbus"
-        subprocess.run([*gcc, HERE / "player_dbus.c", "-o", players["dbus"], *flags("gio-unix-2.0")], check=True)
-        players["large"] = self.folder / "player-large"
-        width, height = LARGE.split("x")
-        large = [f"-DFILM_WIDTH={width}", f"-DFILM_HEIGHT={height}"]
-        subprocess.run([*gcc, *large, HERE / "player_dbus.c", "-o", players["large"], *flags("gio-unix-2.0")], check=True)
-        if self.settings.tree:
-            players["spice"] = self.folder / "player-spice"
-            lib = self.settings.tree / "usr/lib/x86_64-linux-gnu"
+        for screen, (width, height) in SCREENS.items():
+            sized = [*gcc, f"-DFILM_WIDTH={width}", f"-DFILM_HEIGHT={height}"]
+            players[screen] = self.folder / f"player-{screen}"
+            subprocess.run([*sized, HERE / "player_dbus.c", "-o", players[screen], *flags("gio-unix-2.0")], check=True)
+            if not self.settings.tree:
+                continue
+            name = f"spice {screen}"
+            players[name] = self.folder / f"player-spice-{screen}"
+            lib, include = self.settings.tree / "usr/lib/x86_64-linux-gnu", self.settings.tree / "usr/include"
             # What the tree's libraries need in their turn is found when it runs, with the tree's own linker.
-            subprocess.run([*gcc, HERE / "player_spice.c", "-o", players["spice"], "-I", self.settings.tree / "usr/include/spice-server",
-                            "-I", self.settings.tree / "usr/include/spice-1", *flags("glib-2.0"), lib / "libspice-server.so.1",
+            subprocess.run([*sized, HERE / "player_spice.c", "-o", players[name], "-I", include / "spice-server", "-I",
+                            include / "spice-1", *flags("glib-2.0"), lib / "libspice-server.so.1",
                             "-Wl,--unresolved-symbols=ignore-in-shared-libs"], check=True)
         return players
 
@@ -179,14 +192,14 @@ class Bench:
             raise RuntimeError("the player does not start")
         return player, program
 
-    def libspice(self, unix=False):
+    def libspice(self, unix=False, player="spice dbus"):
         """libspice-server, with the player in its process as QEMU would be."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         path = self.folder / "libspice.sock"
         path.unlink(missing_ok=True)
-        player = self.start(Player, "libspice", [self.settings.execute, self.players["spice"], self.font, path if unix else port],
+        player = self.start(Player, "libspice", [self.settings.execute, self.players[player], self.font, path if unix else port],
                             env={**os.environ, "SPICE_DEBUG_ALLOW_MC": "1"})
         player.line(READY_LIMIT)
         return Served(player, player.pid, f"spice://127.0.0.1:{port}", f"spice+unix://{path}", within=True)

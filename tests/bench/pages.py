@@ -5,7 +5,7 @@ import http.server
 import threading
 import time
 
-from measure import FILMS, HERE, PYTHON, WATCHING, Talk, distinct, middle, ninth, shown_after
+from measure import FILMS, HERE, PYTHON, WATCHING, Talk, distinct, middle, ninth, place, shown_after
 
 import rig
 from browser import Browser
@@ -62,11 +62,10 @@ class Pages:
         vm, clock, address, uri = self.guests.vms[machine]
         ours = machine == "qemu-spice" and self._program(address)
         viewer = self._open(name, ours or uri)
-        vm.stage(f"film {next(iter(FILMS))}", limit=FILM_LIMIT)
-        for film, (patch, _) in FILMS.items():
+        for film in FILMS:
             vm.stage(f"film {film}", limit=FILM_LIMIT)
             for one in (viewer, clock):
-                one("place {} {}".format(*patch))
+                one(place(film))
             # libspice-server makes a stream of what has changed 20 times.
             vm.stage("play 30 40")
             time.sleep(30 * 0.04 + 0.5)

@@ -6,7 +6,7 @@
 //   show NUMBER         shows one frame, without its number
 //   run COUNT PERIOD    plays so many frames, one each PERIOD µs; 0: as soon as the guest may draw. Tells of each, before
 //                       its answer: `update NUMBER SAID RELEASED`, both times in ns of CLOCK_MONOTONIC
-//   frames FILE         writes all frames of the film
+//   frames FILE         writes the film: its first frame, and then of each frame what moves
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,8 @@
 static uint8_t font[256 * 32];
 static int film = -1;
 static unsigned number;
-static uint32_t *reel, *buffer;
+static const struct film_reel *reel;
+static uint32_t *buffer;
 static int buffer_fd;
 
 static int64_t now_ns(void) {
@@ -35,9 +36,7 @@ static int64_t now_ns(void) {
 
 // Copies a part of a frame into the buffer: what a guest's drawing would come to.
 static void draw(struct film_rect part) {
-    const uint32_t *from = reel + (size_t)(number % FILM_FRAMES) * FILM_WIDTH * FILM_HEIGHT;
-    for (unsigned y = part.y; y < part.y + part.height; y++)
-        memcpy(buffer + y * FILM_WIDTH + part.x, from + y * FILM_WIDTH + part.x, part.width * 4);
+    film_copy(reel, number, part, buffer, FILM_WIDTH);
 }
 
 static void show_whole(void) {
@@ -76,6 +75,8 @@ static const char *run(const char *command) {
             return "no such film";
         film = film_by_name(word);
         reel = film_make((unsigned)film, font);
+        if (!reel)
+            return film = -1, "no memory for it";
         number = 0;
         return show_whole(), NULL;
     }
@@ -91,7 +92,9 @@ static const char *run(const char *command) {
         return play(count, period), NULL;
     if (sscanf(command, "frames %255s", word) == 1) {
         FILE *file = fopen(word, "wb");
-        bool done = file && fwrite(reel, FRAME_BYTES, FILM_FRAMES, file) == FILM_FRAMES;
+        size_t moving = (size_t)films[film].moving.width * films[film].moving.height * 4;
+        bool done = file && fwrite(reel->whole, FRAME_BYTES, 1, file) == 1 &&
+                    (moving == 0 || fwrite(reel->moving, moving, FILM_FRAMES, file) == FILM_FRAMES);
         return file && fclose(file) == 0 && done ? NULL : "cannot write the file";
     }
     return "no such command";

@@ -8,7 +8,8 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from measure import FILMS, LARGE, Bench, Used, arrivals_after, distinct, middle, ninth, resident_mib, shown_after
+from measure import (PART_FILMS, SCREENS, Bench, Used, arrivals_after, distinct, middle, ninth, place, resident_mib,
+                     shown_after, truth)
 
 from card import Cards
 from guest import Guests
@@ -20,6 +21,7 @@ SECONDS = 1.5  # that one thing is played
 CASES = [("motion", 30), ("motion", 10), ("text", 30), ("page", 30), ("drag", 30), ("motion", 0)]
 RESTING = [("text", 30), ("motion", 30)]  # cases after which it is seen when the picture is exact
 VIEWERS = (1, 4, 16, 64)
+AREA_FPS = 20
 
 
 class Results:
@@ -48,7 +50,7 @@ def case_name(film, fps):
 
 def servers(bench):
     found = {"qemu-spice": lambda: bench.ours("dmabuf")}
-    if "spice" in bench.players:
+    if "spice dbus" in bench.players:
         found["libspice-server"] = bench.libspice
     return found
 
@@ -108,29 +110,64 @@ def counted(bench, results, who, served, viewers, film, fps):
 
 
 def areas(bench, results, turn):
-    """A small film in a small and in a large screen of text."""
-    screens = {"1280x720": "dbus", LARGE: "large"}
-    for screen in alternating(screens, turn):
-        with bench.things():
-            served = bench.ours("shared", player=screens[screen])
-            served.show("clip")
-            viewer = bench.viewers(served, 1)
-            # The viewer's first second, and what it takes until motion is known to stay where it is.
-            served.player("run 3000 50000")
-            updates, used = served.play(SECONDS, 20, lambda: viewer("mark"))
-            told = viewer("report")
-            results.add("areas", "qemu-spice", screen, cpu_ms=used["cpu_ms"] / len(updates), kib=told["bytes"][0] / 1024 / len(updates),
-                        fps=len(told["arrivals"]) / ((updates[-1][2] - updates[0][1]) / 1e9))
+    """Films of which a part moves, and one of them in larger screens."""
+    made = {"qemu-spice": lambda screen: bench.ours("shared", player=screen)}
+    if "spice dbus" in bench.players:
+        made["libspice-server"] = lambda screen: bench.libspice(player=f"spice {screen}")
+    for screen in SCREENS:
+        for who in alternating(made, turn):
+            films = PART_FILMS if screen == "dbus" else ("clip",)
+            with bench.things():
+                served = made[who](screen)
+                served.show(films[0])
+                viewer = bench.viewers(served, 1)
+                for film in films:
+                    counted_area(results, who, served, viewer, film, screen)
+            # Another server: a peer's second viewer is black where nothing moves.
+            with bench.things():
+                served = made[who](screen)
+                served.show(films[0])
+                watch = bench.watch(served)
+                for film in films:
+                    watched_area(bench, results, who, served, watch, film, screen)
+
+
+def counted_area(results, who, served, viewer, film, screen):
+    served.show(film)
+    # The viewer's first second, and what it takes until motion is known to stay where it is.
+    served.player("run 3000 50000")
+    updates, used = served.play(SECONDS, AREA_FPS, lambda: viewer("mark"))
+    told = viewer("report")
+    results.add("areas", who, area_name(film, screen), cpu_ms=used["cpu_ms"] / len(updates),
+                kib=told["bytes"][0] / 1024 / len(updates), fps=len(updates) / ((updates[-1][2] - updates[0][1]) / 1e9))
+
+
+def watched_area(bench, results, who, served, watch, film, screen):
+    frames = bench.folder / f"frames-{film}-{screen}"
+    served.show(film)
+    if not frames.exists():
+        served.player(f"frames {frames}")
+    watch(place(film))
+    watch(truth(frames, film, SCREENS[screen]))
+    served.player("run 3000 50000")
+    watch("mark")
+    updates, _ = served.play(SECONDS, AREA_FPS)
+    seen = watch("seen")["seen"]
+    shown = distinct(updates, seen) / ((updates[-1][2] - updates[0][1]) / 1e9)
+    results.add("areas", who, area_name(film, screen), shown_fps=shown, **watch("quality"))
+
+
+def area_name(film, screen):
+    return film if screen == "dbus" else "{} in {}x{}".format(film, *SCREENS[screen])
 
 
 def watched(bench, results, who, served, watch, film, fps):
-    patch, moving = FILMS[film]
     served.show(film)
-    truth = bench.folder / f"frames-{film}"
-    if not truth.exists():
-        served.player(f"frames {truth}")
-    watch("place {} {}".format(*patch))
-    watch("truth {} {} {} {} {}".format(truth, *moving))
+    frames = bench.folder / f"frames-{film}"
+    if not frames.exists():
+        served.player(f"frames {frames}")
+    watch(place(film))
+    watch(truth(frames, film))
     served.player("run 400 33333")
     watch("mark")
     updates, _ = served.play(SECONDS, fps)
@@ -182,7 +219,7 @@ def passthrough(bench, results, turn):
                         fps=len(updates) / ((updates[-1][2] - updates[0][1]) / 1e9), cpu_ms=used["cpu_ms"] / len(updates),
                         switches=used["switches"] / len(updates))
     made = {"qemu-spice": lambda: bench.ours("dmabuf")}
-    if "spice" in bench.players:
+    if "spice dbus" in bench.players:
         made["libspice-server"] = lambda: bench.libspice(unix=True)
     for who in alternating(made, turn):
         with bench.things():

@@ -4,10 +4,12 @@ Tight encoding that VNC viewers ask for first, without loss. One command a line 
 answered by a line of JSON.
 
   place X Y                 where the film's patch is
-  truth FILE X Y W H        the film's frames, and the part of them that moves
+  truth FILE W H RECT RECT… the film as the player writes it, the size of the screen, and as X Y W H what the film's
+                            frames are, and the parts of it that move
   mark                      forgets what was seen; from now on up to 12 pictures are kept if there is a truth
   seen                      `seen`: [number, ns of CLOCK_MONOTONIC] of each change of the patch; `bytes` that came in
-  quality                   `psnr` and `ssim`: medians over the pictures kept, of the part that moves without its patch
+  quality                   `psnr` and `ssim`: medians over the pictures kept, of the parts that move; `beside`: of how
+                            many in a hundred every pixel in none of these parts was equal; `equal`: … every pixel
   exact NUMBER MS           waits until every pixel is that frame's, at most MS; `ns` when it was, or else `psnr`
 """
 
@@ -31,16 +33,18 @@ from clock import number_at  # noqa: E402
 from spice_client import Client  # noqa: E402
 from gi.repository import GLib, Gst  # noqa: E402
 
-WIDTH, HEIGHT, FRAMES, DIGIT = 1280, 720, 16, 16  # as in film.h
+FRAMES, DIGIT = 16, 16  # as in film.h
+KEPT_BYTES = 250 << 20  # of pictures
 KEPT = 12
-SETTLED = 12  # ms after its patch until all of a frame is there
+SETTLED = 20  # ms after its patch until all of a frame is there
 
 
 class Watch:
     def __init__(self, viewer):
         self.viewer = viewer
         self.patch = (0, 0)
-        self.frames = self.moving = None
+        self.width, self.height = 1280, 720
+        self.whole = self.frames = self.moving = self.parts = None
         self.number = None
         self.seen = []
         self.kept = []
@@ -49,7 +53,7 @@ class Watch:
 
     def changed(self):
         pixels = self.viewer.pixels
-        if pixels is None or pixels.shape[:2] != (HEIGHT, WIDTH):
+        if pixels is None or pixels.shape[:2] != (self.height, self.width):
             return
         x, y = self.patch
         number = number_at(lambda x, y: int(pixels[y, x, 1]), x, y)
@@ -57,7 +61,7 @@ class Watch:
             return
         self.number = number
         self.seen.append((number, time.monotonic_ns()))
-        if self.keeping and len(self.kept) < KEPT and len(self.seen) % 3 == 0:
+        if self.keeping and len(self.kept) < min(KEPT, KEPT_BYTES // pixels.nbytes + 1) and len(self.seen) % 3 == 0:
             GLib.timeout_add(SETTLED, self.keep, number)
 
     def keep(self, number):
@@ -68,9 +72,13 @@ class Watch:
     def place(self, x, y):
         self.patch = int(x), int(y)
 
-    def truth(self, path, *moving):
-        self.frames = numpy.memmap(path, numpy.uint8, "r", shape=(FRAMES, HEIGHT, WIDTH, 4))
-        self.moving = tuple(map(int, moving))
+    def truth(self, path, width, height, *numbers):
+        self.width, self.height = int(width), int(height)
+        self.moving, *self.parts = zip(*[map(int, numbers)] * 4)
+        film = numpy.memmap(path, numpy.uint8, "r")
+        size = self.width * self.height * 4
+        self.whole = film[:size].reshape(self.height, self.width, 4)
+        self.frames = film[size:].reshape(FRAMES, self.moving[3], self.moving[2], 4)
 
     def mark(self):
         self.seen, self.kept, self.keeping = [], [], self.frames is not None
@@ -82,11 +90,17 @@ class Watch:
     def quality(self):
         results = [self.likeness(number, pixels) for number, pixels in self.kept]
         self.kept, self.keeping = [], False
-        middle = lambda at: statistics.median(result[at] for result in results) if results else None  # noqa: E731
-        return {"psnr": middle(0), "ssim": middle(1)}
+        if not results:
+            return {}
+        psnr, ssim, beside, equal = zip(*results)
+        of_hundred = lambda yes: 100 * sum(yes) / len(yes)  # noqa: E731
+        return {"psnr": statistics.median(psnr), "ssim": statistics.median(ssim), "beside": of_hundred(beside),
+                "equal": of_hundred(equal)}
 
     def expected(self, number):
-        frame = self.frames[number % FRAMES].copy()
+        frame = self.whole.copy()
+        x, y, width, height = self.moving
+        frame[y:y + height, x:x + width] = self.frames[number % FRAMES]
         x, y = self.patch
         for digit in range(4):
             left, top = x + digit % 2 * DIGIT, y + digit // 2 * DIGIT
@@ -95,13 +109,22 @@ class Watch:
         return frame
 
     def likeness(self, number, pixels):
-        x, y, width, height = self.moving
-        part = lambda picture: picture[y:y + height, x:x + width, :3].astype(numpy.float32)  # noqa: E731
-        one, two = part(self.expected(number)), part(pixels)
-        error = float(numpy.mean((one - two) ** 2))
+        """PSNR and SSIM of what moves; whether all beside it is equal, and whether all is."""
+        expected = self.expected(number)[..., :3]
         grey = numpy.array([0.114, 0.587, 0.299], numpy.float32)
+        errors, alike, sizes = [], [], []
+        for x, y, width, height in self.parts:
+            one, two = (picture[y:y + height, x:x + width, :3].astype(numpy.float32) for picture in (expected, pixels))
+            errors.append(float(numpy.mean((one - two) ** 2)))
+            alike.append(ssim(one @ grey, two @ grey))
+            sizes.append(width * height)
+        different = (expected != pixels[..., :3]).any(axis=2)
+        equal = not different.any()
+        for x, y, width, height in self.parts:
+            different[y:y + height, x:x + width] = False
+        error, likeness = numpy.average(errors, weights=sizes), numpy.average(alike, weights=sizes)
         # Infinite for equal pictures, which JSON has no word for.
-        return 10 * math.log10(255**2 / max(error, 1e-4)), ssim(one @ grey, two @ grey)
+        return 10 * math.log10(255**2 / max(error, 1e-4)), likeness, not different.any(), equal
 
     def exact(self, number, ms):
         number = int(number)

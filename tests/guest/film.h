@@ -5,15 +5,21 @@
 //   page     a page of text with a video of 640x360 in it
 //   motion   the whole screen in motion: a picture that pans, and things that move over it
 //   clip     … with one of 400x200
-//   drag     a window that is dragged in a circle over a desktop
+//   films    … with two of 400x200 that are far apart
+//   typing   … with one of 400x200 in one corner, and a line in another that somebody types
+//   scroll   a window of text, no two lines of it the same, that scrolls by three lines a frame
+//   window   a window that is dragged in a circle over a page of text
+//   drag     … over a desktop
 //   still    a desktop on which nothing moves
 //
 // What is played carries its number in a patch, in a place that always changes: four squares whose shades of grey are four
-// digits of base 16. Drawing is integer arithmetic only, so a frame is known to the last bit, and the same for the guest
-// and for the program that plays the films without a guest, but for the font.
+// digits of base 16. A frame's damage is one rectangle around all that changed, as Linux's virtio-gpu gives it.
+// Drawing is integer arithmetic only, so a frame is known to the last bit, and the same for the guest and for the program
+// that plays the films without a guest, but for the font.
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +47,10 @@ static const struct film films[] = {
     {"page", {576, 160, 640, 360}, 576, 160},
     {"motion", {0, 0, FILM_WIDTH, FILM_HEIGHT}, 0, 0},
     {"clip", {576, 160, 400, 200}, 576, 160},
+    {"films", {96, 96, 1088, 528}, 96, 96},
+    {"typing", {64, 64, 1120, 520}, 784, 64},
+    {"scroll", {120, 64, 1000, 592}, 120, 64}, // the patch is beside what scrolls
+    {"window", {232, 112, 616, 416}, 232, 112}, // … and beside the window
     {"drag", {272, 112, 576, 416}, 544, 320},
     {"still", {0, 0, 0, 0}, 0, 0},
 };
@@ -147,6 +157,31 @@ static inline void film_lines(struct film_page *on, struct film_rect box, unsign
     }
 }
 
+// A window of a log whose lines are all different; 48 of them, and then the first again.
+static inline void film_log(struct film_page *on, struct film_rect box, unsigned first) {
+    static const char *words[7] = {"session opened for user root", "link is up, 1000 Mbit/s, full duplex",
+                                   "0x7f3a41c0 mapped", "retrying in 250 ms", "GET /index.html HTTP/1.1 200 5120",
+                                   "checksum differs", "done."};
+    film_fill(on, box.x, box.y, box.width, box.height, 0xf8f8f2);
+    for (unsigned i = 0; i * FILM_LINE < box.height; i++) {
+        char line[128];
+        unsigned n = (first + i) % 48;
+        snprintf(line, sizeof line, "%05u [%3u.%06u] %s %s", 4711 + n, n * 37 % 100, film_noise(n, 7) * 3911,
+                 words[n % 7], words[film_noise(n, 9) % 7]);
+        uint32_t ink = n % 5 == 2 ? 0x204a87 : 0x202020;
+        film_text(on, box.x + 8, (int)(box.y + i * FILM_LINE), box.y, box.y + box.height, ink, line);
+    }
+}
+
+// A line of which one letter more is there in each frame, and a caret.
+static inline void film_typed(struct film_page *on, struct film_rect box, unsigned frame) {
+    char line[FILM_FRAMES + 1] = "the guest waits";
+    line[frame % FILM_FRAMES] = 0;
+    film_fill(on, box.x, box.y, box.width, box.height, 0xffffff);
+    film_text(on, box.x + 8, (int)box.y + 24, box.y, box.y + box.height, 0x101010, line);
+    film_fill(on, box.x + 8 + 8 * (frame % FILM_FRAMES), box.y + 24, 2, FILM_LINE, 0x101010);
+}
+
 static inline void film_desktop(struct film_page *on) {
     for (unsigned y = 0; y < FILM_HEIGHT; y++)
         for (unsigned x = 0; x < FILM_WIDTH; x++)
@@ -163,11 +198,22 @@ static inline struct film_rect film_window(unsigned frame) {
     return (struct film_rect){320 + film_circle(frame, 48, false), 160 + film_circle(frame, 48, true), 480, 320};
 }
 
+static inline void film_text_window(struct film_page *on, struct film_rect window) {
+    film_fill(on, window.x, window.y, window.width, 20, 0x3465a4);
+    film_lines(on, (struct film_rect){window.x, window.y + 20, window.width, window.height - 20}, 0, 0xf4f4f0, 0x202020);
+}
+
 // What changes from the frame before to this one.
 static inline struct film_rect film_damage(unsigned film, unsigned frame) {
+    struct film_rect now = film_window(frame), old = film_window(frame + FILM_FRAMES - 1);
+    if (strcmp(films[film].name, "window") == 0) {
+        struct film_rect all = films[film].moving;
+        unsigned right = (now.x > old.x ? now.x : old.x) + now.width;
+        unsigned below = (now.y > old.y ? now.y : old.y) + now.height;
+        return (struct film_rect){all.x, all.y, right - all.x, below - all.y};
+    }
     if (strcmp(films[film].name, "drag") != 0)
         return films[film].moving;
-    struct film_rect now = film_window(frame), old = film_window(frame + FILM_FRAMES - 1);
     unsigned x = now.x < old.x ? now.x : old.x, y = now.y < old.y ? now.y : old.y;
     unsigned dx = now.x > old.x ? now.x - old.x : old.x - now.x, dy = now.y > old.y ? now.y - old.y : old.y - now.y;
     return (struct film_rect){x, y, now.width + dx, now.height + dy};
@@ -183,15 +229,25 @@ static inline void film_draw(unsigned film, unsigned frame, struct film_page *on
     } else if (strcmp(name, "page") == 0 || strcmp(name, "clip") == 0) {
         film_lines(on, whole, 0, 0xfcfcf8, 0x303030);
         film_video(on, moving, frame);
+    } else if (strcmp(name, "films") == 0) {
+        film_lines(on, whole, 0, 0xfcfcf8, 0x303030);
+        film_video(on, (struct film_rect){96, 96, 400, 200}, frame);
+        film_video(on, (struct film_rect){784, 424, 400, 200}, frame + 5);
+    } else if (strcmp(name, "typing") == 0) {
+        film_lines(on, whole, 0, 0xfcfcf8, 0x303030);
+        film_video(on, (struct film_rect){784, 64, 400, 200}, frame);
+        film_typed(on, (struct film_rect){64, 520, 640, 64}, frame);
+    } else if (strcmp(name, "window") == 0) {
+        film_lines(on, whole, 0, 0xfcfcf8, 0x303030);
+        film_text_window(on, film_window(frame));
     } else {
         film_desktop(on);
         if (strcmp(name, "text") == 0)
             film_lines(on, moving, frame * FILM_LINE / 2, 0x1d1f21, 0xd3d7cf);
-        if (strcmp(name, "drag") == 0) {
-            struct film_rect window = film_window(frame);
-            film_fill(on, window.x, window.y, window.width, 20, 0x3465a4);
-            film_lines(on, (struct film_rect){window.x, window.y + 20, window.width, window.height - 20}, 0, 0xf4f4f0, 0x202020);
-        }
+        if (strcmp(name, "scroll") == 0)
+            film_log(on, (struct film_rect){160, 64, 960, 592}, frame * 3);
+        if (strcmp(name, "drag") == 0)
+            film_text_window(on, film_window(frame));
     }
 }
 
@@ -211,13 +267,49 @@ static inline int film_by_name(const char *name) {
     return -1;
 }
 
-// All frames of a film, each FILM_WIDTH * FILM_HEIGHT pixels, one after the other: made once, 56 MiB.
-static inline uint32_t *film_make(unsigned film, const uint8_t *font) {
-    static uint32_t *reels[sizeof films / sizeof *films];
-    if (reels[film])
-        return reels[film];
-    uint32_t *reel = reels[film] = malloc((size_t)FILM_FRAMES * FILM_WIDTH * FILM_HEIGHT * 4);
-    for (unsigned frame = 0; reel && frame < FILM_FRAMES; frame++)
-        film_draw(film, frame, &(struct film_page){reel + (size_t)frame * FILM_WIDTH * FILM_HEIGHT, font});
+// A film as it is kept: one whole frame, and of each frame what moves.
+struct film_reel {
+    unsigned film;
+    uint32_t *whole;
+    uint32_t *moving; // FILM_FRAMES rectangles of the film's `moving`, one after the other
+};
+
+// Makes a film, once; 56 MiB where all of it moves. NULL where there is no memory for it.
+static inline const struct film_reel *film_make(unsigned film, const uint8_t *font) {
+    static struct film_reel reels[sizeof films / sizeof *films];
+    struct film_reel *reel = &reels[film];
+    const struct film_rect moving = films[film].moving;
+    if (reel->whole)
+        return reel;
+    reel->film = film;
+    uint32_t *page = reel->whole = malloc((size_t)FILM_WIDTH * FILM_HEIGHT * 4);
+    uint32_t *to = reel->moving = malloc((size_t)FILM_FRAMES * moving.width * moving.height * 4 + 4);
+    if (!page || !to) {
+        free(page);
+        free(to);
+        return reel->whole = NULL, NULL;
+    }
+    // The first frame comes last, and stays.
+    for (unsigned frame = FILM_FRAMES; frame-- > 0;) {
+        film_draw(film, frame, &(struct film_page){page, font});
+        for (unsigned y = 0; y < moving.height; y++)
+            memcpy(to + ((size_t)frame * moving.height + y) * moving.width,
+                   page + (size_t)(moving.y + y) * FILM_WIDTH + moving.x, moving.width * 4);
+    }
     return reel;
+}
+
+// Copies a part of a frame to a screen of `stride` pixels a row: the whole of it, or a part of what moves.
+static inline void film_copy(const struct film_reel *reel, unsigned number, struct film_rect part, uint32_t *to,
+                             unsigned stride) {
+    const struct film_rect moving = films[reel->film].moving;
+    if (part.width > moving.width || part.height > moving.height) {
+        for (unsigned y = 0; y < FILM_HEIGHT; y++)
+            memcpy(to + (size_t)y * stride, reel->whole + (size_t)y * FILM_WIDTH, FILM_WIDTH * 4);
+        part = moving;
+    }
+    const uint32_t *from = reel->moving + (size_t)(number % FILM_FRAMES) * moving.width * moving.height;
+    for (unsigned y = part.y; y < part.y + part.height; y++)
+        memcpy(to + (size_t)y * stride + part.x, from + (size_t)(y - moving.y) * moving.width + part.x - moving.x,
+               part.width * 4);
 }

@@ -90,7 +90,7 @@ static struct {
     int64_t ns;
 } drawn[MAX_DRAWN];
 static unsigned drawn_count;
-static uint32_t *reel;
+static const struct film_reel *reel;
 static unsigned scrolled_rows;
 static struct buffer page;
 static int period_ms;
@@ -438,9 +438,7 @@ static void show_picture(void) {
 // Copies a part of the film's frame to the screen.
 static bool show_film(struct film_rect part, bool numbered) {
     struct buffer *on = &screens[shown];
-    const uint32_t *from = reel + (size_t)(film_number_shown % FILM_FRAMES) * FILM_WIDTH * FILM_HEIGHT;
-    for (unsigned y = part.y; y < part.y + part.height; y++)
-        memcpy(on->pixels + (size_t)y * on->stride + part.x, from + (size_t)y * FILM_WIDTH + part.x, part.width * 4);
+    film_copy(reel, film_number_shown, part, on->pixels, on->stride);
     if (numbered) {
         film_number((unsigned)film, film_number_shown, on->pixels, on->stride);
         if (drawn_count < MAX_DRAWN) {
