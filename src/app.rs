@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use self::listeners::Listeners;
-use crate::admin::{self, ConnectionFile, MessageBus, Presence, certificate};
+use crate::admin::{self, ConnectionFile, MessageBus, Metrics, Presence, certificate};
 use crate::cli::{
     Cli, Clipboard, Command, DeviceSocket, Passthrough, Plain, Pointer, ReadDmabuf, RelayBus, Serve, Switch,
     VideoCodec,
@@ -114,16 +114,10 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let password = password_file(&options).as_deref().map(read_password).transpose()?;
     let (tls, plain) = (tls(&options)?, plain(&options));
     let encoders = encoders(options.video_codec)?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::take()?;
+    let metrics = listeners::metrics(options.metrics_addr.as_ref()).await?;
     let Listeners { sockets, uris, pages } = Listeners::open(&options, &plain, is_closed(&options)).await?;
-    let security = Security::new(
-        tls,
-        Origins::new(options.web_origin.clone()),
-        TrustedProxies::new(options.trusted_proxy.clone()),
-    );
-    let access = access(&options, password, security)?;
+    let access = access(&options, password, security(&options, tls))?;
 
     let (hub, roster) = (Hub::default(), Roster::default());
     let end = CancellationToken::new();
@@ -155,6 +149,10 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let sources = Sources { display, gpu, input, reads };
     let mut source = tokio::spawn(sources.run(hub.clone(), asked, options.wait, end.clone()));
 
+    if let Some(listener) = metrics {
+        let numbers = Metrics::new(&hub, &roster, &access, encoders.as_ref());
+        tasks.spawn(numbers.serve(listener, end.clone()));
+    }
     let policy = Policy { encoders, passthrough, max_bitrate: options.max_bitrate };
     let agent = agent_rules(options.clipboard, options.file_transfer);
     let settings = Settings { policy, access: access.clone(), plain, agent };
@@ -179,10 +177,10 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
                 done?;
                 announced = true;
             }
-            _ = hangup.recv() => reload(&access),
+            _ = signals.hangup.recv() => reload(&access),
             ended = &mut source => break ended.context("the source of the picture failed")?,
-            _ = terminate.recv() => break Ok(Ended::Cancelled),
-            _ = interrupt.recv() => break Ok(Ended::Cancelled),
+            _ = signals.terminate.recv() => break Ok(Ended::Cancelled),
+            _ = signals.interrupt.recv() => break Ok(Ended::Cancelled),
         }
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -194,6 +192,29 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     }
     // An error is told in the program's last line.
     ended.map(|ended| info!(reason = reason(&Ok(ended)), "ending")).map_err(Into::into)
+}
+
+/// How connections are protected, and whose word is taken.
+fn security(options: &Serve, tls: Option<Tls>) -> Security {
+    let proxies = TrustedProxies::new(options.trusted_proxy.clone());
+    Security::new(tls, Origins::new(options.web_origin.clone()), proxies)
+}
+
+/// The system's signals that are heeded.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn take() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
 }
 
 /// Says why it is over.
@@ -448,6 +469,7 @@ fn capabilities() -> serde_json::Value {
         "passthrough",
         "relay-bus",
         "max-bitrate",
+        "metrics",
         "sound",
     ];
     let codecs = Codec::ALL.map(|codec| format!("video-codec-{}", codec.name()));

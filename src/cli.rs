@@ -315,6 +315,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR", help_heading = "Viewers")]
     pub web_addr: Vec<Address>,
 
+    /// Answer a monitoring system at this address: HOST:PORT, unix:PATH or fd:N
+    ///
+    /// Over HTTP: /metrics in OpenMetrics' form (Prometheus reads it), /healthz while the program runs, and /readyz
+    /// while a virtual machine is attached. There is no password, and nothing in it names a viewer.
+    #[arg(long, value_name = "ADDR", help_heading = "Viewers")]
+    pub metrics_addr: Option<Address>,
+
     /// Offer the display to D-Bus viewers too, and `qemu-spice status`, on this bus: `session`, an address or `none`
     /// [default: the bus QEMU is on, if it is on one]
     ///

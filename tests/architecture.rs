@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("transport", &["page", "sys"]),
     ("spice", &["frame", "hub", "sound", "viewer", "encode", "transport", "spice_proto"]),
     ("relay", &["display1", "frame", "hub", "viewer"]),
-    ("admin", &["frame", "hub", "viewer", "relay", "spice", "sys", "transport"]),
+    ("admin", &["encode", "frame", "hub", "viewer", "relay", "spice", "sys", "transport"]),
     ("cli", &["transport", "encode", "spice", "spice_proto"]),
     (
         "app",

@@ -8,6 +8,7 @@ pub(crate) mod certificate;
 mod clients;
 mod connection_file;
 mod control;
+mod metrics;
 mod presence;
 mod server;
 pub mod status;
@@ -15,6 +16,7 @@ pub(crate) mod watch;
 
 pub(crate) use connection_file::ConnectionFile;
 pub(crate) use control::{Control, ControlError, Invitation};
+pub(crate) use metrics::Metrics;
 pub use presence::{MessageBus, Presence};
 
 /// The name that every qemu-spice on a bus asks for. The first has it, the others are queued: `ListQueuedOwners` of

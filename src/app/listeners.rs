@@ -1,7 +1,7 @@
 //! Where the program listens, for viewers and for browsers.
 
 use anyhow::{Context, bail};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::cli::{Plain, Serve};
 use crate::spice::PlainChannels;
@@ -57,6 +57,17 @@ impl Listeners {
         }
         Ok(Self { sockets, uris, pages })
     }
+}
+
+/// Listens for a monitoring system, if there is to be one.
+pub(super) async fn metrics(address: Option<&Address>) -> anyhow::Result<Option<Listener>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = Listener::bind(address).await.context("--metrics-addr")?.map(Listener::with_page);
+    if let Some(listener) = &listener {
+        let place = listener.page(false).unwrap_or_else(|| listener.uri().to_owned());
+        info!(address = place, "numbers for a monitoring system");
+    }
+    Ok(listener)
 }
 
 /// The addresses to listen on: those that the user gives, else the sockets that systemd passes (sd_listen_fds(3)).

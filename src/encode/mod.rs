@@ -13,6 +13,7 @@
 
 mod codec;
 mod console_picture;
+mod counts;
 mod encoder;
 mod gst;
 mod picture;
@@ -22,16 +23,19 @@ mod worker;
 
 pub(crate) use codec::Codecs;
 pub use codec::{AccessUnit, Codec, StreamCheck, StreamError};
+pub(crate) use counts::EncodeCounts;
 pub(crate) use gst::{Element, EncoderKind, Finding, OpusDecoder, PipelineError, Verdict, has_opus};
 pub use picture::{Picture, Pixels};
 pub(crate) use sound::{Encoded, SoundEncoder};
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
 use crate::frame::{Rect, Region, Scanout, Size, Tier};
 use crate::hub::Console;
+use counts::CountsByCodec;
 use encoder::Encoder;
 use worker::Worker;
 
@@ -106,6 +110,7 @@ pub(crate) enum EncodeError {
 pub(crate) struct Encoders {
     elements: Arc<[Element]>,
     workers: Arc<Mutex<Vec<Weak<Worker>>>>,
+    counts: CountsByCodec,
 }
 
 impl Encoders {
@@ -121,7 +126,7 @@ impl Encoders {
         if elements.is_empty() {
             return Err(no_encoder(&findings));
         }
-        Ok(Self { elements, workers: Arc::default() })
+        Ok(Self { elements, workers: Arc::default(), counts: CountsByCodec::default() })
     }
 
     /// Starts GStreamer and tries the encoders of H.264, as [`Encoders::probe`] does. Those of other codecs, which few
@@ -138,7 +143,7 @@ impl Encoders {
         if elements.is_empty() {
             return Err(no_encoder(&findings));
         }
-        Ok(Self { elements, workers: Arc::default() })
+        Ok(Self { elements, workers: Arc::default(), counts: CountsByCodec::default() })
     }
 
     /// Returns the codecs that there is an encoder for, the preferred first. Where a device encodes H.264, the
@@ -172,9 +177,16 @@ impl Encoders {
                 return VideoStream { worker, viewer };
             }
         }
-        let (worker, viewer) = Worker::start(console, profile, self.elements_of(profile.codec).collect());
+        let (worker, viewer) =
+            Worker::start(console, profile, self.elements_of(profile.codec).collect(), self.counts.clone());
         workers.push(Arc::downgrade(&worker));
         VideoStream { worker, viewer }
+    }
+
+    /// Returns what was encoded so far, by codec.
+    #[must_use]
+    pub(crate) fn counts(&self) -> BTreeMap<Codec, EncodeCounts> {
+        self.counts.all()
     }
 
     /// Returns whether an encoder of `codec` may read the guest's buffer itself, all of it.

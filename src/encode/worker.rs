@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::console_picture::ConsolePicture;
+use super::counts::CountsByCodec;
 use super::encoder::Encoder;
 use super::gst::Element;
 use super::picture::Pixels;
@@ -38,6 +39,7 @@ pub(super) struct Worker {
     console: Arc<Console>,
     profile: Profile,
     elements: Vec<Element>,
+    counts: CountsByCodec,
     /// INVARIANT: there is one if and only if the schedule shows something. Who needs both locks takes this first.
     shown: Mutex<Option<ConsolePicture>>,
     state: Mutex<WorkerState>,
@@ -69,6 +71,7 @@ impl Worker {
         console: &Arc<Console>,
         profile: Profile,
         elements: Vec<Element>,
+        counts: CountsByCodec,
     ) -> (Arc<Self>, u64) {
         let mut schedule = Schedule::new(if profile.tier == Tier::Full { GRACE } else { SLOW_GRACE });
         let first = schedule.join();
@@ -76,6 +79,7 @@ impl Worker {
             console: console.clone(),
             profile,
             elements,
+            counts,
             shown: Mutex::new(None),
             state: Mutex::new({
                 let (damage, limits) = (Region::new(), BTreeMap::new());
@@ -361,7 +365,7 @@ impl Worker {
     }
 
     fn encode_one(&self, encoder: &mut Encoder, key: bool) {
-        let mut damage = Region::new();
+        let (began, mut damage) = (Instant::now(), Region::new());
         encoder.limit(lock(&self.state).limits.values().min().copied());
         let encoded = encoder.encode(&self.shown, key, || {
             let mut state = lock(&self.state);
@@ -377,6 +381,7 @@ impl Worker {
                 return self.fail(Some(size), error);
             }
         };
+        self.counts.count(self.profile.codec, &encoded.unit, began.elapsed());
         let key = encoded.unit.key;
         let Area { picture, rect } =
             self.profile.area.unwrap_or(Area { picture: encoded.size, rect: encoded.size.rect() });

@@ -13,13 +13,21 @@ pub enum Tier {
     Full,
 }
 
-impl fmt::Display for Tier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Tier {
+    /// Names it in a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Half => "half",
             Self::Low => "low",
             Self::Middle => "middle",
             Self::Full => "full",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

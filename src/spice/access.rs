@@ -16,7 +16,7 @@ use super::grant::{Grant, Rights, Who};
 use super::invitations::{self, Invitation, Invitations, Invite, InviteError};
 use super::session::{MainSeat, Seat, Sessions};
 use super::users::{Names, Users, UsersError, Verifier};
-use crate::transport::{Origin, Route, Security, Tls, TlsError};
+use crate::transport::{Origin, Route, Security, Tls, TlsError, Traffic};
 
 /// The rule of who may enter. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -338,6 +338,11 @@ impl Access {
     /// Returns the clients that are in.
     pub(crate) fn sessions(&self) -> &Arc<Sessions> {
         &self.0.sessions
+    }
+
+    /// Returns how many bytes went over the clients' connections.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        self.0.security.traffic()
     }
 
     /// Returns how connections are protected.

@@ -254,6 +254,12 @@ impl Sessions {
         self.changed.subscribe()
     }
 
+    /// Returns how many clients were let in so far.
+    #[must_use]
+    pub(crate) fn let_in(&self) -> u64 {
+        lock(&self.open).next_place()
+    }
+
     /// Returns the number of sessions.
     #[must_use]
     pub(crate) fn count(&self) -> usize {

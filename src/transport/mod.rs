@@ -13,6 +13,7 @@ mod security;
 mod socket;
 mod stream;
 mod tls;
+mod traffic;
 mod web_socket;
 
 pub(crate) use crate::sys::TcpState;
@@ -26,3 +27,4 @@ pub(crate) use security::{OpenError, Security, Sign};
 pub(crate) use socket::{HandedError, SendQueue, Socket};
 pub(crate) use stream::Stream;
 pub(crate) use tls::{ClientCertificates, Tls, TlsError};
+pub(crate) use traffic::Traffic;

@@ -1,11 +1,12 @@
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::carrier::Carrier;
 use super::http::{Http, HttpError, Origins};
 use super::peeked::Peeked;
 use super::proxy::{self, Start};
-use super::{Peer, Socket, Stream, Tls, TrustedProxies};
+use super::{Peer, Socket, Stream, Tls, Traffic, TrustedProxies};
 
 /// How long a client may send nothing. SPICE, TLS and HTTP clients begin at once.
 const SILENT: Duration = Duration::from_secs(3);
@@ -22,6 +23,7 @@ pub(crate) struct Security {
     tls: Option<Tls>,
     origins: Origins,
     proxies: TrustedProxies,
+    traffic: Arc<Traffic>,
 }
 
 /// What becomes known of a connection while it is opened.
@@ -66,7 +68,13 @@ impl Security {
     /// Offers `tls`, if there is one, and WebSockets to the pages of `origins`. Believes `proxies`.
     #[must_use]
     pub(crate) fn new(tls: Option<Tls>, origins: Origins, proxies: TrustedProxies) -> Self {
-        Self { tls, origins, proxies }
+        Self { tls, origins, proxies, traffic: Arc::default() }
+    }
+
+    /// Returns how many bytes went over connections that were opened.
+    #[must_use]
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Returns the certificates in use, if TLS is offered.
@@ -106,19 +114,20 @@ impl Security {
             _ => Carrier::Plain(socket),
         };
         // SPICE begins with "REDQ". Methods of HTTP begin with other capitals.
-        match first(carrier.first_byte()).await? {
-            b'R' => Ok(carrier.into()),
+        let stream: Stream = match first(carrier.first_byte()).await? {
+            b'R' => carrier.into(),
             byte if byte.is_ascii_uppercase() => {
                 let (origins, proxies) = (&self.origins, &self.proxies);
                 let mut http = Http { origins, proxies, has_tls: self.tls.is_some(), has_served: false };
                 let served = http.serve(carrier, |client| noticed(Sign::ComesFrom(client)));
                 match within("send its HTTP request", served).await {
-                    Err(_) if http.has_served => Err(HttpError::Served.into()),
-                    served => Ok(served??.into()),
+                    Err(_) if http.has_served => return Err(HttpError::Served.into()),
+                    served => served??.into(),
                 }
             }
-            _ => Ok(carrier.into()),
-        }
+            _ => carrier.into(),
+        };
+        Ok(stream.counted_in(&self.traffic))
     }
 
     /// Reads the PROXY header of a connection, if there is one. Returns the client that it names.

@@ -1,18 +1,22 @@
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::carrier::Carrier;
 use super::peeked::Peeked;
 use super::web_socket::WebSocket;
-use super::{Peer, Route, SendQueue, Socket};
+use super::{Peer, Route, SendQueue, Socket, Traffic};
 
 /// A viewer's connection: a stream of bytes, whatever they travel in. What is written may stay in a buffer until it is
 /// flushed.
 #[derive(Debug)]
-pub(crate) struct Stream(Form);
+pub(crate) struct Stream {
+    form: Form,
+    traffic: Arc<Traffic>,
+}
 
 #[derive(Debug)]
 enum Form {
@@ -34,7 +38,7 @@ impl Stream {
             peer: self.peer(),
             proxy: self.carrier().socket().proxy(),
             tls: matches!(self.carrier(), Carrier::Tls(_)),
-            web_socket: matches!(self.0, Form::WebSocket(_)),
+            web_socket: matches!(self.form, Form::WebSocket(_)),
             is_admitted: self.carrier().socket().is_admitted(),
         }
     }
@@ -51,7 +55,7 @@ impl Stream {
     /// Returns whether the connection can carry file descriptors.
     #[must_use]
     pub(crate) fn passes_fds(&self) -> bool {
-        match &self.0 {
+        match &self.form {
             Form::Bytes(Carrier::Plain(socket)) => socket.get_ref().passes_fds(),
             _ => false,
         }
@@ -65,15 +69,20 @@ impl Stream {
         self.carrier().socket().send_queue()
     }
 
+    /// Counts the bytes of the stream in `traffic` from now on.
+    pub(super) fn counted_in(self, traffic: &Arc<Traffic>) -> Self {
+        Self { traffic: traffic.clone(), ..self }
+    }
+
     fn carrier(&self) -> &Carrier {
-        match &self.0 {
+        match &self.form {
             Form::Bytes(carrier) => carrier,
             Form::WebSocket(socket) => socket.carrier(),
         }
     }
 
-    fn parts(self: Pin<&mut Self>) -> Pin<&mut dyn Bytes> {
-        match &mut self.get_mut().0 {
+    fn parts(&mut self) -> Pin<&mut dyn Bytes> {
+        match &mut self.form {
             Form::Bytes(carrier) => Pin::new(carrier),
             Form::WebSocket(socket) => Pin::new(&mut **socket),
         }
@@ -88,13 +97,13 @@ impl Bytes for WebSocket {}
 
 impl From<Carrier> for Stream {
     fn from(carrier: Carrier) -> Self {
-        Self(Form::Bytes(carrier))
+        Self { form: Form::Bytes(carrier), traffic: Arc::default() }
     }
 }
 
 impl From<WebSocket> for Stream {
     fn from(socket: WebSocket) -> Self {
-        Self(Form::WebSocket(Box::new(socket)))
+        Self { form: Form::WebSocket(Box::new(socket)), traffic: Arc::default() }
     }
 }
 
@@ -110,13 +119,19 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.parts().poll_read(context, buffer)
+        let (this, before) = (self.get_mut(), buffer.filled().len());
+        let read = ready!(this.parts().poll_read(context, buffer));
+        this.traffic.count_received(buffer.filled().len().saturating_sub(before));
+        Poll::Ready(read)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.parts().poll_write(context, bytes)
+        let this = self.get_mut();
+        let written = ready!(this.parts().poll_write(context, bytes));
+        this.traffic.count_sent(*written.as_ref().unwrap_or(&0));
+        Poll::Ready(written)
     }
 
     fn poll_write_vectored(
@@ -124,7 +139,10 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.parts().poll_write_vectored(context, slices)
+        let this = self.get_mut();
+        let written = ready!(this.parts().poll_write_vectored(context, slices));
+        this.traffic.count_sent(*written.as_ref().unwrap_or(&0));
+        Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -132,10 +150,10 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.parts().poll_flush(context)
+        self.get_mut().parts().poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.parts().poll_shutdown(context)
+        self.get_mut().parts().poll_shutdown(context)
     }
 }

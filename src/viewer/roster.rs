@@ -23,6 +23,16 @@ struct RosterTable {
     next: u64,
     viewers: BTreeMap<u64, ViewerInfo>,
     refused: RefusedCounts,
+    totals: Totals,
+}
+
+/// What all viewers were given, also those that have left.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// Pictures given to them.
+    pub sent: u64,
+    /// Pictures that were not given on their own because newer ones came first.
+    pub dropped: u64,
 }
 
 /// What is known of one viewer of one console.
@@ -83,6 +93,12 @@ impl Roster {
         self.lock().viewers.values().cloned().collect()
     }
 
+    /// Returns what all viewers were given so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.lock().totals
+    }
+
     /// Counts a connection that was not let in.
     pub fn refuse(&self, why: Refused) {
         let mut rows = self.lock();
@@ -118,10 +134,13 @@ impl Listing {
 
     /// Counts a picture that was given to the viewer, and `missed` earlier ones that it stands for.
     pub fn sent(&self, missed: u64) {
-        self.change(|viewer| {
-            viewer.sent = viewer.sent.saturating_add(1);
-            viewer.dropped = viewer.dropped.saturating_add(missed);
-        });
+        let mut rows = self.roster.lock();
+        let RosterTable { viewers, totals, .. } = &mut *rows;
+        let counts = viewers.get_mut(&self.id).map(|viewer| (&mut viewer.sent, &mut viewer.dropped));
+        for (sent, dropped) in counts.into_iter().chain([(&mut totals.sent, &mut totals.dropped)]) {
+            *sent = sent.saturating_add(1);
+            *dropped = dropped.saturating_add(missed);
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut ViewerInfo)) {
@@ -163,5 +182,6 @@ mod tests {
         assert_eq!(roster.snapshot(), viewers[1..]);
         drop(second);
         assert!(roster.snapshot().is_empty());
+        assert_eq!(roster.totals(), Totals { sent: 2, dropped: 3 }, "what was given stays given");
     }
 }

@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 use crate::frame::{Rect, Size};
 
 /// How a video is compressed: what the decoder of a viewer must know.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Codec {
     /// H.264 / AVC: 8 bits, 4:2:0, no reordering.
     H264,
