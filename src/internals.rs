@@ -7,9 +7,9 @@ use tokio::io::AsyncReadExt;
 pub use crate::admin::{MessageBus, Presence, status};
 pub use crate::encode::{AccessUnit, Codec, Picture, Pixels, StreamCheck, StreamError};
 pub use crate::frame::{
-    Buffer, ConsoleId, Cursor, DamageFilter, Dmabuf, DmabufPlane, DmabufReads, GuestCommand,
-    MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat, Pointer, PointerButton, ReadPath, Rect, Region, Scanout,
-    ScanoutError, Size, Window,
+    Buffer, ConsoleId, Cursor, DamageFilter, Dmabuf, DmabufPlane, DmabufReads, GuestCommand, Kept,
+    MODIFIER_INVALID, MODIFIER_LINEAR, Moved, PixelFormat, Pointer, PointerButton, ReadPath, Rect, Region,
+    Scanout, ScanoutError, Size, TakenIn, Window,
 };
 pub use crate::hub::{Change, Console, ConsoleInfo, Guest, Hub, Leds, PortInfo, ReleaseQueue, Subscription};
 pub use crate::relay::Relay;

@@ -8,7 +8,7 @@ use spice_proto::auth::PUB_KEY_LEN;
 use spice_proto::channels::base::{self, Disconnecting, Notify, Ping, Severity};
 use spice_proto::channels::cursor::{self, Position, Shape, State};
 use spice_proto::channels::display::{
-    self, BitmapFormat, DrawCopy, Head, Image, ImageData, MonitorsConfig, StreamCreate, StreamData,
+    self, BitmapFormat, CopyBits, DrawCopy, Head, Image, ImageData, MonitorsConfig, StreamCreate, StreamData,
     StreamReport, SurfaceCreate, SurfaceFormat, VideoCodec,
 };
 use spice_proto::channels::inputs::{self, LockKeys};
@@ -16,7 +16,7 @@ use spice_proto::channels::main::{self, MouseMode, MouseModes};
 use spice_proto::channels::playback;
 use spice_proto::channels::sound::{Mode, SampleFormat};
 use spice_proto::link::{LINK_HEADER_LEN, LinkError, LinkMess, LinkReply};
-use spice_proto::wire::{Caps, ChannelId, ChannelType, Message, Payload, Rect};
+use spice_proto::wire::{Caps, ChannelId, ChannelType, Message, Payload, Point, Rect};
 
 const FILE: &str = "web/tests/messages.json";
 
@@ -150,7 +150,13 @@ fn drawings() -> DisplayMessages {
     let block = lz4_flex::block::compress(&PIXELS);
     let packed = hex(&block);
     let lz4 = ImageData::Lz4 { format: BitmapFormat::Xrgb, block: Payload::from(block) };
+    let moved = CopyBits { surface_id: 0, dest, src: Point { x: 7, y: 9 } };
     vec![
+        (
+            FromServer::CopyBits(moved),
+            "copyBits",
+            json!({ "surface": 0, "dest": place, "clip": 0, "x": 7, "y": 9 }),
+        ),
         (
             copy(ImageData::Bitmap { format: BitmapFormat::Xrgb, stride: 8, pixels }),
             "drawCopy",

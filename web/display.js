@@ -4,9 +4,9 @@ import { Decoder } from "./decoder.js";
 import { display as messages } from "./messages.js";
 import { Surface } from "./surface.js";
 
-/** So many pictures may wait in the decoder; the server sends less until they are drawn. */
+/** Pictures that may wait in the decoder; the server sends less until they are drawn. */
 const DECODING_MAX = 3;
-/** How long a console whose surface is gone keeps its last picture, for the next surface to take its place. */
+/** Milliseconds for which the last picture stays when its surface is gone: mostly there is a next one. */
 const GONE_AFTER = 300;
 
 export class Display {
@@ -15,7 +15,6 @@ export class Display {
   #surface = null;
   /** By number: one is all of the picture, others are areas of it that move. */
   #streams = new Map();
-  #shows = false;
 
   /** What was drawn so far, for the panel and for tests. */
   counts = { images: 0, frames: 0 };
@@ -41,25 +40,27 @@ export class Display {
     switch (message.name) {
       case "surfaceCreate":
         this.#surface = new Surface(message.width, message.height);
-        this.#shows = false;
         break;
       case "surfaceDestroy":
         this.#surface = null;
-        this.#shows = false;
         setTimeout(() => this.#surface ?? this.#console.setPicture(null), GONE_AFTER);
         break;
       case "monitors":
-        this.#crop(message.heads[0]);
+        this.#crop(...message.heads);
         break;
       case "mark":
-        this.#show();
+        if (this.#surface) this.#console.setPicture(this.#surface.canvas);
         break;
       case "drawCopy":
-        // It is drawn over the video before it, not under that.
+        // Over the video before it.
         await this.#drawn(message.dest);
         this.#surface?.draw(message.image, message.dest);
         this.counts.images += 1;
         if (this.#streams.size === 0) this.delivery = "images";
+        break;
+      case "copyBits":
+        await this.#drawn(message.dest);
+        this.#surface?.copy(message);
         break;
       case "streamCreate":
         this.#startStream(message);
@@ -70,18 +71,11 @@ export class Display {
       case "streamDestroy":
         await this.#streams.get(message.stream)?.decoder.until(0);
         this.#stopStream(message.stream);
-        break;
     }
   }
 
   #crop(head) {
-    if (head && this.#surface && head.width > 0 && head.height > 0) this.#surface.crop(head.width, head.height);
-  }
-
-  #show() {
-    if (!this.#surface || this.#shows) return;
-    this.#shows = true;
-    this.#console.setPicture(this.#surface.canvas);
+    if (head?.width && head.height) this.#surface?.crop(head.width, head.height);
   }
 
   /** Waits until the video is drawn that `dest` is to be drawn over. */

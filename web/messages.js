@@ -150,6 +150,7 @@ export const display = {
   decode: channel("display", {
     102: ["mark", none],
     103: ["reset", none],
+    104: ["copyBits", (r) => ({ surface: r.u32(), dest: rect(r), clip: r.u8(), x: r.i32(), y: r.i32() })],
     108: ["invalidatePalettes", none],
     122: ["streamCreate", (r) => {
       const [surface, stream] = [r.u32(), r.u32()];

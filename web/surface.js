@@ -26,6 +26,11 @@ export class Surface {
     if (image.width > 0 && image.height > 0) this.#context.putImageData(pixels(image), x, y);
   }
 
+  copy({ x, y, dest }) {
+    const { width: w, height: h } = dest;
+    this.#context.drawImage(this.canvas, x, y, w, h, dest.x, dest.y, w, h);
+  }
+
   drawFrame(frame, { x, y, width, height }) {
     this.#context.drawImage(frame, x, y, width, height);
   }

@@ -10,6 +10,7 @@ mod dmabuf;
 mod format;
 mod gpu;
 mod guest_memory;
+mod kept;
 mod motion;
 mod pixel_budget;
 mod placement;
@@ -27,6 +28,7 @@ pub use dmabuf::{Buffer, Dmabuf, DmabufPlane, MODIFIER_INVALID, MODIFIER_LINEAR}
 pub use format::PixelFormat;
 pub use gpu::{DmabufReads, ReadPath};
 pub(crate) use guest_memory::GuestPixels;
+pub use kept::{Kept, Moved, TakenIn};
 pub(crate) use motion::{Motion, Moving};
 pub(crate) use pixel_budget::{CHANGE_PIXELS, PIXELS_PER_SECOND, PixelBudget};
 pub(crate) use reader::ScanoutReader;

@@ -40,6 +40,13 @@ impl PixelBudget {
 
     /// Takes `pixels` off the credit. Returns false, and leaves the credit as it is, if that does not suffice.
     pub(crate) fn takes(&mut self, pixels: u64, now: Instant) -> bool {
+        let rest = self.credit(now).checked_sub(pixels);
+        self.credit = rest.unwrap_or(self.credit);
+        rest.is_some()
+    }
+
+    /// Returns how many pixels may change now.
+    pub(crate) fn credit(&mut self, now: Instant) -> u64 {
         let earned = match self.counted {
             None => self.most,
             Some(counted) => {
@@ -49,8 +56,6 @@ impl PixelBudget {
         };
         self.credit = self.credit.saturating_add(earned).min(self.most);
         self.counted = Some(now);
-        let rest = self.credit.checked_sub(pixels);
-        self.credit = rest.unwrap_or(self.credit);
-        rest.is_some()
+        self.credit
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use async_channel::{Receiver, Sender};
 use tokio::sync::watch;
 
+use super::exact::{ExactPicture, ExactReader, would_copies_do};
 use super::mailbox::{Mail, Mailbox};
 use super::{CursorState, Draws, Release, lock};
 use crate::frame::{ConsoleId, Motion, Moving, Rect, Region, Scanout, ScanoutInfo, Size};
@@ -17,6 +18,8 @@ pub struct Console {
     info: watch::Sender<Option<ScanoutInfo>>,
     cursor: watch::Sender<CursorState>,
     watched: watch::Sender<bool>,
+    /// INVARIANT: who needs both locks, this one's and the screen's, takes this one first.
+    exact: ExactPicture,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +30,8 @@ struct ScreenState {
     draws: Draws,
     /// Which areas keep changing. Without readers it is not told.
     motion: Motion,
+    /// There are readers of the exact picture, and this is the damage that they have not compared with it yet.
+    uncompared: Option<Region>,
     readers: BTreeMap<u64, Subscriber>,
     next_reader: u64,
 }
@@ -60,6 +65,7 @@ impl Console {
             info: watch::Sender::new(None),
             cursor: watch::Sender::new(CursorState::default()),
             watched: watch::Sender::new(false),
+            exact: ExactPicture::default(),
         }
     }
 
@@ -103,6 +109,9 @@ impl Console {
         if !screen.readers.is_empty() {
             screen.motion.replace(info.map(|info| info.size), Instant::now());
         }
+        if let (Some(uncompared), Some(info)) = (&mut screen.uncompared, info) {
+            *uncompared = info.size.rect().into();
+        }
         for reader in screen.readers.values_mut() {
             reader.mailbox.replace(info.map(|info| info.size));
             reader.ring();
@@ -139,7 +148,11 @@ impl Console {
             return;
         }
         if !screen.readers.is_empty() {
-            screen.motion.damage(damage, Instant::now());
+            let compares = screen.uncompared.is_some();
+            screen.motion.damage(damage, compares, Instant::now());
+        }
+        if let Some(uncompared) = &mut screen.uncompared {
+            uncompared.add_region(damage);
         }
         for reader in screen.readers.values_mut() {
             reader.mailbox.damage(damage, release.as_ref());
@@ -151,6 +164,58 @@ impl Console {
     #[must_use]
     pub(crate) fn moving(&self, now: Instant) -> Moving {
         lock(&self.screen).motion.moving(now)
+    }
+
+    /// Starts reading the exact picture, of which the reader has nothing; `None` if the console is off.
+    #[must_use]
+    pub(crate) fn read_exactly(self: &Arc<Self>) -> Option<ExactReader> {
+        self.size().map(|size| ExactPicture::join(self, size))
+    }
+
+    /// Returns whether somebody reads the exact picture. What changes is then motion only if it cannot be told as
+    /// copies.
+    #[must_use]
+    pub(crate) fn is_read_exactly(&self) -> bool {
+        lock(&self.screen).uncompared.is_some()
+    }
+
+    /// Returns an area that is to be looked at now, once: [`Console::look_at`].
+    #[must_use]
+    pub(crate) fn due_look(&self, now: Instant) -> Option<Rect> {
+        lock(&self.screen).motion.due_look(now)
+    }
+
+    /// Looks at an area that keeps changing, and ends it if copies would do. Takes up to 120 ms, so it is not for async
+    /// tasks.
+    pub(crate) fn look_at(&self, area: Rect) {
+        let copies = would_copies_do(self, area);
+        tracing::debug!(console = %self.id, ?area, copies, "looked at what moves");
+        if copies {
+            lock(&self.screen).motion.copies_do(area, Instant::now());
+        }
+    }
+
+    pub(super) fn exact_picture(&self) -> &ExactPicture {
+        &self.exact
+    }
+
+    /// Collects damage for readers of the exact picture from now on, or no longer.
+    pub(super) fn compare(&self, compares: bool) {
+        let uncompared = &mut lock(&self.screen).uncompared;
+        *uncompared = compares.then(|| uncompared.take().unwrap_or_default());
+    }
+
+    /// Returns the scanout, the damage that is to be compared now, and the areas that keep changing, which are not.
+    pub(super) fn compared(&self, now: Instant) -> (Option<Arc<Scanout>>, Region, Vec<Rect>) {
+        let mut screen = lock(&self.screen);
+        let damage = screen.uncompared.as_mut().map(Region::take).unwrap_or_default();
+        let areas = screen.motion.moving(now).areas.into_iter().flatten().collect();
+        (screen.scanout.clone(), damage, areas)
+    }
+
+    /// Records what has changed of the damage that was compared, but for what copies make.
+    pub(super) fn changed(&self, region: &Region, now: Instant) {
+        lock(&self.screen).motion.changed(region, now);
     }
 
     /// Stores the guest's waiting times so far. For the source alone.

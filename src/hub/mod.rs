@@ -6,6 +6,7 @@
 
 mod clipboard;
 mod console;
+mod exact;
 mod guest;
 mod mailbox;
 mod microphone;
@@ -16,6 +17,7 @@ mod turns;
 
 pub(crate) use clipboard::{Clipboard, GuestCopied, PasteRequest, SELECTIONS};
 pub use console::{Change, Console, Subscription};
+pub(crate) use exact::{Asked, ExactReader, Told};
 pub(crate) use guest::CursorState;
 pub use guest::{ConsoleInfo, Guest, Leds};
 pub(crate) use microphone::{Microphone, Speaker, Wanted};

@@ -1,42 +1,52 @@
-//! Exact images of what changed on a console, for clients that get no video.
+//! Exact images of what changed on a console, and copies of what moved.
 
-use spice_proto::channels::display::{BitmapFormat, ImageData, Tile};
-use spice_proto::wire::Payload;
+use spice_proto::channels::display::{BitmapFormat, ImageData, Moved, Tile};
+use spice_proto::wire::{self, Payload, Point};
 
-use crate::frame::{Rect, ScanoutError};
-use crate::hub::Change;
+use crate::frame::{self, Rect, ScanoutError, Size};
+use crate::hub::Told;
+use crate::viewer::{Exact, ShownExactly};
 
-/// The most bytes of pixels in one image: a client allocates it whole, and draws it as soon as it is there.
-const MAX_IMAGE: u32 = 1 << 20;
+/// What a client is to draw.
+#[derive(Debug)]
+pub(crate) struct Drawing {
+    /// The size of the picture.
+    pub size: Size,
+    /// Copies within it, one after the other.
+    pub moved: Vec<Moved>,
+    /// What is drawn then.
+    pub images: Vec<Tile>,
+}
 
-/// Makes images of the damage of `change`, from the top. Takes milliseconds, so it is not for async tasks.
+/// Makes of an exact update what a client is to draw that takes `copies` and `lz4`, and tells what became of it. Takes
+/// milliseconds, so it is not for async tasks.
 ///
 /// All pixels are read before any are compressed, so that the guest's release does not wait for that.
 ///
 /// # Errors
 /// If the scanout cannot be read.
-pub(crate) fn images(change: Change, lz4: bool) -> Result<Vec<Tile>, ScanoutError> {
-    let Some(scanout) = &change.scanout else { return Ok(Vec::new()) };
-    let mut reader = scanout.reader()?;
-    let mut bands = Vec::new();
-    for band in change.damage.rects().iter().flat_map(|&rect| bands_of(rect)) {
-        let len = band.area().saturating_mul(4);
-        let mut pixels = vec![0; usize::try_from(len).unwrap_or(0)];
-        reader.read(band, &mut pixels)?;
-        bands.push((band, pixels));
-    }
-    drop(reader);
-    drop(change.release);
-    Ok(bands.into_iter().map(|(band, pixels)| tile(band, pixels, lz4)).collect())
+pub(crate) fn drawing(
+    exact: Exact,
+    copies: bool,
+    lz4: bool,
+) -> Result<(Option<Drawing>, ShownExactly), ScanoutError> {
+    let update = match exact.read(copies)? {
+        Told::Update(update) => update,
+        Told::Areas => return Ok((None, ShownExactly::Areas)),
+        Told::TooMuch => return Ok((None, ShownExactly::TooMuch)),
+        Told::Gone => return Ok((None, ShownExactly::Failed)),
+    };
+    let pixels = update.images.iter().map(|(part, _)| part.area()).sum();
+    let moved = update.moved.into_iter().map(moved).collect();
+    let images = update.images.into_iter().map(|(part, pixels)| tile(part, pixels, lz4)).collect();
+    let shown = ShownExactly::Sent { pixels, changed: update.changed };
+    Ok((Some(Drawing { size: update.size, moved, images }), shown))
 }
 
-/// Cuts `rect` into bands of whole rows, each of at most [`MAX_IMAGE`] bytes.
-fn bands_of(rect: Rect) -> impl Iterator<Item = Rect> {
-    let rows = (MAX_IMAGE / 4).checked_div(rect.width).unwrap_or(1).max(1);
-    (0..rect.height.div_ceil(rows)).map(move |band| {
-        let y = band * rows;
-        Rect::new(rect.x, rect.y + y, rect.width, rows.min(rect.height - y))
-    })
+fn moved(frame::Moved { x, y, to }: frame::Moved) -> Moved {
+    let Rect { width, height, .. } = to;
+    let from = wire::Rect::at(x, y, width, height);
+    Moved { from: Point { x: from.left, y: from.top }, to: wire::Rect::at(to.x, to.y, width, height) }
 }
 
 fn tile(at: Rect, pixels: Vec<u8>, lz4: bool) -> Tile {
@@ -58,13 +68,19 @@ fn image_data(width: u32, pixels: Vec<u8>, lz4: bool) -> ImageData {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Region, Scanout, Size};
+    use crate::frame::{ConsoleId, Scanout};
+    use crate::hub::{Asked, Console, Hub};
     use std::sync::Arc;
 
-    fn change(size: Size, damage: Region) -> (Vec<u8>, Change) {
-        let bytes: Vec<u8> = (0..size.area() * 4).map(|n| (n / 7) as u8).collect();
-        let scanout = Scanout::owned(size.width, size.height, size.width * 4, 0x2002_0888, &bytes).unwrap();
-        (bytes, Change { scanout: Some(Arc::new(scanout)), replaced: true, damage, release: None, missed: 0 })
+    const SIZE: Size = Size::new(1280, 720);
+
+    /// A console, and the pixels that it shows, of which hardly two are the same.
+    fn console() -> (Arc<Console>, Vec<u8>) {
+        let console = Hub::default().console(ConsoleId(0)).unwrap();
+        let number = |n: u32| n.wrapping_mul(2_654_435_761) >> 8;
+        let bytes: Vec<u8> = (0..1280 * 720).flat_map(|n| number(n / 3).to_le_bytes()).collect();
+        console.show(Some(Scanout::owned(1280, 720, 1280 * 4, 0x2002_0888, &bytes).unwrap()));
+        (console, bytes)
     }
 
     fn pixels(tile: &Tile) -> Vec<u8> {
@@ -78,12 +94,17 @@ mod tests {
     }
 
     #[test]
-    fn images_hold_exactly_the_damage_in_bounded_pieces() {
+    fn images_hold_exactly_what_changed_in_bounded_pieces() {
         for lz4 in [false, true] {
-            let size = Size::new(1280, 720);
-            let (bytes, change) = change(size, size.rect().into());
-            let images = images(change, lz4).unwrap();
-            assert!(images.len() > 1);
+            let (console, bytes) = console();
+            let exact = Exact::new(Arc::new(console.read_exactly().unwrap()), Asked::all(), None);
+            let (drawing, shown) = drawing(exact, true, lz4).unwrap();
+            let Drawing { size, moved, images } = drawing.unwrap();
+            assert!(images.len() > 1 && moved.is_empty());
+            assert_eq!(
+                (size, shown),
+                (SIZE, ShownExactly::Sent { pixels: SIZE.area(), changed: SIZE.area() })
+            );
             let mut y = 0;
             for at in images {
                 assert_eq!((at.x, at.y, at.width), (0, y, 1280));
@@ -100,11 +121,39 @@ mod tests {
     }
 
     #[test]
+    fn what_moved_is_a_copy_for_clients_that_take_it_and_an_image_for_others() {
+        for copies in [false, true] {
+            let (console, mut bytes) = console();
+            let reader = Arc::new(console.read_exactly().unwrap());
+            let exact = || Exact::new(reader.clone(), Asked::all(), None);
+            drawing(exact(), copies, true).unwrap();
+            bytes.copy_within(1280 * 4 * 16.., 0);
+            let scanout = console.shown().unwrap();
+            scanout.write(SIZE.rect(), 1280 * 4, 0x2002_0888, &bytes).unwrap();
+            console.damage((0, 0, 1280, 720), None);
+            let (drawing, shown) = drawing(exact(), copies, true).unwrap();
+            let Drawing { moved, images, .. } = drawing.unwrap();
+            if copies {
+                let up = Moved { from: Point { x: 0, y: 16 }, to: wire::Rect::at(0, 0, 1280, 704) };
+                assert_eq!((moved, images.len()), (vec![up], 0), "{shown:?}");
+            } else {
+                let pixels = 1280 * 704;
+                assert_eq!((moved, shown), (vec![], ShownExactly::Sent { pixels, changed: pixels }));
+            }
+        }
+    }
+
+    #[test]
     fn a_small_change_is_a_small_image() {
-        let (_, change) = change(Size::new(640, 480), Rect::new(600, 470, 40, 10).into());
-        let images = images(change, true).unwrap();
-        assert_eq!(images.len(), 1);
-        let Tile { x, y, width, height, .. } = images[0];
+        let (console, _) = console();
+        let reader = Arc::new(console.read_exactly().unwrap());
+        let exact = || Exact::new(reader.clone(), Asked::all(), None);
+        drawing(exact(), true, true).unwrap();
+        let part = Rect::new(600, 470, 40, 10);
+        console.shown().unwrap().write(part, 160, 0x2002_0888, &[9; 1600]).unwrap();
+        console.damage((600, 470, 40, 10), None);
+        let images = drawing(exact(), true, true).unwrap().0.unwrap().images;
+        let [Tile { x, y, width, height, .. }] = images[..] else { panic!("{images:?}") };
         assert_eq!((x, y, width, height), (600, 470, 40, 10));
     }
 }

@@ -14,7 +14,7 @@ mod tiers;
 
 pub(crate) use decide::Abilities;
 pub(crate) use decide::{Delivery, Reason, VideoPolicy, decide};
-pub(crate) use feed::{Event, Feed, Output, Policy, Update};
+pub(crate) use feed::{Event, Exact, Feed, Output, Policy, Shown, ShownExactly, Update};
 pub(crate) use log_limit::LogLimit;
 use rate::Rate;
 pub(crate) use refused::Refused;

@@ -145,11 +145,24 @@ impl Sharpen {
         self.size == Some(picture) && matches!(self.state, Sharpness::Moving { part, .. } if part <= now)
     }
 
-    /// Takes notice of an area that was video, and is to be made exact.
-    pub(crate) fn area_ended(&mut self, area: Rect) {
+    /// Takes notice of a part that was video, or could not be sent, and is to be made exact.
+    pub(crate) fn owe(&mut self, part: Rect) {
         if let Sharpness::Resting { left, .. } = &mut self.state {
-            left.extend(bands(area));
+            left.extend(bands(part));
         }
+    }
+
+    /// Returns the parts that are still to be made exact.
+    pub(crate) fn owed(&self) -> &[Rect] {
+        match &self.state {
+            Sharpness::Resting { left, .. } => left,
+            _ => &[],
+        }
+    }
+
+    /// Returns how many pixels may change now and go as images.
+    pub(crate) fn most(&mut self, now: Instant) -> u64 {
+        self.budget.credit(now)
     }
 
     /// Returns whether the picture is at rest, so that the viewer gets images.
@@ -175,9 +188,10 @@ impl Sharpen {
         Some(band)
     }
 
-    /// Returns whether a change of a picture at rest may go as images. If not, the picture moves from now on.
-    pub(crate) fn is_small(&mut self, damage: &Region, now: Instant) -> bool {
-        let small = self.is_resting() && self.budget.takes(damage.area(), now);
+    /// Returns whether so many changed `pixels` of a picture at rest may go as images. If not, the picture moves from
+    /// now on.
+    pub(crate) fn is_small(&mut self, pixels: u64, now: Instant) -> bool {
+        let small = self.is_resting() && self.budget.takes(pixels, now);
         if !small {
             self.stir(now);
         }
@@ -271,7 +285,7 @@ mod tests {
         let mut sharpen = resting(now);
         for _ in 0..600 {
             now += Duration::from_millis(50); // 20 keys a second, each a line of an editor drawn again
-            assert!(sharpen.is_small(&Rect::new(0, 320, 1280, 20).into(), now));
+            assert!(sharpen.is_small(1280 * 20, now));
         }
         assert!(sharpen.is_resting());
     }
@@ -290,21 +304,18 @@ mod tests {
         assert!(bands.windows(2).all(|two| two[1].y == two[0].bottom()), "from the top");
         let most = bands[1..].iter().map(|band| band.area() / 2).max().unwrap();
         assert!(most <= 12_500, "{most} bytes take over 50 ms");
-        let line: Region = Rect::new(0, 320, 1280, 20).into();
-        assert!(sharpen.is_small(&line, now + SECOND_REFRESH), "a typed line goes exactly");
-        let menu: Region = Rect::new(0, 0, 300, 400).into();
-        assert!(!sharpen.is_small(&menu, now + SECOND_REFRESH * 2), "60 kB go as video");
+        assert!(sharpen.is_small(1280 * 20, now + SECOND_REFRESH), "a typed line goes exactly");
+        assert!(!sharpen.is_small(300 * 400, now + SECOND_REFRESH * 2), "60 kB go as video");
     }
 
     #[test]
     fn a_film_in_a_window_and_a_scrolled_page_are_video() {
         let start = Instant::now();
         let mut sharpen = resting(start);
-        let film: Region = Rect::new(100, 100, 320, 240).into();
         let shown =
-            (0..30).filter(|n| sharpen.is_small(&film, start + Duration::from_millis(33 * n))).count();
+            (0..30).filter(|n| sharpen.is_small(320 * 240, start + Duration::from_millis(33 * n))).count();
         assert!((1..5).contains(&shown), "{shown} frames of a film went as images");
         assert!(!sharpen.is_resting());
-        assert!(!resting(start).is_small(&HD.rect().into(), start), "a whole page moves");
+        assert!(!resting(start).is_small(HD.area(), start), "a whole page moves");
     }
 }

@@ -154,7 +154,7 @@ impl Server {
                 let mut display = DisplayChannel::new(form, request.channel_caps, now);
                 connection.run(&mut display, |display, event| {
                     if event == DisplayEvent::Ready {
-                        display.show_images(PICTURE, vec![colour_bars()]);
+                        display.show_images(PICTURE, &[], vec![colour_bars()]);
                     }
                 })
             }

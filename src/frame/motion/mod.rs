@@ -17,6 +17,16 @@ const WINDOWS: usize = 3;
 /// How long an area stays one after it has moved last.
 pub(crate) const REST: Duration = Duration::from_millis(300);
 
+/// How long after an area began it is first looked at for whether copies would do in place of a video. Each time that
+/// they would not, the next look is after twice as long, up to the second number.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(6400));
+
+/// How long nothing is motion after copies would do: as long as viewers take to have the exact picture compared.
+const COPIES: Duration = Duration::from_secs(1);
+
+/// How long no area is looked at again after copies would do: where that was wrong, it is wrong seldom.
+const LOOKED: Duration = Duration::from_secs(5);
+
 /// The most areas at a time: each has an encoder of its own.
 const MAX_AREAS: usize = 3;
 
@@ -62,6 +72,8 @@ pub(crate) struct Motion {
     areas: Vec<Area>,
     /// For what changes outside of the areas.
     budget: PixelBudget,
+    /// When it was last found that copies would do in place of an area.
+    copies: Option<Instant>,
     /// In rows.
     tiles: Vec<Tile>,
     /// When the newest window of the tiles began.
@@ -74,6 +86,8 @@ pub(crate) struct Moving {
     /// The areas that keep changing, before the places of others. They do not overlap; at their left and top edges are
     /// even numbers.
     pub areas: [Option<Rect>; MAX_AREAS],
+    /// What moves is to be told as copies, by those who have the exact picture.
+    pub copies: bool,
     /// When to ask again, if nothing changes before.
     pub until: Option<Instant>,
 }
@@ -88,6 +102,8 @@ struct Area {
     growths: u32,
     /// For what changes in it without being motion.
     budget: PixelBudget,
+    /// When it is to be looked at for whether copies would do, and how long after the look before.
+    look: (Instant, Duration),
 }
 
 /// What changed of a tile in each window, the newest first.
@@ -111,14 +127,17 @@ impl Motion {
         if self.size != size.unwrap_or_default() {
             *self = Self::of(size);
         }
-        self.damage(&self.size.rect().into(), now);
+        self.damage(&self.size.rect().into(), false, now);
     }
 
-    /// Takes notice of `damage`, which is inside the picture.
-    pub(crate) fn damage(&mut self, damage: &Region, now: Instant) {
+    /// Takes notice of `damage`, which is inside the picture. If somebody `compares` the pixels outside of the areas,
+    /// what changed there is left to [`Motion::changed`].
+    pub(crate) fn damage(&mut self, damage: &Region, compares: bool, now: Instant) {
         self.pass(now);
-        for &rect in damage.rects() {
-            self.mark(rect);
+        let compares = compares || self.are_copies(now);
+        let seen = if compares { self.rects() } else { [Some(self.size.rect()), None, None] };
+        for part in seen.into_iter().flatten() {
+            damage.rects().iter().filter_map(|rect| rect.intersection(part)).for_each(|part| self.mark(part));
         }
         for area in &mut self.areas {
             let inside = damage.rects().iter().filter_map(|rect| rect.intersection(area.rect));
@@ -131,7 +150,18 @@ impl Motion {
             return;
         }
         let outside = damage.without(self.areas.iter().map(|area| area.rect));
-        if !outside.is_empty() && (self.moves_out(damage) || !self.budget.takes(outside.area(), now)) {
+        let is_motion = self.moves_out(damage) || (!compares && !self.budget.takes(outside.area(), now));
+        if !outside.is_empty() && is_motion {
+            self.extend(&outside, now);
+        }
+    }
+
+    /// Takes notice of what changed outside of the areas, but for what copies make.
+    pub(crate) fn changed(&mut self, region: &Region, now: Instant) {
+        self.pass(now);
+        region.rects().iter().for_each(|&rect| self.mark(rect));
+        let outside = region.without(self.areas.iter().map(|area| area.rect));
+        if !outside.is_empty() && !self.budget.takes(outside.area(), now) {
             self.extend(&outside, now);
         }
     }
@@ -141,11 +171,37 @@ impl Motion {
         self.pass(now);
         let window = self.window.filter(|_| !self.areas.is_empty()).map(|began| began + WINDOW);
         let until = self.areas.iter().map(|area| area.moved + REST).chain(window).min();
-        let mut areas = [None; MAX_AREAS];
-        for (place, area) in areas.iter_mut().zip(&self.areas) {
-            *place = Some(area.rect);
+        Moving { areas: self.rects(), copies: self.are_copies(now), until }
+    }
+
+    /// Returns an area that is to be looked at now: whether copies would do in place of its video. Each is returned
+    /// once, and later again.
+    pub(crate) fn due_look(&mut self, now: Instant) -> Option<Rect> {
+        if self.copies.is_some_and(|then| now < then + LOOKED) {
+            return None;
         }
-        Moving { areas, until }
+        let area = self.areas.iter_mut().find(|area| area.look.0 <= now)?;
+        let wait = (area.look.1 * 2).min(LOOKS.1);
+        area.look = (now + wait, wait);
+        Some(area.rect)
+    }
+
+    /// Ends an area in whose place copies, and little else, would do.
+    pub(crate) fn copies_do(&mut self, area: Rect, now: Instant) {
+        let count = self.areas.len();
+        self.areas.retain(|other| other.rect != area);
+        if self.areas.len() < count {
+            self.copies = Some(now);
+        }
+    }
+
+    fn are_copies(&self, now: Instant) -> bool {
+        self.copies.is_some_and(|then| now < then + COPIES)
+    }
+
+    fn rects(&self) -> [Option<Rect>; MAX_AREAS] {
+        let mut areas = self.areas.iter().map(|area| area.rect);
+        std::array::from_fn(|_| areas.next())
     }
 
     /// Lets time pass.
@@ -298,7 +354,7 @@ impl Area {
     fn new(rect: Rect, growths: u32, now: Instant) -> Self {
         // Half of what makes an area keeps it: what is at the limit does not come and go.
         let budget = PixelBudget::new(CHANGE_PIXELS / 2, PIXELS_PER_SECOND / 2);
-        Self { rect, moved: now, since: now, growths, budget }
+        Self { rect, moved: now, since: now, growths, budget, look: (now + LOOKS.0, LOOKS.0) }
     }
 }
 

@@ -27,7 +27,7 @@ impl Screen {
     fn damage(&mut self, rects: &[Rect]) {
         let mut damage = Region::new();
         rects.iter().for_each(|&rect| damage.add(rect));
-        self.motion.damage(&damage, self.now);
+        self.motion.damage(&damage, false, self.now);
     }
 
     /// Updates for so many times 50 ms.
@@ -41,6 +41,50 @@ impl Screen {
     fn areas(&mut self) -> Vec<Rect> {
         self.motion.moving(self.now).areas.into_iter().flatten().collect()
     }
+}
+
+#[test]
+fn of_pixels_that_are_compared_what_really_changed_counts_and_areas_go_on() {
+    let mut screen = Screen::new();
+    let update = |screen: &mut Screen, damage: Rect, changed: Rect| {
+        screen.pass(50);
+        screen.motion.damage(&damage.into(), true, screen.now);
+        screen.motion.changed(&changed.into(), screen.now);
+    };
+    for _ in 0..100 {
+        update(&mut screen, FILM, Rect::new(100, 290, 400, 10));
+    }
+    assert_eq!(screen.areas(), [], "a page that scrolls is a few lines that came");
+    for _ in 0..10 {
+        update(&mut screen, FILM, FILM);
+    }
+    assert_eq!(screen.areas(), [FILM]);
+    for _ in 0..100 {
+        screen.pass(50);
+        screen.motion.damage(&FILM.into(), true, screen.now);
+        assert_eq!(screen.areas(), [FILM], "nobody compares its pixels");
+    }
+}
+
+#[test]
+fn an_area_is_looked_at_less_and_less_until_copies_do() {
+    let mut screen = Screen::new();
+    let mut looks = Vec::new();
+    screen.play(5, |_| vec![FILM]);
+    for update in 0..400 {
+        screen.play(1, |_| vec![FILM]);
+        if let Some(area) = screen.motion.due_look(screen.now) {
+            assert_eq!(area, FILM);
+            looks.push(update);
+        }
+    }
+    assert!((5..8).contains(&looks.len()) && looks[0] < 5, "{looks:?}");
+    screen.motion.copies_do(FILM, screen.now);
+    screen.play(10, |_| vec![FILM]);
+    assert_eq!(screen.areas(), [], "somebody will compare its pixels");
+    screen.play(30, |_| vec![FILM]);
+    assert_eq!(screen.areas(), [FILM], "nobody did");
+    assert_eq!(screen.motion.due_look(screen.now), None, "not at once");
 }
 
 #[test]
@@ -183,7 +227,7 @@ proptest! {
             for rect in rects.into_iter().filter_map(|(x, y, w, h)| Rect::clipped(x, y, w, h, size)) {
                 damage.add(rect);
             }
-            motion.damage(&damage, now);
+            motion.damage(&damage, false, now);
             let areas: Vec<_> = motion.moving(now).areas.into_iter().flatten().collect();
             outside += damage.without(areas.iter().copied()).area();
             prop_assert!(motion.areas.len() <= MAX_AREAS);

@@ -9,6 +9,7 @@
 //! An [`Output`] says what its viewer can show, when there is room, and what the kernel knows. The rest is
 //! here: which delivery, which tier, when a picture rests and when the next one may leave.
 
+mod images;
 mod output;
 mod playing;
 mod video;
@@ -18,7 +19,8 @@ use std::time::Instant;
 
 use tracing::{info, warn};
 
-pub(crate) use self::output::{Event, Output, Update};
+use self::images::Images;
+pub(crate) use self::output::{Event, Exact, Output, Shown, ShownExactly, Update};
 use self::video::Video;
 use super::network::Network;
 use super::{Abilities, Delivery, Listing, LogLimit, Reason, VideoPolicy, decide, sleep_until};
@@ -63,7 +65,7 @@ enum Updates {
     None,
     Buffers(Subscription),
     Video(Box<Video>),
-    Images(Subscription),
+    Images(Images),
 }
 
 impl<O: Output> Feed<O> {
@@ -165,7 +167,7 @@ impl<O: Output> Feed<O> {
             (Delivery::Encode(codec), Some(encoders)) => {
                 Updates::Video(Video::new(encoders, &self.console, codec, self.network.tier()).into())
             }
-            _ => Updates::Images(self.console.subscribe()),
+            _ => Updates::Images(Images::new(&self.console)),
         };
         self.follow();
     }
@@ -202,20 +204,22 @@ impl<O: Output> Feed<O> {
 
     async fn show(&mut self, mut update: Update) {
         let is_key = matches!(&update, Update::Frame(frame) if frame.key);
-        let pixels = match &update {
-            Update::TouchUp(change) => change.damage.area(),
-            _ => 0,
+        let part = match &update {
+            Update::TouchUp(exact) => exact.asked.part,
+            _ => None,
         };
         if let Update::Flip(change) = &mut update {
             self.drawing = change.release.take();
         }
-        let bytes = self.output.show(update).await;
+        let Shown { bytes, exact } = self.output.show(update).await;
         if matches!(self.updates, Updates::Buffers(_)) {
             return; // a buffer has no bytes to learn of the network from
         }
         self.sent(bytes);
         let Updates::Video(video) = &mut self.updates else { return };
-        video.cost(pixels, bytes);
+        if let Some(shown) = exact {
+            video.shown_exactly(shown, part, bytes);
+        }
         if is_key
             && video.lost_its_step()
             && let Some(tier) = self.network.lost(Instant::now())
@@ -246,7 +250,7 @@ impl Updates {
         match self {
             Self::None => std::future::pending().await,
             Self::Buffers(changes) => Ok(counted(next_change(changes).await, listing, Update::Flip)),
-            Self::Images(changes) => Ok(counted(next_change(changes).await, listing, Update::Exact)),
+            Self::Images(images) => Ok(images.next(listing).await),
             Self::Video(video) => {
                 let update = video.next().await?;
                 if let Update::Frame(_) = update {

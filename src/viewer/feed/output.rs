@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use crate::encode::EncodedFrame;
-use crate::frame::Rect;
-use crate::hub::Change;
+use crate::frame::{Rect, ScanoutError};
+use crate::hub::{Asked, Change, ExactReader, Release, Told};
 use crate::sys::TcpState;
 use crate::viewer::Abilities;
 
@@ -16,8 +18,8 @@ pub(crate) trait Output {
     /// If the viewer left.
     async fn event(&mut self, wants_room: bool) -> Result<Event, Self::End>;
 
-    /// Shows an update. Returns how many bytes that took, or 0 if nothing of it is sent.
-    async fn show(&mut self, update: Update) -> u64;
+    /// Shows an update.
+    async fn show(&mut self, update: Update) -> Shown;
 
     /// Asks the viewer to send `id` back once it has read all that it was sent: [`Event::Answered`].
     fn ask(&mut self, id: u32);
@@ -50,10 +52,66 @@ pub(crate) enum Update {
     Frame(EncodedFrame),
     /// Nothing more: the video of this area has ended.
     Ended(Rect),
-    /// What changed, exactly. The guest waits until the change is dropped.
-    Exact(Change),
-    /// A part of the picture that rests, exactly. The next frame of all of the picture covers it.
-    TouchUp(Change),
+    /// What makes the viewer's picture the exact one.
+    Exact(Exact),
+    /// What makes a picture that rests the exact one, but for areas that are video. The next frame of all of the
+    /// picture covers it.
+    TouchUp(Exact),
     /// Nothing: the console is off.
     Blank,
+}
+
+/// What became of an update.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Shown {
+    /// How many bytes it took, or 0 if nothing of it is sent.
+    pub bytes: u64,
+    /// What became of an exact one.
+    pub exact: Option<ShownExactly>,
+}
+
+/// What became of an exact update.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ShownExactly {
+    /// It is on its way.
+    Sent {
+        /// The pixels of its images.
+        pixels: u64,
+        /// Those of them that the viewer was not owed, but that changed.
+        changed: u64,
+    },
+    /// There are other areas, of which the viewer is to know first.
+    Areas,
+    /// It would be too many pixels.
+    TooMuch,
+    /// The picture is another, or cannot be read.
+    Failed,
+}
+
+/// An exact update that is yet to be read.
+#[derive(Debug)]
+pub(crate) struct Exact {
+    picture: Arc<ExactReader>,
+    pub(super) asked: Asked,
+    /// The guest waits until it has been read.
+    release: Option<Release>,
+}
+
+impl Exact {
+    /// Makes an update of what is `asked` of the `picture`. The guest waits for its `release`.
+    pub(crate) fn new(picture: Arc<ExactReader>, asked: Asked, release: Option<Release>) -> Self {
+        Self { picture, asked, release }
+    }
+
+    /// Reads it, for a viewer that takes `copies` within its picture or not. Takes milliseconds, so it is not for async
+    /// tasks.
+    ///
+    /// # Errors
+    /// If the scanout cannot be read.
+    pub(crate) fn read(mut self, copies: bool) -> Result<Told, ScanoutError> {
+        self.asked.copies = copies;
+        let told = self.picture.read(&self.asked);
+        drop(self.release);
+        told
+    }
 }

@@ -12,11 +12,11 @@ use std::time::Instant;
 
 use futures_util::future::{FutureExt, select_all};
 
-use super::output::Update;
+use super::output::{Exact, ShownExactly, Update};
 use super::playing::Playing;
 use crate::encode::{Area, Codec, EncodeError, Encoders, Item, Profile};
 use crate::frame::{Rect, Size, Tier};
-use crate::hub::{Change, Console, Subscription};
+use crate::hub::{Asked, Console, ExactReader, Release, Subscription};
 use crate::viewer::{Sharpen, sleep_until};
 
 /// A console's video for one viewer, and what is needed to make it exact.
@@ -43,11 +43,15 @@ pub(super) struct Video {
     /// What changes. Heard only while the picture rests: the encoder has a subscription of its own.
     changes: Subscription,
     sharpen: Sharpen,
+    /// There if and only if the picture rests.
+    exact: Option<Arc<ExactReader>>,
+    /// What changed was not sent, and is to be asked for again.
+    again: bool,
 }
 
 /// What there is to send exactly.
-enum Exact {
-    Part(Change),
+enum Next {
+    Update(Exact),
     Nothing,
     /// The picture moves, all of it.
     Moves,
@@ -70,6 +74,8 @@ impl Video {
             frames_turn: true,
             changes,
             sharpen: Sharpen::default(),
+            exact: None,
+            again: false,
         };
         video.start_whole();
         video
@@ -93,9 +99,23 @@ impl Video {
         }
     }
 
-    /// Records that `pixels` pixels of exact images took `bytes` bytes.
-    pub(super) fn cost(&mut self, pixels: u64, bytes: u64) {
-        self.sharpen.cost(pixels, bytes);
+    /// Takes notice of what became of an exact update that took `bytes` bytes, of which `part` was owed.
+    pub(super) fn shown_exactly(&mut self, shown: ShownExactly, part: Option<Rect>, bytes: u64) {
+        let now = Instant::now();
+        match shown {
+            ShownExactly::Sent { pixels, changed } => {
+                self.sharpen.cost(pixels, bytes);
+                if !self.is_carried() && !self.sharpen.is_small(changed, now) {
+                    self.stir(now);
+                }
+            }
+            ShownExactly::Areas => {
+                part.into_iter().for_each(|part| self.sharpen.owe(part));
+                self.again = true;
+            }
+            ShownExactly::TooMuch => self.stir(now),
+            ShownExactly::Failed => {}
+        }
     }
 
     /// Returns whether this viewer missed frames that others got since the last call.
@@ -111,9 +131,7 @@ impl Video {
     pub(super) async fn next(&mut self) -> Result<Update, Arc<EncodeError>> {
         loop {
             self.follow_motion(Instant::now());
-            if !self.sharpen.is_resting() {
-                self.start_whole();
-            }
+            self.follow_rest();
             if let Some(area) = self.ended.pop() {
                 return Ok(Update::Ended(area));
             }
@@ -121,6 +139,18 @@ impl Video {
             if let Some(update) = update {
                 return Ok(update);
             }
+        }
+    }
+
+    /// Starts the video of all of the picture, or reading the exact one, whichever is due.
+    fn follow_rest(&mut self) {
+        if self.sharpen.is_resting() {
+            if self.exact.is_none() {
+                self.exact = self.changes.console().read_exactly().map(Arc::new);
+            }
+        } else {
+            self.exact = None;
+            self.start_whole();
         }
     }
 
@@ -134,6 +164,10 @@ impl Video {
             }
             return;
         }
+        if let Some(area) = self.changes.console().due_look(now) {
+            let console = self.changes.console().clone();
+            tokio::task::spawn_blocking(move || console.look_at(area));
+        }
         let moving = self.changes.console().moving(now);
         let areas = || moving.areas.into_iter().flatten();
         let fits = |area: Rect| self.codec.fits(Size::new(area.width, area.height));
@@ -143,7 +177,10 @@ impl Video {
                 return self.stir(now);
             }
         } else {
-            if is_all || areas().next().is_none() || !self.sharpen.may_part(picture, now) {
+            // Where others read the exact picture and there are no areas, what moves are copies.
+            let are_copies = moving.copies || self.changes.console().is_read_exactly();
+            let is_calm = areas().next().is_none() && !are_copies;
+            if is_all || is_calm || !self.sharpen.may_part(picture, now) {
                 return;
             }
             // What changed until here will be in the exact picture.
@@ -188,7 +225,7 @@ impl Video {
     /// Ends videos of areas.
     fn end(&mut self, areas: Vec<Playing>) {
         for area in areas.iter().filter_map(Playing::area) {
-            self.sharpen.area_ended(area);
+            self.sharpen.owe(area);
             self.ended.push(area);
         }
     }
@@ -277,10 +314,10 @@ impl Video {
         if let Some((item, area)) = ready {
             return self.show_area(item, area);
         }
-        match self.exact() {
-            Exact::Part(change) => return Some(Update::TouchUp(change)),
-            Exact::Moves => return None,
-            Exact::Nothing => {}
+        match self.exactly() {
+            Next::Update(exact) => return Some(Update::TouchUp(exact)),
+            Next::Moves => return None,
+            Next::Nothing => {}
         }
         tokio::select! {
             (item, area) = next_item(&self.areas) => self.show_area(item, area),
@@ -315,46 +352,46 @@ impl Video {
     }
 
     /// Returns what is to be sent exactly now.
-    fn exact(&mut self) -> Exact {
-        while let Some(mut change) = self.changes.take() {
+    fn exactly(&mut self) -> Next {
+        while let Some(change) = self.changes.take() {
             let now = Instant::now();
             // INVARIANT: without a scanout, or with another, the video has something to say.
             if change.scanout.is_none() || change.replaced {
                 self.stir(now);
-                return Exact::Moves;
+                return Next::Moves;
             }
             self.follow_motion(now);
             if !self.sharpen.is_resting() {
-                return Exact::Moves;
+                return Next::Moves;
             }
-            change.damage = change.damage.without(self.areas.iter().filter_map(Playing::area));
-            if change.damage.is_empty() {
-                continue;
+            if !change.damage.without(self.areas.iter().filter_map(Playing::area)).is_empty() {
+                return self.update(None, change.release);
             }
-            // Where areas are, they have grown by what is too much to be sent exactly to anyone.
-            let is_carried = self.may_have_areas() && self.sharpen.is_unlimited();
-            if !is_carried && !self.sharpen.is_small(&change.damage, now) {
-                self.stir(now);
-                return Exact::Moves;
-            }
-            return Exact::Part(change);
         }
-        let Some(band) = self.sharpen.next_band(Instant::now()) else { return Exact::Nothing };
+        if std::mem::take(&mut self.again) {
+            return self.update(None, None);
+        }
+        let Some(band) = self.sharpen.next_band(Instant::now()) else { return Next::Nothing };
         // INVARIANT: the guest does not wait for a viewer that may be slow to take this.
         self.changes.leave();
-        self.exactly(band).map_or(Exact::Moves, Exact::Part)
+        self.update(Some(band), None)
     }
 
-    /// Returns a change of `part` of the picture as it is now.
-    fn exactly(&self, part: Rect) -> Option<Change> {
-        let scanout = self.changes.console().shown()?;
-        scanout.size().rect().contains(part).then(|| Change {
-            scanout: Some(scanout),
-            replaced: false,
-            damage: part.into(),
-            release: None,
-            missed: 0,
-        })
+    /// Returns an update with what changed, and a `part` that is owed.
+    fn update(&mut self, part: Option<Rect>, release: Option<Release>) -> Next {
+        let Some(picture) = self.exact.clone() else { return Next::Moves };
+        let areas = self.areas.iter().filter_map(Playing::area);
+        let owed = self.sharpen.owed().iter().copied().chain(areas.clone()).collect();
+        let areas = self.may_have_areas().then(|| areas.collect());
+        let most = if self.is_carried() { u64::MAX } else { self.sharpen.most(Instant::now()) };
+        let asked = Asked { owed, areas, part, most, copies: false };
+        Next::Update(Exact::new(picture, asked, release))
+    }
+
+    /// Returns whether the network carries all that is to be sent exactly. Areas have grown by what is too much to be
+    /// sent exactly to anyone.
+    fn is_carried(&self) -> bool {
+        self.may_have_areas() && self.sharpen.is_unlimited()
     }
 }
 
@@ -376,7 +413,7 @@ mod tests {
     use super::*;
     use crate::encode::Element;
     use crate::frame::{ConsoleId, Region, Scanout};
-    use crate::hub::{Hub, ReleaseQueue};
+    use crate::hub::{Hub, ReleaseQueue, Told};
 
     /// Far longer than anything here takes.
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -463,7 +500,12 @@ mod tests {
                     assert_eq!((frame.coded, frame.key), (Size::new(320, 240), frames == 0));
                     frames += 1;
                 }
-                Ok(Update::TouchUp(_)) | Err(_) => {}
+                Ok(Update::TouchUp(exact)) => {
+                    if let Told::Areas = exact.read(true).unwrap() {
+                        video.shown_exactly(ShownExactly::Areas, None, 0);
+                    }
+                }
+                Err(_) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -472,7 +514,10 @@ mod tests {
         while !exact.rects().iter().any(|rect| rect.contains(FILM)) {
             match tokio::time::timeout(PATIENCE, video.next()).await.expect("it never ends").unwrap() {
                 Update::Ended(area) => ended = area == FILM,
-                Update::TouchUp(change) if ended => exact.add_region(&change.damage),
+                Update::TouchUp(part) if ended => {
+                    let Told::Update(update) = part.read(true).unwrap() else { panic!("nothing to read") };
+                    update.images.iter().for_each(|(part, _)| exact.add(*part));
+                }
                 Update::Frame(_) | Update::TouchUp(_) => {
                     assert!(!ended, "the film is covered by what came late")
                 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use spice_proto::channels::display::{DisplayChannel, DisplayEvent, Tile, Video};
+use spice_proto::channels::display::{DisplayChannel, DisplayEvent, Video};
 use spice_proto::link::{LinkError, LinkRequest};
 use spice_proto::wire::{ChannelType, Payload};
 
@@ -17,9 +17,9 @@ use crate::spice::driver::connection::{Connection, Progress};
 use crate::spice::driver::convert;
 use crate::spice::driver::link::Linked;
 use crate::spice::driver::{ChannelEnd, Server};
-use crate::spice::exact_images::images;
+use crate::spice::exact_images::{Drawing, drawing};
 use crate::transport::TcpState;
-use crate::viewer::{Event, Feed, Listing, Output, Update};
+use crate::viewer::{Event, Exact, Feed, Listing, Output, Shown, ShownExactly, Update};
 
 pub(super) const CHANNEL: Channel = Channel {
     kind: ChannelType::Display,
@@ -75,16 +75,17 @@ impl Output for DisplayOutput {
         })
     }
 
-    async fn show(&mut self, update: Update) -> u64 {
+    async fn show(&mut self, update: Update) -> Shown {
+        let mut exact = None;
         match update {
             Update::Flip(change) => self.flip(&change),
             Update::Frame(frame) => self.show_frame(frame),
             Update::Ended(area) => self.connection.machine.end_video(convert::rect(area)),
-            Update::Exact(change) => self.show_exactly(change).await,
-            Update::TouchUp(change) => self.touch_up(change).await,
+            Update::Exact(change) => exact = Some(self.draw(change, false).await),
+            Update::TouchUp(change) => exact = Some(self.draw(change, true).await),
             Update::Blank => self.connection.machine.blank(),
         }
-        self.connection.machine.waiting_bytes()
+        Shown { bytes: self.connection.machine.waiting_bytes(), exact }
     }
 
     fn ask(&mut self, id: u32) {
@@ -126,28 +127,26 @@ impl DisplayOutput {
         self.connection.machine.show_video(video, time);
     }
 
-    async fn show_exactly(&mut self, change: Change) {
-        let Some(size) = change.scanout.as_ref().map(|scanout| scanout.size()) else { return };
-        match self.images(change).await {
-            Ok(images) => self.connection.machine.show_images(convert::size(size), images),
-            Err(error) => tracing::debug!(console = %self.console, %error, "a change cannot be read"),
-        }
-    }
-
-    async fn touch_up(&mut self, change: Change) {
-        match self.images(change).await {
-            Ok(images) => self.connection.machine.touch_up(images),
-            Err(error) => tracing::debug!(console = %self.console, %error, "a rest cannot be read"),
-        }
-    }
-
-    /// Makes the images of `change` on a blocking thread, because that takes milliseconds.
-    async fn images(&self, change: Change) -> Result<Vec<Tile>, String> {
-        let lz4 = self.connection.machine.takes_lz4();
-        match tokio::task::spawn_blocking(move || images(change, lz4)).await {
-            Ok(images) => images.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
+    /// Draws what makes the picture exact, beside video or in its place.
+    async fn draw(&mut self, exact: Exact, beside: bool) -> ShownExactly {
+        let (copies, lz4) = (self.connection.machine.takes_copies(), self.connection.machine.takes_lz4());
+        let drawing = tokio::task::spawn_blocking(move || drawing(exact, copies, lz4)).await;
+        let error = match drawing {
+            Ok(Ok((Some(Drawing { size, moved, images }), shown))) => {
+                tracing::trace!(console = %self.console, moved = moved.len(), ?shown, "drawn exactly");
+                if beside {
+                    self.connection.machine.touch_up(&moved, images);
+                } else {
+                    self.connection.machine.show_images(convert::size(size), &moved, images);
+                }
+                return shown;
+            }
+            Ok(Ok((None, shown))) => return shown,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::debug!(console = %self.console, error, "the picture cannot be read");
+        ShownExactly::Failed
     }
 }
 

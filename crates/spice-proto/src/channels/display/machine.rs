@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::caps;
 use super::messages::{
-    DrawCopy, FromClient, FromServer, GlDraw, GlScanout, GlScanout2, Head, Image, MonitorsConfig,
+    CopyBits, DrawCopy, FromClient, FromServer, GlDraw, GlScanout, GlScanout2, Head, Image, MonitorsConfig,
     StreamCreate, StreamData, SurfaceCreate, SurfaceFormat, VideoCodec,
 };
-use super::picture::{Scanout, Tile, Video};
+use super::picture::{Moved, Scanout, Tile, Video};
 use crate::channels::base::{self, Flow};
 use crate::channels::{ChannelError, Machine};
 use crate::wire::{Caps, Frame, HeaderForm, Message, Payload, Rect, Size, WireError};
@@ -154,6 +154,13 @@ impl DisplayChannel {
         self.caps.has(caps::LZ4_COMPRESSION)
     }
 
+    /// Whether the client takes copies within a surface ([`Moved`]). All do that announce either of
+    /// these; PureSpice, which announces neither, draws images alone.
+    #[must_use]
+    pub fn takes_copies(&self) -> bool {
+        self.caps.has(caps::MONITORS_CONFIG) || self.caps.has(caps::MULTI_CODEC)
+    }
+
     /// Whether the client is ready to be drawn to.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -203,20 +210,23 @@ impl DisplayChannel {
         }
     }
 
-    /// Draws images on a picture of this size: after any video, never under one.
-    pub fn show_images(&mut self, picture: Size, images: Vec<Tile>) {
+    /// Copies what has moved, one after the other, and draws images on a picture of this size: after any video, never
+    /// under one.
+    pub fn show_images(&mut self, picture: Size, moved: &[Moved], images: Vec<Tile>) {
         self.stop_scanout();
         self.stop_streams();
         let new = self.start_surface(Surface { size: picture, shown: picture });
+        self.copy(moved);
         self.draw_images(images);
         if new {
             self.reveal(picture);
         }
     }
 
-    /// Draws images beside videos, or over one that rests and whose next frame covers them.
-    pub fn touch_up(&mut self, images: Vec<Tile>) {
+    /// Copies what has moved, and draws images: beside videos, or over one that rests and whose next frame covers them.
+    pub fn touch_up(&mut self, moved: &[Moved], images: Vec<Tile>) {
         if self.surface.is_some() {
+            self.copy(moved);
             self.draw_images(images);
         }
     }
@@ -283,6 +293,12 @@ impl DisplayChannel {
             self.failed.push(codec);
         }
         Some(DisplayEvent::DecoderFailed)
+    }
+
+    fn copy(&mut self, moved: &[Moved]) {
+        for &Moved { from, to } in moved {
+            self.send(&FromServer::CopyBits(CopyBits { surface_id: PRIMARY, dest: to, src: from }));
+        }
     }
 
     fn draw_images(&mut self, images: Vec<Tile>) {

@@ -7,11 +7,11 @@ mod picture;
 
 pub use machine::{DISPLAY_BODY_MAX, DisplayChannel, DisplayEvent};
 pub use messages::{
-    BitmapFormat, DRAW_COPY_LEN, DrawCopy, DrawFill, FromClient, FromServer, GlDraw, GlScanout, GlScanout2,
-    Head, Image, ImageCompression, ImageData, Init, MonitorsConfig, StreamActivateReport, StreamCreate,
-    StreamData, StreamReport, SurfaceCreate, SurfaceFormat, VideoCodec,
+    BitmapFormat, CopyBits, DRAW_COPY_LEN, DrawCopy, DrawFill, FromClient, FromServer, GlDraw, GlScanout,
+    GlScanout2, Head, Image, ImageCompression, ImageData, Init, MonitorsConfig, StreamActivateReport,
+    StreamCreate, StreamData, StreamReport, SurfaceCreate, SurfaceFormat, VideoCodec,
 };
-pub use picture::{Plane, Scanout, Tile, Video};
+pub use picture::{Moved, Plane, Scanout, Tile, Video};
 
 #[cfg(test)]
 mod tests;

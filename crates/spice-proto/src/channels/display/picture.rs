@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::messages::{ImageData, VideoCodec};
-use crate::wire::{Payload, Rect, Size};
+use crate::wire::{Payload, Point, Rect, Size};
 
 /// One encoded picture of a display.
 #[derive(Clone, Debug)]
@@ -37,6 +37,15 @@ pub struct Tile {
     pub height: u32,
     /// Its pixels.
     pub data: ImageData,
+}
+
+/// A part of a display's picture that is now in another place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Moved {
+    /// Its top left corner before.
+    pub from: Point,
+    /// Where it is now.
+    pub to: Rect,
 }
 
 /// A GPU buffer that a local client imports.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::channels::{Machine, base};
-use crate::wire::{Cap, Caps, HeaderForm, Rect, Size};
+use crate::wire::{Cap, Caps, HeaderForm, Point, Rect, Size};
 
 fn channel(caps: Caps) -> DisplayChannel {
     DisplayChannel::new(HeaderForm::Mini, caps, Instant::now())
@@ -93,8 +93,8 @@ fn another_size_makes_another_surface_and_stream_on_the_same_channel() {
 #[test]
 fn images_are_drawn_before_the_surface_is_shown() {
     let mut display = ready(&[caps::MONITORS_CONFIG]);
-    display.show_images(Size::new(640, 480), tile());
-    display.show_images(Size::new(640, 480), tile());
+    display.show_images(Size::new(640, 480), &[], tile());
+    display.show_images(Size::new(640, 480), &[], tile());
     assert_eq!(
         told(&mut display),
         ["InvalAllPalettes", "SurfaceCreate", "DrawCopy", "MonitorsConfig", "Mark", "DrawCopy"]
@@ -102,6 +102,20 @@ fn images_are_drawn_before_the_surface_is_shown() {
     display.blank();
     display.blank();
     assert_eq!(told(&mut display), ["SurfaceDestroy"]);
+}
+
+#[test]
+fn what_moved_is_copied_on_a_surface_that_is_there_before_anything_is_drawn() {
+    let mut display = ready(GTK);
+    let moved = Moved { from: Point { x: 0, y: 16 }, to: Rect::at(0, 0, 640, 464) };
+    display.touch_up(&[moved], tile());
+    assert_eq!(told(&mut display), ["InvalAllPalettes"], "there is no surface");
+    display.show_images(Size::new(640, 480), &[], tile());
+    told(&mut display);
+    display.show_images(Size::new(640, 480), &[moved, moved], tile());
+    display.touch_up(&[moved], tile());
+    assert_eq!(told(&mut display), ["CopyBits", "CopyBits", "DrawCopy", "CopyBits", "DrawCopy"]);
+    assert!(display.takes_copies() && !ready(&[caps::PREF_COMPRESSION]).takes_copies());
 }
 
 #[test]
@@ -122,14 +136,14 @@ fn a_client_that_cannot_decode_gets_images_on_the_same_surface() {
     let message = report.encode();
     assert_eq!(display.handle(message.id(), &message.body()), Ok(Some(DisplayEvent::DecoderFailed)));
     assert!(display.decoder_failed() && !display.decodes(VideoCodec::H264));
-    display.show_images(Size::new(640, 480), tile());
+    display.show_images(Size::new(640, 480), &[], tile());
     assert_eq!(told(&mut display), ["DrawCopy"]);
 }
 
 #[test]
 fn a_buffer_is_passed_on_and_drawn_one_at_a_time() {
     let mut display = ready(&[caps::MONITORS_CONFIG, caps::GL_SCANOUT]);
-    display.show_images(Size::new(640, 480), tile());
+    display.show_images(Size::new(640, 480), &[], tile());
     while display.poll_frame(Instant::now()).is_some() {}
     let fd = rustix::fs::memfd_create("buffer", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     let scanout = Scanout {
@@ -151,7 +165,7 @@ fn a_buffer_is_passed_on_and_drawn_one_at_a_time() {
     assert!(display.has_room());
     display.show_scanout(scanout.clone());
     assert_eq!(told(&mut display), ["GlScanout"], "a flip of the same size is one message");
-    display.show_images(Size::new(640, 480), tile());
+    display.show_images(Size::new(640, 480), &[], tile());
     assert_eq!(told(&mut display), ["GlScanout", "SurfaceCreate", "DrawCopy", "MonitorsConfig", "Mark"]);
 
     let mut modern = ready(&[caps::GL_SCANOUT, caps::GL_SCANOUT2]);
@@ -184,7 +198,7 @@ fn areas_are_streams_of_their_own_until_they_end() {
     assert_eq!(create.dest, Rect::at(500, 100, 142, 100), "even, as the surface is");
     display.end_video(Rect::at(0, 0, 641, 480));
     display.show_video(area(1), 7);
-    display.touch_up(tile());
+    display.touch_up(&[], tile());
     assert_eq!(told(&mut display), ["StreamDestroy", "StreamData", "StreamData", "DrawCopy"]);
     display.show_video(area(2), 8);
     assert_eq!(told(&mut display), ["StreamDestroy", "StreamCreate", "StreamData", "StreamData"]);

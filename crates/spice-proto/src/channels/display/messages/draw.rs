@@ -17,6 +17,20 @@ const LZ4_TOP_DOWN: u8 = 1;
 const LZ4_PREFIX_LEN: usize = 6;
 
 fields! {
+    /// `SpiceMsgDisplayCopyBits`: copies a part of a surface to another place of it. The two may overlap.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct CopyBits {
+        /// Which surface.
+        pub surface_id: u32,
+        /// Where to.
+        pub dest: Rect,
+        "clip type": u8 = CLIP_NONE,
+        /// The top left corner of where from.
+        pub src: Point,
+    }
+}
+
+fields! {
     /// `SpiceMsgDisplayDrawFill` with a solid brush.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct DrawFill {

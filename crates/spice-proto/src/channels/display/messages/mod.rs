@@ -7,7 +7,7 @@ mod stream;
 mod surface;
 
 pub use client::{FromClient, ImageCompression, Init, StreamReport};
-pub use draw::{BitmapFormat, DRAW_COPY_LEN, DrawCopy, DrawFill, Image, ImageData};
+pub use draw::{BitmapFormat, CopyBits, DRAW_COPY_LEN, DrawCopy, DrawFill, Image, ImageData};
 pub use gl::{GlDraw, GlScanout, GlScanout2};
 pub use stream::{StreamActivateReport, StreamCreate, StreamData, VideoCodec};
 pub use surface::{Head, MonitorsConfig, SurfaceCreate, SurfaceFormat};
@@ -25,6 +25,8 @@ messages! {
         102 => Mark,
         /// `SPICE_MSG_DISPLAY_RESET`.
         103 => Reset,
+        /// `SPICE_MSG_DISPLAY_COPY_BITS`.
+        104 => CopyBits(CopyBits),
         /// `SPICE_MSG_DISPLAY_INVAL_ALL_PALETTES`: forget cached palettes.
         108 => InvalAllPalettes,
         /// `SPICE_MSG_DISPLAY_STREAM_CREATE`.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::{HeaderForm, Payload, Rect};
+use crate::wire::{HeaderForm, Payload, Point, Rect};
 
 const SCREEN: Rect = Rect { top: 0, left: 0, bottom: 2, right: 3 };
 
@@ -64,6 +64,14 @@ fn the_bytes_of_an_lz4_image() {
     copy.image.data = ImageData::Lz4 { format: BitmapFormat::Xrgb, block: Payload::from(vec![1, 2, 3]) };
     let body = FromServer::DrawCopy(copy).encode().body();
     assert_eq!(body[65..], [&[109, 0][..], &words(&[3, 2, 9]), &[1, 8, 0, 0, 0, 3, 1, 2, 3]].concat());
+}
+
+#[test]
+fn the_bytes_of_a_copy_within_a_surface() {
+    let copy = CopyBits { surface_id: 0, dest: SCREEN, src: Point { x: 5, y: 7 } };
+    let wire = FromServer::CopyBits(copy).encode();
+    let body = [words(&[0, 0, 0, 2, 3]), vec![0], words(&[5, 7])].concat();
+    assert_eq!((wire.id(), wire.body()), (104, body));
 }
 
 #[test]
