@@ -144,7 +144,7 @@ All of 1280x720, encoded by x264 where it is encoded.{floor}
                 "the viewer and its answer, one look at the socket's queue, one for the answer's timer). Each time that the process wakes up, it finds "
                 f"caches and translations cold: flat out, the same work takes {fast} µs.",
             "resident memory, idle":
-                "Memory: `/proc/PID/smaps` has 10 MiB of libraries (GStreamer, GLib, x264) and 5 MiB of the program itself; most of the rest is the "
+                "Memory: `/proc/PID/smaps` has 11 MiB of libraries (GStreamer, GLib, x264) and 9 MiB of the program itself; most of the rest is the "
                 "picture that is kept for the encoder, and the viewers' sockets and threads.",
             "flat out, update to decoded pixel":
                 "Flat out, to the pixel: decoding wants the CPUs as much as encoding does. What waits does so in spice-gtk's decoder, of which a server hears nothing.",
@@ -220,7 +220,7 @@ the D-Bus library that QEMU uses. libspice-server is in the player's process, wh
 
 {self.table(["film and frames a second", "server", "CPU a frame, µs", "guest waits, ms", "to the socket, ms", "frames a second", "context switches a frame"], rows)}
 
-Four viewers of a picture that has been at rest for over twenty seconds. libspice-server's memory includes the films that are played, 113 MiB, as the player
+Four viewers of a picture that has been at rest for over twenty seconds. libspice-server's memory includes the films that are played, 63 MiB, as the player
 is in its process. Its CPU is its own: the stream of a GL scanout has a timer that is due for ever once the guest has been still for a second.
 
 {self.table(["server", "wake-ups a second", "CPU, ms a second", "bytes a second", "resident before viewers, MiB", "resident, MiB", "of it private, MiB"], idle)}
@@ -290,20 +290,20 @@ the screen. spice-gtk drops those of their MJPEG frames that come late."""
 
 ![Time from QEMU's update to the canvas](performance-pages.svg)
 
-The same guest and machines, 10 and 30 updates a second, on pages of one Chromium without a window and without a GPU: our page; spice-html5 on
-qemu-spice and on QEMU's own `-spice`; noVNC on QEMU's own `-vnc`, as both come. Beside them spice-gtk's library, which is no page, on qemu-spice.
-Only what is measured runs.
+The same guest and machines, 10 and 30 updates a second, on pages of one Chromium without a window and without a GPU: our page;
+spice-html5 on qemu-spice and on QEMU's own `-spice`; noVNC on QEMU's own `-vnc`; each as it comes. Beside them spice-gtk's
+library, which is no page, on qemu-spice. Only one of them runs at a time.
 
 {self.table(["film and updates a second", "viewer", *(title for _, title in names)], rows)}
 
 {" ".join(shares)}
 
-`tests/bench/canvas.js` comes before the scripts of each page. When a script has drawn on the canvas that is shown, it reads back the film's
-patch, which tells the update's number and waits for what was drawn. One look takes {number(statistics.mean(looks))} ms on our page, and belongs
-to what is measured. Chromium counts by this machine's clock, in steps of 0.1 ms: asked for it 30 times, the two cannot be
-further apart than {number(max(doubts))} ms. What the browser does to bring a canvas to a screen
-is not part of it, and is the same for all pages. Where an update comes in many parts, as from QEMU's own `-spice`, only the one with
-the patch counts."""
+`tests/bench/canvas.js` comes before the scripts of each page. When a script has drawn on the canvas that is shown, it reads back
+the film's patch, which tells the update's number and waits for what was drawn; a video that lies on the canvas is read with each
+frame that it presents. One look takes {number(statistics.mean(looks))} ms on our page, and belongs to what is measured. Chromium
+counts by this machine's clock, in steps of 0.1 ms: asked for it 30 times, the two cannot be further apart than
+{number(max(doubts))} ms. What the browser does to bring a canvas to a screen is not part of it, and is the same for all pages.
+Where an update comes in many parts, as from QEMU's own `-spice`, only the one with the patch counts."""
 
     def areas(self):
         if not self.values.get("areas"):
