@@ -177,8 +177,8 @@ impl StatusObject {
     /// Who sees the consoles, each as often as it sees one. "console" (u), "peer" (s, who it is), "transport" (s:
     /// "tcp", "unix", "dbus", ...), "delivery" (s: "Passthrough", "Encode(...)", "Images"; empty if not decided yet),
     /// "reason" (s), "sent" (t, pictures given to it) and "dropped" (t, pictures that newer ones replaced before it
-    /// was ready). Where its network is known to limit it, or --max-bitrate does, "rate" (t, bits a second); where it
-    /// gets video, "tier" (s: "full", "middle", "low" or "half", from fast networks to slow ones).
+    /// was ready). Where its network is known to limit it, or the option max-bitrate does, "rate" (t, bits a second);
+    /// where it gets video, "tier" (s: "full", "middle", "low" or "half", from fast networks to slow ones).
     #[zbus(property(emits_changed_signal = "false"))]
     fn viewers(&self) -> Vec<Properties> {
         self.roster.snapshot().into_iter().map(viewer).collect()
@@ -198,7 +198,7 @@ impl StatusObject {
         self.addresses.clone()
     }
 
-    /// The URLs of the page for browsers; none without --web-addr.
+    /// The URLs of the page for browsers; none without the option web-addr.
     #[zbus(property(emits_changed_signal = "const"))]
     fn pages(&self) -> Vec<String> {
         self.pages.clone()
