@@ -57,6 +57,14 @@ as_root() {
     fi
 }
 
+# Prints those of the packages that are not installed.
+missing_of() {
+    local package
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+    done
+}
+
 # The source stanza or line from which this machine gets suite $1, with suite $2 in its place: same
 # URI, same keys. Reads both forms of apt's source lists. Nothing is printed when there is none.
 apt_source_like() {
@@ -113,4 +121,31 @@ bare_debian() {
         return 0
     fi
     return 1
+}
+
+# debian_with_sources SUITE TO LOG: likewise a Debian that gets what it installs from where this machine does. SUITE may end
+# with -backports: all that those have newer is taken from them.
+debian_with_sources() {
+    local own base="${1%-backports}"
+    own="$(. /etc/os-release && echo "$VERSION_CODENAME")"
+    bare_debian "$base" "$2" "$3" || return 1
+    rm -f "$2/etc/apt/sources.list"
+    add_source "$own" "$base" "$2"
+    [ "$base" = sid ] || add_source "$own-security" "$base-security" "$2"
+    if [ "$1" != "$base" ]; then
+        add_source "$own" "$1" "$2"
+        printf 'Package: *\nPin: release n=%s\nPin-Priority: 500\n' "$1" >"$2/etc/apt/preferences.d/backports"
+    fi
+    # How this machine gets at the archive, and whom it trusts.
+    apt-config dump | grep -E '^Acquire::(http|https|Check-|Retries)' >"$2/etc/apt/apt.conf.d/90machine" || true
+    cp /etc/hosts "$2/etc/hosts"
+    mkdir -p "$2/usr/local/share/ca-certificates"
+    cp -r /usr/local/share/ca-certificates/. "$2/usr/local/share/ca-certificates"
+}
+
+# add_source HAVE WANT TO: the tree TO gets suite WANT from where this machine gets suite HAVE, if it does.
+add_source() {
+    local source
+    source="$(apt_source_like "$1" "$2")"
+    [ -z "$source" ] || apt_source_file "$3/etc/apt/sources.list.d/$2" <<<"$source"
 }
