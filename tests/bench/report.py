@@ -65,7 +65,9 @@ class Report:
         return text
 
     def head(self):
-        rounds = max(len(self.rounds("path", OURS, "motion 30", "socket_ms")), len(self.rounds("guest", OURS, "text", "pixel_ms")))
+        counts = {len(rounds) for everyone in self.values.values() for cases in everyone.values() for named in cases.values()
+                  for rounds in named.values()}
+        rounds = " to ".join(map(str, sorted({min(counts), max(counts)}))) if counts else "no"
         return f"""# Performance
 
 This page and its plots are written by
