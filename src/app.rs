@@ -30,6 +30,7 @@ use crate::cli::{
 use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
+use crate::publish::{Publisher, Target};
 use crate::relay::Relay;
 use crate::source::{
     Attach, Ended, PointingDevice, Source, SourceError, Sources, VhostUserGpu, VhostUserInput,
@@ -149,6 +150,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let sources = Sources { display, gpu, input, reads };
     let mut source = tokio::spawn(sources.run(hub.clone(), asked, options.wait, end.clone()));
 
+    publish(&options.publish, &hub, &roster, encoders.as_ref(), &tasks, &end)?;
     if let Some(listener) = metrics {
         let numbers = Metrics::new(&hub, &roster, &access, encoders.as_ref());
         tasks.spawn(numbers.serve(listener, end.clone()));
@@ -412,6 +414,25 @@ fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
     }
 }
 
+/// Starts handing the picture to media servers and files.
+fn publish(
+    targets: &[Target],
+    hub: &Hub,
+    roster: &Roster,
+    encoders: Option<&Encoders>,
+    tasks: &TaskTracker,
+    end: &CancellationToken,
+) -> anyhow::Result<()> {
+    for target in targets {
+        let encoders = encoders.filter(|encoders| encoders.codecs().contains(Codec::H264));
+        let encoders =
+            encoders.with_context(|| format!("--publish {target}: there is no encoder of H.264"))?;
+        let publisher = Publisher::new(target.clone(), hub, roster, encoders);
+        tasks.spawn(publisher.run(end.clone()));
+    }
+    Ok(())
+}
+
 /// The file with the password: the one that the user gives, else systemd's credential.
 fn password_file(options: &Serve) -> Option<PathBuf> {
     options.password_file.clone().or_else(|| credential(PASSWORD_CREDENTIAL))
@@ -470,6 +491,7 @@ fn capabilities() -> serde_json::Value {
         "relay-bus",
         "max-bitrate",
         "metrics",
+        "publish",
         "sound",
     ];
     let codecs = Codec::ALL.map(|codec| format!("video-codec-{}", codec.name()));

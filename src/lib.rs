@@ -20,6 +20,7 @@ mod hub;
 #[doc(hidden)]
 pub mod internals;
 mod page;
+mod publish;
 mod relay;
 mod sound;
 mod source;

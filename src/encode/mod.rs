@@ -257,7 +257,6 @@ impl VideoStream {
     }
 
     /// Asks for a key frame because data was lost. This viewer gets nothing until it comes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for a publisher, whose media server asks so"))]
     pub(crate) fn request_key(&self) {
         self.worker.request_key(self.viewer);
     }

@@ -143,6 +143,15 @@ impl Listing {
         }
     }
 
+    /// Counts a picture that the viewer did not get, and that no newer one stands for yet.
+    pub(crate) fn missed(&self) {
+        let mut rows = self.roster.lock();
+        rows.totals.dropped = rows.totals.dropped.saturating_add(1);
+        if let Some(viewer) = rows.viewers.get_mut(&self.id) {
+            viewer.dropped = viewer.dropped.saturating_add(1);
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut ViewerInfo)) {
         if let Some(viewer) = self.roster.lock().viewers.get_mut(&self.id) {
             change(viewer);

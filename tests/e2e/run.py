@@ -19,8 +19,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rig import Rig, Skip, compare  # noqa: E402
 
-THEMES = ["picture", "video_codecs", "areas", "moved", "firmware", "inputs", "resolution", "cursor", "clients", "auth", "invitations", "tls", "sasl", "web", "page", "strangers", "systemd", "proxies", "attach", "relay", "network", "lifecycle", "metrics", "command_line",
-          "agent", "devices", "qemu_versions", "viewer", "smallest_server", "vhost_user", "sound"]
+THEMES = ["picture", "video_codecs", "areas", "moved", "firmware", "inputs", "resolution", "cursor", "clients", "auth",
+          "invitations", "tls", "sasl", "web", "page", "strangers", "systemd", "proxies", "attach", "relay", "network",
+          "lifecycle", "metrics", "publish", "command_line", "agent", "devices", "qemu_versions", "viewer",
+          "smallest_server", "vhost_user", "sound"]
 TEST_LIMIT = 150  # seconds for one test
 
 

@@ -1,0 +1,171 @@
+//! Hands what a console shows to a media server, or to a file, as the H.264 that viewers get: no second encode where
+//! they watch all of the console too. Never holds the guest or a viewer: what a target does not take in time is left
+//! out up to a key frame.
+
+mod pipeline;
+mod target;
+
+pub(crate) use target::Target;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::encode::{Codec, EncodedFrame, Encoders, Item, Profile, VideoStream};
+use crate::frame::{ConsoleId, Size, Tier};
+use crate::hub::{Console, Hub};
+use crate::viewer::{Delivery, Listing, Roster};
+use pipeline::{Pipeline, PipelineError};
+
+/// How often a network's target gets a key frame that nobody asked for: who comes to watch at a media server waits so
+/// long for the first picture, where the server does not ask for one.
+const KEY_INTERVAL: Duration = Duration::from_secs(4);
+
+/// How often at most if it asks: fifty who begin to watch ask fifty times, and each key frame costs all of them.
+const ASKED_KEY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Pause before a target that failed is tried again; doubled each time, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A target that was at work for so long did not fail because of what it is.
+const WORKED: Duration = Duration::from_secs(60);
+
+/// The way of a target in the list of viewers.
+const TRANSPORT: &str = "publish";
+
+/// Publishes the first console to one target.
+pub(crate) struct Publisher {
+    target: Target,
+    hub: Hub,
+    roster: Roster,
+    encoders: Encoders,
+}
+
+impl Publisher {
+    /// Makes one; it does nothing until it runs.
+    pub(crate) fn new(target: Target, hub: &Hub, roster: &Roster, encoders: &Encoders) -> Self {
+        Self { target, hub: hub.clone(), roster: roster.clone(), encoders: encoders.clone() }
+    }
+
+    /// Publishes until the end. A target that fails is tried again.
+    pub(crate) async fn run(self, end: CancellationToken) {
+        let Some(console) = self.hub.console(ConsoleId(0)) else { return };
+        let listing = self.roster.enter(console.id(), &self.target.to_string(), TRANSPORT);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = Instant::now();
+            let session = Session::start(&self, &console, &listing);
+            let Err(error) = session.run(&end).await else { return };
+            warn!(target = %self.target, %error, "publishing fails, and is tried again");
+            pause = if began.elapsed() > WORKED { FIRST_PAUSE } else { pause };
+            if end.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+}
+
+/// One attempt at a target, as long as it goes well.
+struct Session<'a> {
+    target: &'a Target,
+    listing: &'a Listing,
+    stream: VideoStream,
+    running: Option<Running>,
+    /// Whether a frame was left out, so that the next that is any good is a key frame.
+    lost: bool,
+}
+
+struct Running {
+    pipeline: Pipeline,
+    coded: Size,
+}
+
+impl<'a> Session<'a> {
+    fn start(publisher: &'a Publisher, console: &Arc<Console>, listing: &'a Listing) -> Self {
+        let profile = Profile { codec: Codec::H264, tier: Tier::Full, area: None };
+        listing.deliver(Delivery::Encode(Codec::H264), "as --publish says");
+        let stream = publisher.encoders.join(console, profile);
+        Session { target: &publisher.target, listing, stream, running: None, lost: false }
+    }
+
+    /// Publishes until the end, or until the target fails.
+    async fn run(mut self, end: &CancellationToken) -> Result<(), PipelineError> {
+        let mut last_key = Instant::now();
+        let mut next_key = last_key + KEY_INTERVAL;
+        loop {
+            let wants_keys = self.target.is_live() && self.running.is_some();
+            tokio::select! {
+                () = end.cancelled() => return self.finish().await,
+                wanted = Running::wants_key(self.running.as_mut()) => {
+                    wanted?;
+                    next_key = next_key.min(last_key + ASKED_KEY_INTERVAL);
+                }
+                item = self.stream.next() => match item {
+                    Item::Frame(frame) => {
+                        if frame.key {
+                            (last_key, next_key) = (Instant::now(), Instant::now() + KEY_INTERVAL);
+                        }
+                        self.show(frame).await?;
+                    }
+                    Item::Blank => {}
+                    Item::Failed(error) => warn!(target = %self.target, %error, "nothing to publish"),
+                },
+                () = tokio::time::sleep_until(next_key.into()), if wants_keys => {
+                    self.stream.request_key();
+                    next_key = Instant::now() + KEY_INTERVAL;
+                }
+            }
+        }
+    }
+
+    /// Gives a frame to the target. One of another size begins another file, or goes on in the same stream.
+    async fn show(&mut self, frame: EncodedFrame) -> Result<(), PipelineError> {
+        let is_same = |running: &Running| self.target.is_live() || running.coded == frame.coded;
+        if !self.running.as_ref().is_some_and(is_same) {
+            if !frame.key {
+                self.stream.request_key();
+                return Ok(());
+            }
+            if let Some(before) = self.running.take() {
+                before.pipeline.finish().await?;
+            }
+            let pipeline = Pipeline::start(self.target.clone()).await?;
+            info!(target = %self.target, size = %frame.coded, to = pipeline.place(), "publishing");
+            self.running = Some(Running { pipeline, coded: frame.coded });
+        }
+        let Some(running) = &self.running else { return Ok(()) };
+        if (self.lost && !frame.key) || !running.pipeline.has_room() {
+            if !self.lost {
+                self.stream.request_key();
+            }
+            self.lost = true;
+            self.listing.missed();
+            return Ok(());
+        }
+        self.lost = false;
+        running.pipeline.push(frame.data)?;
+        self.listing.sent(0);
+        Ok(())
+    }
+
+    async fn finish(self) -> Result<(), PipelineError> {
+        match self.running {
+            Some(running) => running.pipeline.finish().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Running {
+    /// Waits until the target asks for a key frame, or fails.
+    async fn wants_key(running: Option<&mut Self>) -> Result<(), PipelineError> {
+        match running {
+            Some(running) => running.pipeline.wants_key().await,
+            None => std::future::pending().await,
+        }
+    }
+}
