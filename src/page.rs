@@ -38,10 +38,10 @@ const PAGES: [File; 1] = files!("text/html; charset=utf-8": "index.html");
 const STYLES: [File; 1] = files!("text/css; charset=utf-8": "style.css");
 const IMAGES: [File; 1] = files!("image/svg+xml": "icon.svg");
 const MANIFESTS: [File; 1] = files!("application/manifest+json": "manifest.webmanifest");
-const SCRIPTS: [File; 24] = files!("text/javascript; charset=utf-8":
+const SCRIPTS: [File; 25] = files!("text/javascript; charset=utf-8":
     "agent.js" "clipboard.js" "connection.js" "console.js" "cursor.js" "decoder.js" "display.js" "files.js" "image.js"
-    "keyboard.js" "keys.js" "link.js" "messages.js" "page.js" "panel.js" "player.js" "pointer.js" "session.js"
-    "sound.js" "surface.js" "text.js" "touch.js" "view.js" "wire.js");
+    "keyboard.js" "keys.js" "link.js" "messages.js" "microphone.js" "page.js" "panel.js" "player.js" "pointer.js"
+    "session.js" "sound.js" "surface.js" "text.js" "touch.js" "view.js" "wire.js");
 
 fn files() -> impl Iterator<Item = &'static File> {
     PAGES.iter().chain(&STYLES).chain(&IMAGES).chain(&MANIFESTS).chain(&SCRIPTS)

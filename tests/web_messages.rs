@@ -14,9 +14,10 @@ use spice_proto::channels::display::{
 use spice_proto::channels::inputs::{self, LockKeys};
 use spice_proto::channels::main::{self, MouseMode, MouseModes};
 use spice_proto::channels::playback;
+use spice_proto::channels::record;
 use spice_proto::channels::sound::{Mode, SampleFormat};
 use spice_proto::link::{LINK_HEADER_LEN, LinkError, LinkMess, LinkReply};
-use spice_proto::wire::{Caps, ChannelId, ChannelType, Message, Payload, Point, Rect};
+use spice_proto::wire::{Cap, Caps, ChannelId, ChannelType, Message, Payload, Point, Rect};
 
 const FILE: &str = "web/tests/messages.json";
 
@@ -239,6 +240,7 @@ fn other_messages() -> Vec<Value> {
     let set = json!({ "x": -3, "y": 7, "visible": true, "shape": drawn });
     let hidden = json!({ "x": -3, "y": 7, "visible": true, "shape": null });
     let start = playback::Start { channels: 2, format: SampleFormat::S16, frequency: 48_000, time: 9 };
+    let record_start = record::Start { channels: 2, format: SampleFormat::S16, frequency: 48_000 };
     let sound = playback::Data { time: 9, data: Payload::from(vec![1, 2, 3]) };
     [
         ("inputs", inputs::FromServer::Init(locks).encode(), "init", read.clone()),
@@ -276,6 +278,13 @@ fn other_messages() -> Vec<Value> {
         ),
         ("playback", playback::FromServer::Mute(true).encode(), "mute", json!({ "mute": true })),
         ("playback", playback::FromServer::Latency(40).encode(), "latency", json!({ "milliseconds": 40 })),
+        (
+            "record",
+            record::FromServer::Start(record_start).encode(),
+            "start",
+            json!({ "channels": 2, "format": 1, "frequency": 48_000 }),
+        ),
+        ("record", record::FromServer::Stop.encode(), "stop", json!({})),
     ]
     .map(|(channel, message, name, fields)| from_server(channel, &message, name, fields))
     .to_vec()
@@ -328,6 +337,7 @@ fn requests() -> Vec<Value> {
     };
     let locks = LockKeys { scroll: true, num: false, caps: true };
     let asked = json!([{ "scroll": true, "num": false, "caps": true }]);
+    let said = record::Data { time: 9, data: vec![7, 8] };
     use inputs::FromClient as Input;
     [
         ("main", "attachChannels", json!([]), main::FromClient::AttachChannels.encode()),
@@ -347,6 +357,13 @@ fn requests() -> Vec<Value> {
         ),
         ("inputs", "press", json!([3, 4]), Input::MousePress { button: 3, buttons: 4 }.encode()),
         ("inputs", "release", json!([3, 0]), Input::MouseRelease { button: 3, buttons: 0 }.encode()),
+        ("record", "data", json!([9, [7, 8]]), record::FromClient::Data(said).encode()),
+        (
+            "record",
+            "mode",
+            json!([9, 3]),
+            record::FromClient::Mode { time: 9, mode: Mode::Opus, extra: Vec::new() }.encode(),
+        ),
     ]
     .map(|(channel, function, arguments, message)| to_server(channel, function, arguments, &message))
     .to_vec()
@@ -354,14 +371,19 @@ fn requests() -> Vec<Value> {
 
 /// The first message of a connection, which is none of a channel: its bytes with its header.
 fn link_messages() -> Vec<Value> {
-    let message = LinkMess {
-        connection_id: 0xfedc_ba98,
-        channel: ChannelId { kind: ChannelType::Display, id: 1 },
-        common_caps: Caps::from(0b1001),
-        channel_caps: Caps::from(0x922),
-    };
-    let asked = json!([{ "session": 0xfedc_ba98_u32, "kind": 2, "id": 1, "caps": 0x922 }]);
-    vec![json!({
-        "channel": "link", "function": "linkMessage", "arguments": asked, "hex": hex(&message.encode()),
-    })]
+    let caps = [1, 5, 8, 11, 63].map(Cap::bit);
+    [(Caps::from(0x922), vec![0x922]), (Caps::of(&caps), vec![0x922_u32, 1 << 31])]
+        .map(|(channel_caps, words)| {
+            let message = LinkMess {
+                connection_id: 0xfedc_ba98,
+                channel: ChannelId { kind: ChannelType::Display, id: 1 },
+                common_caps: Caps::from(0b1001),
+                channel_caps,
+            };
+            let asked = json!([{ "session": 0xfedc_ba98_u32, "kind": 2, "id": 1, "caps": words }]);
+            json!({
+                "channel": "link", "function": "linkMessage", "arguments": asked, "hex": hex(&message.encode()),
+            })
+        })
+        .to_vec()
 }

@@ -19,7 +19,8 @@ export class Agent {
   #send;
   #tokens = 0;
   #unread = new ByteQueue();
-  /** The message that arrives; its body is left out if it is too long. */
+  /** The message that arrives; its body is left out if it is too long.
+  * @type {?{ kind: number, isLeftOut: boolean }} */
   #header = null;
   #left = 0;
   /** What waits for tokens. */
@@ -65,10 +66,7 @@ export class Agent {
 
   /** Sends a message; resolves once all of it is on its way, or the agent is gone. */
   send(kind, body = new Uint8Array(0)) {
-    const head = new Writer().u32(PROTOCOL).u32(kind).u64(0).u32(body.length).done();
-    const bytes = new Uint8Array(head.length + body.length);
-    bytes.set(head);
-    bytes.set(body, head.length);
+    const bytes = new Writer().u32(PROTOCOL).u32(kind).u64(0).u32(body.length).bytes(body).done();
     return new Promise((resolve) => {
       this.#waiting.push({ bytes, sent: () => resolve(undefined) });
       this.#flush();
@@ -80,7 +78,7 @@ export class Agent {
     for (;;) {
       if (!this.#header) {
         if (this.#unread.length < HEADER_LENGTH) return;
-        const r = new Reader(this.#unread.take(HEADER_LENGTH), "agent message");
+        const r = this.#read(HEADER_LENGTH);
         r.check(r.u32() === PROTOCOL, "another version");
         const kind = r.u32();
         r.u64();
@@ -94,7 +92,7 @@ export class Agent {
         if (this.#left > 0) return;
       } else {
         if (this.#unread.length < this.#left) return;
-        this.#message(this.#header.kind, new Reader(this.#unread.take(this.#left), "agent message"));
+        this.#message(this.#header.kind, this.#read(this.#left));
       }
       this.#header = null;
     }
@@ -106,6 +104,8 @@ export class Agent {
     for (let at = 0; at < consoles; at++) list.u32(height).u32(width).u32(32).i32(0).i32(0);
     if (this.isConnected && width > 0 && height > 0) this.send(AGENT.monitors, list.done());
   }
+
+  #read(count) { return new Reader(this.#unread.take(count), "agent message"); }
 
   #message(kind, r) {
     if (kind !== AGENT.announce) {

@@ -5,83 +5,80 @@ import { Writer } from "./wire.js";
 
 /** What was copied, and not what is selected alone. */
 const COPIED = 0;
+/** @type {[string, number][]} */
 const KINDS = [["text/plain", 1], ["image/png", 2]];
 
-export class Clipboard {
-  #agent;
-  /** What was read here last: the guest is told only of something new. */
-  #known = "";
-  /** What there is for the guest, by kind. */
-  #offer = new Map();
-  /** What the guest has copied and this browser did not take yet. */
-  #taken = null;
+export function clipboardFor(agent) {
+  /** What was read here last: only something new is offered to the guest. */
+  let known = "";
+  /** What is offered to the guest, by kind. */
+  let offer = new Map();
+  /** What the guest has copied and this browser did not take yet.
+  * @type {?ClipboardItem} */
+  let taken = null;
 
-  constructor(agent) {
-    this.#agent = agent;
-    for (const name of ["pointerdown", "keydown"]) document.addEventListener(name, () => this.#write(), true);
-    window.addEventListener("focus", () => this.#follow());
-  }
+  const self = {
+    /** Whether this browser has a clipboard for pages here. */
+    isHere: Boolean(navigator.clipboard?.read),
 
-  /** Whether this browser has a clipboard for pages here. */
-  get isHere() { return Boolean(navigator.clipboard?.read); }
+    /** Offers the guest what was copied here. Browsers ask their user first. */
+    async paste() {
+      const [item] = await navigator.clipboard.read();
+      const found = new Map();
+      for (const [type, kind] of KINDS) {
+        if (!item?.types.includes(type)) continue;
+        found.set(kind, new Uint8Array(await (await item.getType(type)).arrayBuffer()));
+      }
+      const content = summary([...found]);
+      if (!found.size || content === known) return;
+      known = content;
+      offer = found;
+      const grab = new Writer().u32(COPIED);
+      for (const kind of offer.keys()) grab.u32(kind);
+      agent.send(AGENT.grab, grab.done());
+    },
 
-  /** Offers the guest what was copied here. Browsers ask their user first. */
-  async paste() {
-    const [item] = await navigator.clipboard.read();
-    const offer = new Map();
-    for (const [type, kind] of KINDS) {
-      if (!item?.types.includes(type)) continue;
-      offer.set(kind, new Uint8Array(await (await item.getType(type)).arrayBuffer()));
-    }
-    const known = summary([...offer]);
-    if (!offer.size || known === this.#known) return;
-    this.#known = known;
-    this.#offer = offer;
-    const grab = new Writer().u32(COPIED);
-    for (const kind of offer.keys()) grab.u32(kind);
-    this.#agent.send(AGENT.grab, grab.done());
-  }
-
-  message(kind, r) {
-    if (kind === AGENT.grab && r.u32() === COPIED) {
-      const offered = new Set();
-      while (r.left >= 4) offered.add(r.u32());
-      const wanted = KINDS.map(([, number]) => number).find((number) => offered.has(number));
-      if (wanted) this.#agent.send(AGENT.request, new Writer().u32(COPIED).u32(wanted).done());
-    } else if (kind === AGENT.request && r.u32() === COPIED) {
-      const asked = r.u32();
-      const bytes = this.#offer.get(asked) ?? new Uint8Array(0);
-      const answer = new Writer().u32(COPIED).u32(bytes.length ? asked : 0).bytes(bytes);
-      this.#agent.send(AGENT.clipboard, answer.done());
-    } else if (kind === AGENT.clipboard && r.u32() === COPIED) {
-      const found = r.u32();
-      const [type] = KINDS.find(([, number]) => number === found) ?? [];
-      if (!type || !this.isHere) return;
-      const bytes = r.rest();
-      this.#known = summary([[found, bytes]]);
-      this.#taken = new ClipboardItem({ [type]: new Blob([bytes], { type }) });
-      this.#write();
-    }
-  }
+    message(kind, r) {
+      if (kind === AGENT.grab && r.u32() === COPIED) {
+        const offered = r.list(r.left >> 2, r.left, (each) => each.u32());
+        const [, wanted] = KINDS.find(([, number]) => offered.includes(number)) ?? [];
+        if (wanted) agent.send(AGENT.request, new Writer().u32(COPIED).u32(wanted).done());
+      } else if (kind === AGENT.request && r.u32() === COPIED) {
+        const asked = r.u32();
+        const bytes = offer.get(asked) ?? new Uint8Array(0);
+        agent.send(AGENT.clipboard, new Writer().u32(COPIED).u32(bytes.length ? asked : 0).bytes(bytes).done());
+      } else if (kind === AGENT.clipboard && r.u32() === COPIED) {
+        const found = r.u32();
+        const [type] = KINDS.find(([, number]) => number === found) ?? [];
+        if (!type || !self.isHere) return;
+        const bytes = r.rest();
+        known = summary([[found, bytes]]);
+        taken = new ClipboardItem({ [type]: new Blob([bytes], { type }) });
+        write();
+      }
+    },
+  };
 
   /** Gives this browser what the guest has copied; it may want a key or a click first. */
-  async #write() {
-    const item = this.#taken;
+  const write = async () => {
+    const item = taken;
     if (!item || !document.hasFocus()) return;
     try {
       await navigator.clipboard.write([item]);
-      if (this.#taken === item) this.#taken = null;
+      if (taken === item) taken = null;
     } catch {
       // The next key or click is the next chance.
     }
-  }
+  };
 
-  /** Offers what was copied elsewhere meanwhile, where the user has once permitted that. */
-  async #follow() {
-    const { state } = await navigator.permissions?.query({ name: "clipboard-read" })
-      .catch(() => ({ state: "" })) ?? {};
-    if (state === "granted" && this.#agent.isConnected) await this.paste().catch(() => {});
-  }
+  for (const name of ["pointerdown", "keydown"]) document.addEventListener(name, write, true);
+  // Offers what was copied elsewhere meanwhile, where the user has once permitted that.
+  window.addEventListener("focus", async () => {
+    const name = /** @type {any} */ ("clipboard-read");
+    const found = await navigator.permissions?.query({ name }).catch(() => null);
+    if (found?.state === "granted" && agent.isConnected) await self.paste().catch(() => {});
+  });
+  return self;
 }
 
 /** Tells one content from another, well enough to tell the guest of nothing twice. */

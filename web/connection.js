@@ -4,7 +4,7 @@ import { HEADER_LENGTH, linkMessage, reply, replyLength, result, ticket } from "
 import { base } from "./messages.js";
 import { ByteQueue, Reader, WireError, Writer } from "./wire.js";
 
-/** The most bytes of a message: an image has at most a MiB, a picture of video less than this. */
+/** The most bytes of a message: an image has at most a MiB, a frame of video less than this. */
 const BODY_MAX = 64 << 20;
 const MINI_HEADER_LENGTH = 6;
 
@@ -12,18 +12,24 @@ export class Ended extends Error {}
 
 export class Connection {
   #socket;
+  #messages;
   #unread = new ByteQueue();
+  /** @type {?{ count: number, resolve: (bytes: Uint8Array) => void, reject: (error: Error) => void }} */
   #waits = null;
+  /** @type {?Error} */
   #end = null;
   #window = 0;
   #unacknowledged = 0;
-  /** Called with what the server has to say. */
+  /** Called with the server's notices. */
   onnotice = (_text) => {};
+  /** The server's last warning: on the main channel it is why the session ends. */
+  reason = "";
   received = 0;
   /** The server's capabilities on this channel. */
   caps = 0;
 
-  constructor(url) {
+  constructor(url, messages) {
+    this.#messages = messages;
     this.#socket = new WebSocket(url, "binary");
     this.#socket.binaryType = "arraybuffer";
     this.opened = new Promise((resolve, reject) => {
@@ -47,8 +53,7 @@ export class Connection {
     result(await this.#read(4));
   }
 
-  /** Handles messages until the connection ends, one after the other: `handle` is waited for. What it needs much
-  * time for delays the answers to the server, which sends less then. */
+  /** Gives messages to `handle` until the connection ends. While that takes its time, the server sends less. */
   async run(handle) {
     try {
       for (;;) {
@@ -56,7 +61,8 @@ export class Connection {
         const [id, size] = [head.u16(), head.u32()];
         if (size > BODY_MAX) throw new WireError(`a message of ${size} bytes`);
         const body = await this.#read(size);
-        if (!this.#handleBase(id, body)) await handle(id, body);
+        if (id > base.last) await handle(this.#messages.decode(id, body));
+        else this.#handleBase(base.decode(id, body));
         this.#acknowledge(id);
       }
     } catch (error) {
@@ -65,9 +71,8 @@ export class Connection {
     }
   }
 
-  /** Sends a message: its number, and its body if it has one. */
-  send([id, body = new Uint8Array(0)]) {
-    this.#write(new Writer().u16(id).u32(body.length).bytes(body).done());
+  send(message) {
+    this.#write(new Writer().u16(message.id).u32(message.length).bytes(message.done()).done());
   }
 
   close(error = new Ended("the page closed the connection")) {
@@ -75,21 +80,22 @@ export class Connection {
     this.#socket.close();
   }
 
-  #handleBase(id, body) {
-    if (id > base.last) return false;
-    const message = base.decode(id, body);
-    if (message.name === "ping") this.send(base.pong(message.id, message.timestamp));
-    if (message.name === "setAck") {
-      this.#window = message.window;
-      this.send(base.ackSync(message.generation));
+  #handleBase(message) {
+    switch (message.name) {
+      case "ping":
+        this.send(base.pong(message.id, message.timestamp));
+        break;
+      case "setAck":
+        this.#window = message.window;
+        this.send(base.ackSync(message.generation));
+        break;
+      case "disconnecting":
+        this.close(new Ended(this.reason || "the server ended the session"));
+        break;
+      case "notify":
+        if (message.severity > 0) this.reason = message.text;
+        else this.onnotice(message.text);
     }
-    if (message.name === "disconnecting") this.close(new Ended(this.reason ?? "the server ended the session"));
-    if (message.name === "notify") {
-      // A warning on the main channel is why the session ends.
-      if (message.severity > 0) this.reason = message.text;
-      else this.onnotice(message.text);
-    }
-    return true;
   }
 
   /** Counts what came after the server asked for that. */
@@ -110,10 +116,6 @@ export class Connection {
     } catch (error) {
       this.close(error);
     }
-    this.#serve();
-  }
-
-  #serve() {
     const waits = this.#waits;
     if (waits && this.#unread.length >= waits.count) {
       this.#waits = null;
@@ -128,13 +130,12 @@ export class Connection {
   }
 
   #write(bytes) {
-    if (this.#socket.readyState !== WebSocket.OPEN) return;
-    this.#socket.send(bytes);
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(bytes);
   }
 
   #finish(error) {
     this.#end ??= error;
-    this.#waits?.reject(this.#end);
+    this.#waits?.reject(error);
     this.#waits = null;
   }
 }

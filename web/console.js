@@ -1,15 +1,16 @@
-// One console of the guest: its picture and its pointer. Their channels are opened when it is first looked at.
+// One console of the guest: its picture and its pointer, whose channels are opened when it is first looked at.
 
 import { Cursor } from "./cursor.js";
 import { Display } from "./display.js";
-import { cursor as cursorMessages, display as displayMessages } from "./messages.js";
 
 export class Console {
   #screen;
-  #isShown = false;
   #isOpen = false;
   #canvas = null;
+  isShown = false;
+  /** @type {?Cursor} */
   cursor = null;
+  /** @type {?Display} */
   display = null;
 
   /** The console with this number, for `screen`: where it is shown, and what is known of the pointer. */
@@ -19,39 +20,27 @@ export class Console {
   }
 
   /** Shows it; `session` opens its channels. */
-  async show(session, decodes) {
-    this.#isShown = true;
-    if (this.#canvas) this.#screen.view.show(this.#canvas);
-    else this.#screen.view.blank();
-    this.cursor?.setMode(this.#screen.isAbsolute());
+  async show(session) {
+    this.isShown = true;
+    this.#screen.view.show(this.#canvas);
+    this.cursor?.apply();
     if (this.#isOpen) return;
     this.#isOpen = true;
-    const caps = displayMessages.caps(decodes);
-    const [display, cursor] = await Promise.all([
-      session.open("display", this.id, caps),
-      session.open("cursor", this.id, cursorMessages.caps),
-    ]);
+    const [display, cursor] = await Promise.all(["display", "cursor"].map((kind) => session.open(kind, this.id)));
     this.display = new Display(display, this);
-    const { element, view } = this.#screen;
-    this.cursor = new Cursor(cursor, element, view, () => this.#isShown);
-    this.cursor.setMode(this.#screen.isAbsolute());
-    session.serve(this.display);
-    session.serve(this.cursor);
+    this.cursor = new Cursor(this, this.#screen);
+    this.cursor.apply();
+    session.serve(display, this.display);
+    session.serve(cursor, this.cursor);
   }
 
   hide() {
-    this.#isShown = false;
+    this.isShown = false;
     this.cursor?.apply();
   }
 
   setPicture(canvas) {
     this.#canvas = canvas;
-    if (!this.#isShown) return;
-    if (canvas) this.#screen.view.show(canvas);
-    else this.#screen.view.blank();
-  }
-
-  remove() {
-    this.cursor?.remove();
+    if (this.isShown) this.#screen.view.show(canvas);
   }
 }

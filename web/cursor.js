@@ -1,105 +1,86 @@
 // A cursor channel: what the guest's pointer looks like, and where it is if the guest moves it.
 
-import { opaque } from "./image.js";
-import { cursor as messages } from "./messages.js";
+import { swapColours } from "./image.js";
 
 /** The longest side of a cursor that browsers take, in pixels of the page. */
 const SIDE_MAX = 128;
 
 export class Cursor {
-  #connection;
-  #element;
-  #view;
+  #console;
+  #screen;
   #drawn = document.createElement("canvas");
+  /** @type {?Shape} */
   #shape = null;
   #state = { x: 0, y: 0, visible: false };
-  #isAbsolute = true;
-  #isLookedAt;
 
-  /** The pointer is shown over `element`, where `view` has the picture, while the console `isLookedAt`. */
-  constructor(connection, element, view, isLookedAt) {
-    this.#isLookedAt = isLookedAt;
-    this.#connection = connection;
-    this.#element = element;
-    this.#view = view;
-    this.#drawn.className = "pointer";
-    this.#drawn.hidden = true;
-    this.#drawn.setAttribute("aria-hidden", "true");
-    element.append(this.#drawn);
+  /** The pointer of `console`, shown on `screen` while that console is. */
+  constructor(console, screen) {
+    this.#console = console;
+    this.#screen = screen;
+    Object.assign(this.#drawn, { className: "pointer", hidden: true, ariaHidden: "true" });
+    screen.element.append(this.#drawn);
   }
 
-  async run() {
-    await this.#connection.run((id, body) => this.#handle(messages.decode(id, body)));
-  }
-
-  /** Who moves the pointer: this page if `isAbsolute`. */
-  setMode(isAbsolute) {
-    this.#isAbsolute = isAbsolute;
-    this.apply();
-  }
-
-  remove() {
+  end = () => {
     this.#drawn.remove();
-    this.#element.style.cursor = "";
-  }
+    this.#screen.element.style.cursor = "";
+  };
 
+  /** Shows the pointer as the console, the picture's scale and who moves the pointer want it now. */
   apply() {
-    if (!this.#isLookedAt()) {
-      this.#drawn.hidden = true;
-      return;
-    }
-    const shown = this.#state.visible && this.#shape !== null;
-    this.#element.style.cursor = shown && this.#isAbsolute ? this.#css() : "none";
-    this.#drawn.hidden = !shown || this.#isAbsolute;
-    if (!this.#drawn.hidden) this.#place();
+    this.#drawn.hidden = true;
+    if (!this.#console.isShown) return;
+    const { style } = this.#screen.element;
+    style.cursor = "none";
+    if (!this.#state.visible || !this.#shape) return;
+    if (this.#screen.isAbsolute()) style.cursor = this.#css(this.#shape);
+    else this.#place(this.#shape);
   }
 
-  #handle(message) {
-    const { name, x, y, visible, shape } = message;
-    if (name === "init" || name === "set") {
-      this.#state = { x, y, visible };
-      if (shape) this.#draw(shape);
-    } else if (name === "move") {
-      this.#state = { x, y, visible: true };
+  /** @param {From<"cursor">} message */
+  handle = (message) => {
+    if (message.name === "init" || message.name === "set") {
+      this.#state = message;
+      if (message.shape) this.#draw(message.shape);
+    } else if (message.name === "move") {
+      this.#state = { ...message, visible: true };
     } else {
       this.#state.visible = false;
     }
     this.apply();
-  }
+  };
 
-  #draw({ width, height, hotX, hotY, pixels }) {
-    this.#shape = { width, height, hotX, hotY };
-    const bytes = new Uint8ClampedArray(pixels);
-    const alpha = bytes.filter((_, at) => at % 4 === 3);
-    opaque(bytes);
-    alpha.forEach((value, at) => { bytes[at * 4 + 3] = value; });
-    this.#drawn.width = width;
-    this.#drawn.height = height;
+  /** @param {Shape} shape */
+  #draw(shape) {
+    const { width, height } = this.#shape = shape;
+    const bytes = new Uint8ClampedArray(shape.pixels);
+    swapColours(bytes);
+    Object.assign(this.#drawn, { width, height });
     this.#drawn.getContext("2d")?.putImageData(new ImageData(bytes, width, height), 0, 0);
   }
 
-  /** The shape as a value of CSS, as large as the picture is. */
-  #css() {
-    const shape = this.#shape;
-    if (!shape) return "none";
-    const scale = Math.min(this.#view.scale.x / devicePixelRatio, SIDE_MAX / Math.max(shape.width, shape.height));
+  /** Returns the shape as a value of CSS, as large as the picture is.
+  * @param {Shape} shape */
+  #css({ width, height, hotX, hotY }) {
+    const scale = Math.min(this.#screen.view.scale.x / devicePixelRatio, SIDE_MAX / Math.max(width, height));
     const scaled = document.createElement("canvas");
-    scaled.width = Math.max(1, Math.round(shape.width * scale));
-    scaled.height = Math.max(1, Math.round(shape.height * scale));
+    scaled.width = Math.max(1, Math.round(width * scale));
+    scaled.height = Math.max(1, Math.round(height * scale));
     scaled.getContext("2d")?.drawImage(this.#drawn, 0, 0, scaled.width, scaled.height);
-    const hot = (at) => Math.floor(at * scale);
-    return `url(${scaled.toDataURL()}) ${hot(shape.hotX)} ${hot(shape.hotY)}, default`;
+    return `url(${scaled.toDataURL()}) ${Math.floor(hotX * scale)} ${Math.floor(hotY * scale)}, default`;
   }
 
-  #place() {
-    const { canvas, scale } = this.#view;
-    const shape = this.#shape;
-    if (!canvas || !shape) return;
+  /** @param {Shape} shape */
+  #place({ width, height, hotX, hotY }) {
+    const { canvas, scale } = this.#screen.view;
+    if (!canvas) return;
     const [x, y] = [scale.x / devicePixelRatio, scale.y / devicePixelRatio];
-    const style = this.#drawn.style;
-    style.width = `${shape.width * x}px`;
-    style.height = `${shape.height * y}px`;
-    style.left = `${canvas.offsetLeft + (this.#state.x - shape.hotX) * x}px`;
-    style.top = `${canvas.offsetTop + (this.#state.y - shape.hotY) * y}px`;
+    this.#drawn.hidden = false;
+    Object.assign(this.#drawn.style, {
+      width: `${width * x}px`,
+      height: `${height * y}px`,
+      left: `${canvas.offsetLeft + (this.#state.x - hotX) * x}px`,
+      top: `${canvas.offsetTop + (this.#state.y - hotY) * y}px`,
+    });
   }
 }

@@ -4,21 +4,23 @@ const SLICE = 1;
 const KEY_SLICE = 5;
 const SEQUENCE_PARAMETERS = 7;
 
-/** What this server encodes, as WebCodecs names it. */
+/** What servers encode, as WebCodecs names it: H.264, and H.264 with a colour for each pixel (4:4:4). */
 const USUAL = "avc1.42c01f";
+const SHARP = "avc1.f4001f";
 
-/** Whether this browser decodes H.264 here; if not, `why` says it. */
+/** Returns what this browser decodes here: `h264`, and `sharp` for its 4:4:4. `why` is set if it decodes no H.264. */
 export async function canDecode() {
-  if (!globalThis.VideoDecoder) {
-    const why = globalThis.isSecureContext ? "this browser has no WebCodecs"
+  if (!("VideoDecoder" in globalThis)) {
+    const why = isSecureContext ? "this browser has no WebCodecs"
       : "browsers decode video on pages by https and of this machine alone";
-    return { works: false, why };
+    return { h264: false, sharp: false, why };
   }
-  const { supported } = await VideoDecoder.isConfigSupported({ codec: USUAL }).catch(() => ({ supported: false }));
-  return { works: Boolean(supported), why: supported ? "" : "this browser decodes no H.264" };
+  const [h264, sharp] = await Promise.all([USUAL, SHARP].map((codec) =>
+    VideoDecoder.isConfigSupported({ codec }).then(({ supported }) => Boolean(supported), () => false)));
+  return { h264, sharp, why: h264 ? "" : "this browser decodes no H.264" };
 }
 
-/** Says what is in an access unit: whether there is a picture, whether it is a key frame, and its codec's name. */
+/** Returns whether an access unit has a picture, whether that is a key frame, and its codec's name. */
 export function describe(unit) {
   const found = { picture: false, key: false, codec: "" };
   for (let at = 0; at + 3 < unit.length; at++) {
@@ -36,7 +38,7 @@ export function describe(unit) {
   return found;
 }
 
-/** Milliseconds after which a picture is not waited for: some decoders keep the last one until there is another. */
+/** Milliseconds for which a picture is waited for: some decoders keep the last one until there is another. */
 const PATIENCE = 400;
 
 export class Decoder {
@@ -46,6 +48,7 @@ export class Decoder {
   /** Pictures up to this number come too late: something was drawn over them. */
   #late = 0;
   #waiting = [];
+  /** @type {?(error: Error) => void} */
   #failed;
   /** What it decodes, as WebCodecs names it. */
   codec = "";
@@ -67,9 +70,9 @@ export class Decoder {
   /** Decodes an access unit. What has no picture is nothing to a decoder. */
   async decode(unit) {
     const { picture, key, codec } = describe(unit);
-    if (!picture || this.#decoder.state === "closed") return;
+    if (!picture) return;
     if (key && codec && codec !== this.codec) await this.#configure(codec);
-    if (this.#decoder.state !== "configured" || !this.codec) return;
+    if (this.#decoder.state !== "configured") return;
     this.#given += 1;
     try {
       const type = key ? "key" : "delta";
@@ -79,7 +82,7 @@ export class Decoder {
     }
   }
 
-  /** Waits until at most `count` pictures are still to be drawn. If that is none, those that do not come are not. */
+  /** Waits until at most `count` pictures are still to be drawn. If that is none, those that come later are not. */
   async until(count) {
     const end = performance.now() + PATIENCE;
     while (this.#given - this.#shown > count && this.#decoder.state === "configured") {
@@ -119,4 +122,29 @@ export class Decoder {
   #wake() {
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
+}
+
+/** Decodes JPEGs one after the other, where there is no other video. */
+export class JpegDecoder {
+  #draw;
+  #failed;
+  codec = "mjpeg";
+
+  constructor(draw, failed) {
+    this.#draw = draw;
+    this.#failed = failed;
+  }
+
+  async decode(unit) {
+    try {
+      const picture = await createImageBitmap(new Blob([unit]));
+      this.#draw(picture);
+      picture.close();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  async until() {}
+  close() {}
 }

@@ -1,6 +1,6 @@
 // A display channel: what the server draws, and the video that it sends.
 
-import { Decoder } from "./decoder.js";
+import { Decoder, JpegDecoder } from "./decoder.js";
 import { display as messages } from "./messages.js";
 import { Surface } from "./surface.js";
 
@@ -12,8 +12,10 @@ const GONE_AFTER = 300;
 export class Display {
   #connection;
   #console;
+  /** @type {?Surface} */
   #surface = null;
-  /** By number: one is all of the picture, others are areas of it that move. */
+  /** By number: one is all of the picture, others are areas of it that move.
+  * @type {Map<number, { dest: Rect, decoder: Decoder | JpegDecoder }>} */
   #streams = new Map();
 
   /** What was drawn so far, for the panel and for tests. */
@@ -25,18 +27,13 @@ export class Display {
   constructor(connection, console) {
     this.#connection = connection;
     this.#console = console;
+    connection.send(messages.init());
   }
 
-  async run() {
-    this.#connection.send(messages.init());
-    try {
-      await this.#connection.run((id, body) => this.#handle(messages.decode(id, body)));
-    } finally {
-      for (const id of [...this.#streams.keys()]) this.#stopStream(id);
-    }
-  }
+  end = () => this.#streams.forEach(({ decoder }) => decoder.close());
 
-  async #handle(message) {
+  /** @param {From<"display">} message */
+  handle = async (message) => {
     switch (message.name) {
       case "surfaceCreate":
         this.#surface = new Surface(message.width, message.height);
@@ -72,7 +69,7 @@ export class Display {
         await this.#streams.get(message.stream)?.decoder.until(0);
         this.#stopStream(message.stream);
     }
-  }
+  };
 
   #crop(head) {
     if (head?.width && head.height) this.#surface?.crop(head.width, head.height);
@@ -86,21 +83,19 @@ export class Display {
 
   #startStream({ stream: id, codec, dest }) {
     this.#stopStream(id);
-    if (codec !== "h264" || !globalThis.VideoDecoder) {
-      this.#connection.send(messages.cannotDecode(id));
-      return;
-    }
     const surface = this.#surface;
     const draw = (frame) => {
       surface?.drawFrame(frame, dest);
       this.counts.frames += 1;
     };
     const failed = (error) => {
-      globalThis.console.warn(`video: ${error.message}`);
+      console.warn(`video: ${error.message}`);
       this.#streams.delete(id);
       this.#connection.send(messages.cannotDecode(id));
     };
-    this.#streams.set(id, { dest, decoder: new Decoder(draw, failed) });
+    const kind = { h264: "VideoDecoder" in globalThis && Decoder, mjpeg: JpegDecoder }[codec];
+    if (kind) this.#streams.set(id, { dest, decoder: new kind(draw, failed) });
+    else failed(new Error(`nothing decodes ${codec} here`));
   }
 
   async #play({ stream: id, data }) {

@@ -6,7 +6,7 @@ import { WireError } from "./wire.js";
 export function pixels(image) {
   const { width, height } = image;
   const packed = image.lz4 ? lz4(image.lz4, width * height * 4) : rows(image);
-  opaque(packed);
+  swapColours(packed, 0xff000000);
   return new ImageData(packed, width, height);
 }
 
@@ -18,12 +18,12 @@ function rows({ width, height, stride, pixels: bytes }) {
   return packed;
 }
 
-/** Turns B, G, R and anything into R, G, B, 255. The words are little-endian, as on every machine with a browser. */
-export function opaque(bytes) {
+/** Turns B, G, R and A into R, G, B, and A with the bits of `opaque`, on little-endian machines, as all are. */
+export function swapColours(bytes, opaque = 0) {
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
   for (let at = 0; at < words.length; at++) {
     const word = words[at];
-    words[at] = 0xff000000 | (word & 0xff) << 16 | (word & 0xff00) | (word >> 16 & 0xff);
+    words[at] = opaque | word & 0xff00ff00 | (word & 0xff) << 16 | word >> 16 & 0xff;
   }
 }
 

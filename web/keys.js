@@ -25,9 +25,12 @@ const WITH_PREFIX = {
   BrowserFavorites: 0x66, BrowserRefresh: 0x67, BrowserStop: 0x68, BrowserForward: 0x69, BrowserBack: 0x6a,
   LaunchApp1: 0x6b, LaunchMail: 0x6c, MediaSelect: 0x6d,
 };
-const ROWS = [[0x02, "Digit", "1234567890"], [0x10, "Key", "QWERTYUIOP"], [0x1e, "Key", "ASDFGHJKL"],
-  [0x2c, "Key", "ZXCVBNM"], [0x3b, "F", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]]];
-for (const [start, kind, keys] of ROWS) [...keys].forEach((key, at) => { PLAIN[kind + key] = start + at; });
+const row = (start, kind, keys) => keys.forEach((key, at) => { PLAIN[kind + key] = start + at; });
+row(0x02, "Digit", [..."1234567890"]);
+row(0x10, "Key", [..."QWERTYUIOP"]);
+row(0x1e, "Key", [..."ASDFGHJKL"]);
+row(0x2c, "Key", [..."ZXCVBNM"]);
+row(0x3b, "F", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
 
 /** Returns the bytes that a keyboard sends for a key, or `null` if a PC's has no such key. */
 export function scancode(code, isDown) {

@@ -1,6 +1,6 @@
 // The link stage: how the connection of each channel begins.
 
-import { Reader, WireError, Writer } from "./wire.js";
+import { Reader, Writer } from "./wire.js";
 
 export const MAGIC = [0x52, 0x45, 0x44, 0x51]; // "REDQ"
 export const HEADER_LENGTH = 16;
@@ -8,8 +8,8 @@ export const HEADER_LENGTH = 16;
 export const AUTH_SELECTION = 1 << 0;
 export const MINI_HEADER = 1 << 3;
 
-/** The number of the channel in a link message (`SPICE_CHANNEL_*`). */
-export const CHANNELS = { main: 1, display: 2, inputs: 3, cursor: 4, playback: 5, record: 6 };
+/** Channels, each at its number in a link message (`SPICE_CHANNEL_*`). */
+export const KINDS = ["", "main", "display", "inputs", "cursor", "playback", "record"];
 
 const KEY_LENGTH = 162;
 const TICKET_LENGTH = 128;
@@ -35,9 +35,10 @@ export class Refused extends Error {
 }
 
 export function linkMessage({ session, kind, id, caps }) {
-  const body = new Writer().u32(session).u8(kind).u8(id).u32(1).u32(1).u32(FIXED_MESSAGE)
-    .u32(AUTH_SELECTION | MINI_HEADER).u32(caps).done();
-  return new Writer().bytes(MAGIC).u32(2).u32(2).u32(body.length).bytes(body).done();
+  const body = new Writer().u32(session).u8(kind).u8(id).u32(1).u32(caps.length).u32(FIXED_MESSAGE)
+    .u32(AUTH_SELECTION | MINI_HEADER);
+  for (const word of caps) body.u32(word);
+  return new Writer().bytes(MAGIC).u32(2).u32(2).u32(body.length).bytes(body.done()).done();
 }
 
 /** Reads the reply's header; returns how many bytes follow. */
@@ -55,7 +56,7 @@ export function replyLength(bytes) {
 export function reply(bytes) {
   const r = new Reader(bytes, "link reply");
   const error = r.u32();
-  // Without having asked for a password it turns away who has shown too many wrong ones.
+  // So early it refuses those who have shown too many wrong passwords.
   if (error === PERMISSION_DENIED) throw new Refused(error, "too many wrong passwords: wait a few minutes");
   if (error !== 0) throw new Refused(error);
   const key = r.bytes(KEY_LENGTH).slice();
@@ -73,7 +74,7 @@ export function result(bytes) {
   if (code !== 0) throw new Refused(code);
 }
 
-/** Seals a password for the server; with the number of the way to log in in front. */
+/** Seals a password for the server, after the number of this way to log in. */
 export async function ticket(key, password) {
   const sealed = globalThis.crypto?.subtle ? await seal(key, password) : withoutSubtle(password);
   return new Writer().u32(MECHANISM_TICKET).bytes(sealed).done();
@@ -83,9 +84,7 @@ async function seal(key, password) {
   const oaep = { name: "RSA-OAEP", hash: "SHA-1" };
   const imported = await crypto.subtle.importKey("spki", key, oaep, false, ["encrypt"]);
   const text = new TextEncoder().encode(`${password}\0`);
-  const sealed = new Uint8Array(await crypto.subtle.encrypt({ name: "RSA-OAEP" }, imported, text));
-  if (sealed.length !== TICKET_LENGTH) throw new WireError(`a ticket of ${sealed.length} bytes`);
-  return sealed;
+  return new Uint8Array(await crypto.subtle.encrypt({ name: "RSA-OAEP" }, imported, text));
 }
 
 /** Where there is no password, anything is a ticket. */

@@ -1,4 +1,4 @@
-// The messages of each channel that this server sends and takes. Those that it never sends are refused.
+// The messages that this server sends and takes, by channel. Others are refused.
 
 import { Reader, WireError, Writer } from "./wire.js";
 
@@ -10,18 +10,25 @@ const SIDE_MAX = 16384;
 const IMAGE_PIXELS_MAX = 1 << 24;
 const CURSOR_SIDE_MAX = 512;
 
-/** A channel's messages from the server: each number's name, and what reads its fields. */
-function channel(name, messages) {
-  return (id, body) => {
-    const found = messages[id];
-    if (!found) throw new WireError(`${name}: a message of the unknown kind ${id}`);
-    const [message, read] = found;
-    const r = new Reader(body, `${name}, ${message}`);
-    const fields = read(r);
-    r.end();
-    return { name: message, ...fields };
-  };
+/** A channel's messages from the server: each number's name, and what reads its fields.
+* @type {ReaderOf} */
+const channel = (channelName, messages) => (id, body) => {
+  if (!messages[id]) throw new WireError(`${channelName}: a message of the unknown kind ${id}`);
+  const [name, read] = messages[id];
+  const r = new Reader(body, `${channelName}, ${name}`);
+  const fields = read(r);
+  r.end();
+  return /** @type {any} */ ({ name, ...fields });
+};
+
+/** A message to the server: its number, and its fields. */
+class Message extends Writer {
+  constructor(id) {
+    super();
+    this.id = id;
+  }
 }
+const say = (id) => new Message(id);
 
 const none = () => ({});
 const text = (bytes) => new TextDecoder().decode(bytes).replace(/\0.*$/s, "");
@@ -40,8 +47,7 @@ export const base = {
     6: ["disconnecting", (r) => ({ timestamp: r.u64(), reason: r.u32() })],
     7: ["notify", (r) => {
       const [timestamp, severity] = [r.u64(), r.u32()];
-      r.u32();
-      r.u32();
+      r.bytes(8);
       const length = r.u32();
       r.check(length <= NOTICE_MAX, `a text of ${length} bytes`);
       const notice = text(r.bytes(length));
@@ -49,16 +55,16 @@ export const base = {
       return { timestamp, severity, text: notice };
     }],
   }),
-  ackSync: (generation) => [1, new Writer().u32(generation).done()],
-  ack: () => [2],
-  pong: (id, timestamp) => [3, new Writer().u32(id).u64(timestamp).done()],
+  ackSync: (generation) => say(1).u32(generation),
+  ack: () => say(2),
+  pong: (id, timestamp) => say(3).u32(id).u64(timestamp),
 };
 
 const modes = (supported, current) => ({ server: (supported & 1) !== 0, client: (supported & 2) !== 0, current });
 
 export const main = {
   /** Capabilities: the guest's name, and pieces for the agent that are counted. */
-  caps: 1 << 1 | 1 << 2,
+  caps: () => [1 << 1 | 1 << 2],
   decode: channel("main channel", {
     103: ["init", (r) => ({
       session: r.u32(), displays: r.u32(), mouse: modes(r.u32(), r.u32()), agent: r.u32() !== 0,
@@ -77,10 +83,10 @@ export const main = {
     114: ["uuid", (r) => ({ uuid: r.bytes(16) })],
     115: ["agentConnectedTokens", (r) => ({ tokens: r.u32() })],
   }),
-  attachChannels: () => [104],
-  mouseMode: (mode) => [105, new Writer().u16(mode).done()],
-  agentStart: (tokens) => [106, new Writer().u32(tokens).done()],
-  agentData: (data) => [107, data],
+  attachChannels: () => say(104),
+  mouseMode: (mode) => say(105).u16(mode),
+  agentStart: (tokens) => say(106).u32(tokens),
+  agentData: (data) => say(107).bytes(data),
 };
 
 export const MOUSE_SERVER = 1;
@@ -115,9 +121,7 @@ function constant(r, found, expected, what) {
 
 /** The mask at the end of drawings: there is none. */
 function noMask(r) {
-  r.u8();
-  r.i32();
-  r.i32();
+  r.bytes(9);
   constant(r, r.u32(), 0, "mask");
 }
 
@@ -145,8 +149,8 @@ function image(r) {
 }
 
 export const display = {
-  /** Capabilities: heads, LZ4; and with a decoder H.264. */
-  caps: (h264) => 1 << 1 | 1 << 5 | (h264 ? 1 << 8 | 1 << 11 : 0),
+  /** Capabilities: heads, LZ4, and codecs. The last is this server's own: H.264 with a colour for each pixel. */
+  caps: ({ h264, sharp }) => [1 << 1 | 1 << 5 | 1 << 8 | (h264 ? 1 << 11 : 1 << 9), sharp ? 1 << 31 : 0],
   decode: channel("display", {
     102: ["mark", none],
     103: ["reset", none],
@@ -159,8 +163,7 @@ export const display = {
       const codec = CODECS[r.u8()];
       r.u64();
       const [width, height] = [side(r), side(r)];
-      r.u32();
-      r.u32();
+      r.bytes(8);
       const dest = rect(r);
       constant(r, r.u8(), 0, "clip");
       return { surface, stream, codec, width, height, dest };
@@ -200,26 +203,26 @@ export const display = {
     }],
   }),
   /** Nothing is cached. */
-  init: () => [101, new Writer().u8(1).u64(0).u8(1).i32(0).done()],
-  cannotDecode: (stream) => [102, new Writer().u32(stream).u32(0).u32(0).u32(0).u32(0).u32(0xffffffff).i32(0)
-    .u32(0xffffffff).done()],
+  init: () => say(101).u8(1).u64(0).u8(1).i32(0),
+  cannotDecode: (stream) => say(102).u32(stream).u32(0).u32(0).u32(0).u32(0).u32(0xffffffff).i32(0)
+    .u32(0xffffffff),
 };
 
 const locks = (bits) => ({ scroll: (bits & 1) !== 0, num: (bits & 2) !== 0, caps: (bits & 4) !== 0 });
 
 export const inputs = {
-  caps: 0,
+  caps: () => [],
   decode: channel("inputs", {
     101: ["init", (r) => locks(r.u16())],
     102: ["locks", (r) => locks(r.u16())],
     111: ["motionAck", none],
   }),
-  scancodes: (bytes) => [104, Uint8Array.from(bytes)],
-  locks: ({ scroll, num, caps }) => [103, new Writer().u16(Number(scroll) | num << 1 | caps << 2).done()],
-  motion: (dx, dy, buttons) => [111, new Writer().i32(dx).i32(dy).u16(buttons).done()],
-  position: (x, y, buttons, display) => [112, new Writer().u32(x).u32(y).u16(buttons).u8(display).done()],
-  press: (button, buttons) => [113, new Writer().u8(button).u16(buttons).done()],
-  release: (button, buttons) => [114, new Writer().u8(button).u16(buttons).done()],
+  scancodes: (bytes) => say(104).bytes(bytes),
+  locks: ({ scroll, num, caps }) => say(103).u16(Number(scroll) | num << 1 | caps << 2),
+  motion: (dx, dy, buttons) => say(111).i32(dx).i32(dy).u16(buttons),
+  position: (x, y, buttons, display) => say(112).u32(x).u32(y).u16(buttons).u8(display),
+  press: (button, buttons) => say(113).u8(button).u16(buttons),
+  release: (button, buttons) => say(114).u8(button).u16(buttons),
 };
 
 /** A shape of the pointer; its pixels are B, G, R, A. `null` is none. */
@@ -237,7 +240,7 @@ function shape(r) {
 }
 
 export const cursor = {
-  caps: 0,
+  caps: () => [],
   decode: channel("cursor", {
     101: ["init", (r) => {
       const at = { x: r.i16(), y: r.i16() };
@@ -251,11 +254,12 @@ export const cursor = {
   }),
 };
 
+/** How sound is compressed (`SPICE_AUDIO_DATA_MODE_*`). */
+export const OPUS = 3;
+
 export const playback = {
   /** Capabilities: how loud it is to be; and with a decoder Opus. */
-  caps: (opus) => 1 << 1 | (opus ? 1 << 3 : 0),
-  RAW: 1,
-  OPUS: 3,
+  caps: ({ opus }) => [1 << 1 | (opus ? 1 << 3 : 0)],
   decode: channel("playback", {
     101: ["data", (r) => ({ time: r.u32(), data: r.rest() })],
     102: ["mode", (r) => ({ time: r.u32(), mode: r.u16() })],
@@ -266,3 +270,16 @@ export const playback = {
     107: ["latency", (r) => ({ milliseconds: r.u32() })],
   }),
 };
+
+export const record = {
+  /** Capabilities: Opus. */
+  caps: () => [1 << 2],
+  decode: channel("record", {
+    101: ["start", (r) => ({ channels: r.u32(), format: r.u16(), frequency: r.u32() })],
+    102: ["stop", none],
+  }),
+  data: (time, data) => say(101).u32(time).bytes(data),
+  mode: (time, mode) => say(102).u32(time).u16(mode),
+};
+
+export const channels = { main, display, inputs, cursor, playback, record };

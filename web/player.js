@@ -1,8 +1,8 @@
-// Plays blocks of sound in the thread of the sound: what came early waits, what came too early is left out.
+// In the thread of the sound. The player plays blocks: what came early waits, what came too early is left out.
 
-/** So much has to be there before it begins, in samples: blocks come at times that are a little uneven. */
+/** Samples that have to be there before it begins: blocks come at uneven times. */
 const BEFORE = 48 * 40;
-/** More than this is late, not early: the oldest is left out. */
+/** Samples that may wait: of more the oldest are left out. */
 const MOST = 48 * 200;
 
 class Player extends AudioWorkletProcessor {
@@ -48,3 +48,10 @@ class Player extends AudioWorkletProcessor {
 }
 
 registerProcessor("player", Player);
+
+registerProcessor("recorder", class extends AudioWorkletProcessor {
+  process([[samples]]) {
+    if (samples) this.port.postMessage(samples.slice());
+    return true;
+  }
+});

@@ -1,62 +1,51 @@
-// The playback channel: what the guest plays, decoded by WebCodecs and played by an AudioWorklet.
+// The playback channel: decoded by WebCodecs, played by an AudioWorklet.
 
-import { playback as messages } from "./messages.js";
+import { OPUS } from "./messages.js";
 
-const RATE = 48000;
+/** Samples a second, of all sound here. */
+export const RATE = 48000;
 const CHANNELS = 2;
 
-export function canPlay() {
-  return Boolean(globalThis.AudioWorkletNode && globalThis.AudioContext && isSecureContext);
-}
-
 export class Sound {
-  #connection;
   #context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
   #gain = this.#context.createGain();
+  /** @type {?AudioWorkletNode} */
   #player = null;
+  /** @type {?AudioDecoder} */
   #decoder = null;
   #volume = 1;
   #mute = false;
   #isOn = true;
   #time = 0;
+  #over = new AbortController();
 
-  constructor(connection) {
-    this.#connection = connection;
+  constructor() {
     this.#gain.connect(this.#context.destination);
+    this.#makePlayer().catch((error) => console.warn(`sound: ${error.message}`));
     // Browsers play nothing before the first key or click.
-    for (const name of ["pointerdown", "keydown"]) document.addEventListener(name, this.#resume, true);
-  }
-
-  async run() {
-    try {
-      await this.#makePlayer().catch((error) => console.warn(`sound: ${error.message}`));
-      await this.#connection.run((id, body) => this.#handle(messages.decode(id, body)));
-    } finally {
-      for (const name of ["pointerdown", "keydown"]) document.removeEventListener(name, this.#resume, true);
-      this.#stop();
-      this.#context.close();
-    }
-  }
-
-  async #makePlayer() {
-    await this.#context.audioWorklet.addModule("player.js");
-    this.#player = new AudioWorkletNode(this.#context, "player", { outputChannelCount: [CHANNELS] });
-    this.#player.connect(this.#gain);
+    const options = { capture: true, signal: this.#over.signal };
+    const resume = () => this.setOn(this.#isOn);
+    for (const name of ["pointerdown", "keydown"]) document.addEventListener(name, resume, options);
   }
 
   setOn(isOn) {
     this.#isOn = isOn;
-    if (isOn) this.#context.resume();
-    else this.#context.suspend();
+    // What was not permitted yet when it ends fails.
+    (isOn ? this.#context.resume() : this.#context.suspend()).catch(() => {});
   }
 
-  #resume = () => { if (this.#isOn) this.#context.resume(); };
+  end = () => {
+    this.#over.abort();
+    this.#stop();
+    this.#context.close();
+  };
 
-  #handle(message) {
+  /** @param {From<"playback">} message */
+  handle = (message) => {
     switch (message.name) {
       case "mode":
         this.#stop();
-        if (message.mode === messages.OPUS) this.#decoder = this.#opus();
+        if (message.mode === OPUS) this.#decoder = this.#opus();
         break;
       case "data":
         if (this.#decoder) this.#decode(message.data);
@@ -73,21 +62,25 @@ export class Sound {
         break;
       case "mute":
         this.#mute = message.mute;
-        break;
     }
     this.#gain.gain.value = this.#mute ? 0 : this.#volume;
+  };
+
+  async #makePlayer() {
+    await this.#context.audioWorklet.addModule("player.js");
+    this.#player = new AudioWorkletNode(this.#context, "player", { outputChannelCount: [CHANNELS] });
+    this.#player.connect(this.#gain);
   }
 
   #opus() {
     const decoder = new AudioDecoder({
       output: (data) => {
-        const planes = [0, 1].map((planeIndex) => {
+        this.#play((planeIndex) => {
           const samples = new Float32Array(data.numberOfFrames);
           data.copyTo(samples, { planeIndex, format: "f32-planar" });
           return samples;
         });
         data.close();
-        this.#play(planes);
       },
       error: (error) => console.warn(`sound: ${error.message}`),
     });
@@ -104,12 +97,13 @@ export class Sound {
   /** Samples of 16 bits, left and right in turn. */
   #raw(data) {
     const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-    const sample = (at) => view.getInt16(at * 2, true) / 32768;
-    this.#play([0, 1].map((side) =>
-      Float32Array.from({ length: data.length >> 2 }, (_, at) => sample(at * CHANNELS + side))));
+    this.#play((side) => Float32Array.from({ length: data.length >> 2 },
+      (_, at) => view.getInt16((at * CHANNELS + side) * 2, true) / 32768));
   }
 
-  #play(planes) {
+  /** Plays a block; `samples` returns those of each side. */
+  #play(samples) {
+    const planes = [0, 1].map(samples);
     this.#player?.port.postMessage(planes, planes.map((plane) => plane.buffer));
   }
 

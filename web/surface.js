@@ -3,22 +3,21 @@
 import { pixels } from "./image.js";
 
 export class Surface {
-  constructor(width, height) {
-    this.canvas = document.createElement("canvas");
-    this.canvas.width = width;
-    this.canvas.height = height;
-    this.#context = this.#open();
-    this.#context.fillRect(0, 0, width, height);
-  }
-
   #context;
+
+  constructor(width, height) {
+    this.canvas = Object.assign(document.createElement("canvas"), { width, height });
+    const context = this.canvas.getContext("2d", { alpha: false });
+    if (!context) throw new Error("this browser gives no canvas");
+    this.#context = context;
+    context.fillRect(0, 0, width, height);
+  }
 
   /** Shows only this much, from the corner: video has even sides, the guest's picture may not. */
   crop(width, height) {
     if (width === this.canvas.width && height === this.canvas.height) return;
     const kept = this.#context.getImageData(0, 0, width, height);
-    this.canvas.width = width;
-    this.canvas.height = height;
+    Object.assign(this.canvas, { width, height });
     this.#context.putImageData(kept, 0, 0);
   }
 
@@ -33,11 +32,5 @@ export class Surface {
 
   drawFrame(frame, { x, y, width, height }) {
     this.#context.drawImage(frame, x, y, width, height);
-  }
-
-  #open() {
-    const context = this.canvas.getContext("2d", { alpha: false });
-    if (!context) throw new Error("this browser gives no canvas");
-    return context;
   }
 }

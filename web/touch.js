@@ -9,85 +9,71 @@ const NOTCH = 40;
 const LEFT = [1, 1];
 const RIGHT = [3, 4];
 
-export class Touch {
-  #pointer;
+export function followFingers(element, pointer) {
   /** Where the fingers are, by number. */
-  #fingers = new Map();
-  #start = { x: 0, y: 0 };
-  #timer = 0;
-  #isDown = false;
-  #scrolled = 0;
+  const fingers = new Map();
+  let start = { x: 0, y: 0 };
+  let timer = 0;
+  let isDown = false;
+  let scrolled = 0;
   /** Whether this touch is over for the guest: two fingers, or a long touch. */
-  #isSpent = false;
+  let isSpent = false;
 
-  constructor(element, pointer) {
-    this.#pointer = pointer;
-    const on = (name, handle) => element.addEventListener(name, (event) => {
-      if (event.pointerType === "touch") handle(event);
-    });
-    on("pointerdown", (event) => this.#down(event, element));
-    on("pointermove", (event) => this.#move(event));
-    on("pointerup", (event) => this.#up(event));
-    on("pointercancel", (event) => this.#up(event));
-  }
+  const press = (wanted) => {
+    if (isDown !== wanted) pointer.button(LEFT, wanted);
+    isDown = wanted;
+  };
+  const click = (button) => {
+    pointer.button(button, true);
+    pointer.button(button, false);
+  };
 
-  #down(event, element) {
+  const down = (event) => {
     element.focus({ preventScroll: true });
-    this.#fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
-    clearTimeout(this.#timer);
-    if (this.#fingers.size > 1) {
-      this.#release();
-      this.#isSpent = true;
+    const at = { x: event.clientX, y: event.clientY };
+    fingers.set(event.pointerId, at);
+    clearTimeout(timer);
+    isSpent = fingers.size > 1;
+    if (isSpent) {
+      press(false);
       return;
     }
-    this.#isSpent = false;
-    this.#start = { x: event.clientX, y: event.clientY };
-    this.#pointer.moveTo(event);
-    this.#timer = window.setTimeout(() => {
-      this.#isSpent = true;
-      this.#click(RIGHT);
+    start = { ...at };
+    pointer.moveTo(event);
+    timer = window.setTimeout(() => {
+      isSpent = true;
+      click(RIGHT);
     }, LONG);
-  }
+  };
 
-  #move(event) {
-    const finger = this.#fingers.get(event.pointerId);
+  const move = (event) => {
+    const finger = fingers.get(event.pointerId);
     if (!finger) return;
     const dy = event.clientY - finger.y;
     Object.assign(finger, { x: event.clientX, y: event.clientY });
-    if (this.#fingers.size > 1) {
-      this.#scrolled -= dy / this.#fingers.size / NOTCH;
-      const whole = Math.trunc(this.#scrolled);
-      this.#scrolled -= whole;
-      this.#pointer.notches(whole);
-    } else if (!this.#isSpent) {
-      const far = Math.hypot(event.clientX - this.#start.x, event.clientY - this.#start.y);
-      if (!this.#isDown && far < RESTS) return;
-      clearTimeout(this.#timer);
-      if (!this.#isDown) this.#press();
-      this.#pointer.moveTo(event);
+    if (fingers.size > 1) {
+      scrolled -= dy / fingers.size / NOTCH;
+      const whole = Math.trunc(scrolled);
+      scrolled -= whole;
+      pointer.notches(whole);
+    } else if (!isSpent) {
+      if (!isDown && Math.hypot(finger.x - start.x, finger.y - start.y) < RESTS) return;
+      clearTimeout(timer);
+      press(true);
+      pointer.moveTo(event);
     }
-  }
+  };
 
-  #up(event) {
-    this.#fingers.delete(event.pointerId);
-    clearTimeout(this.#timer);
-    if (this.#isDown) this.#release();
-    else if (!this.#isSpent && event.type === "pointerup") this.#click(LEFT);
-    this.#isSpent = this.#fingers.size > 0;
-  }
+  const up = (event) => {
+    fingers.delete(event.pointerId);
+    clearTimeout(timer);
+    if (isDown) press(false);
+    else if (!isSpent && event.type === "pointerup") click(LEFT);
+    isSpent = fingers.size > 0;
+  };
 
-  #press() {
-    this.#isDown = true;
-    this.#pointer.button(...LEFT, true);
-  }
-
-  #release() {
-    if (this.#isDown) this.#pointer.button(...LEFT, false);
-    this.#isDown = false;
-  }
-
-  #click([number, mask]) {
-    this.#pointer.button(number, mask, true);
-    this.#pointer.button(number, mask, false);
+  const handlers = { pointerdown: down, pointermove: move, pointerup: up, pointercancel: up };
+  for (const [name, handle] of Object.entries(handlers)) {
+    element.addEventListener(name, (event) => { if (event.pointerType === "touch") handle(event); });
   }
 }

@@ -1,10 +1,11 @@
 // Where the guest's picture is on the page, and how large.
 
-/** Scales that are so little over a whole number are that: the picture would be blurred for nothing. */
+/** Scales so little over a whole number become that: the picture would be blurred for nothing. */
 const NEARLY = 0.01;
 
 export class View {
-  #canvas = null;
+  /** @type {?HTMLCanvasElement} */
+  canvas = null;
   /** "fit", "fill" or "actual". */
   #mode = "fit";
   /** Called when the picture's place has changed. */
@@ -21,22 +22,16 @@ export class View {
     window.addEventListener("resize", changed);
   }
 
-  get canvas() { return this.#canvas; }
-
   /** Pixels of the screen for each of the guest's. */
   scale = { x: 1, y: 1 };
 
+  /** Shows a canvas in the place of the one before, or none. */
   show(canvas) {
-    if (this.#canvas === canvas) return;
-    if (this.#canvas) this.#canvas.replaceWith(canvas);
-    else this.element.prepend(canvas);
-    this.#canvas = canvas;
+    if (this.canvas === canvas) return;
+    this.canvas?.remove();
+    if (canvas) this.element.prepend(canvas);
+    this.canvas = canvas;
     this.layout();
-  }
-
-  blank() {
-    this.#canvas?.remove();
-    this.#canvas = null;
   }
 
   setMode(mode) {
@@ -52,28 +47,31 @@ export class View {
   }
 
   layout() {
-    const canvas = this.#canvas;
+    const { canvas, room } = this;
     if (!canvas) return;
-    const { x, y } = scales(this.#mode, this.room, canvas);
-    this.scale = { x, y };
-    const isWhole = x === y && Number.isInteger(x);
-    canvas.style.imageRendering = isWhole ? "pixelated" : "auto";
-    canvas.style.width = `${canvas.width * x / devicePixelRatio}px`;
-    canvas.style.height = `${canvas.height * y / devicePixelRatio}px`;
+    const { x, y } = this.scale = scales(this.#mode, room, canvas);
+    const [width, height] = [canvas.width * x, canvas.height * y];
+    const css = (pixels) => `${pixels / devicePixelRatio}px`;
     // On whole pixels of the screen: between two, all would be blurred.
-    const margin = (room, size) => `${Math.max(0, Math.floor((room - size) / 2)) / devicePixelRatio}px`;
-    canvas.style.left = margin(this.room.width, canvas.width * x);
-    canvas.style.top = margin(this.room.height, canvas.height * y);
+    const margin = (free) => css(Math.max(0, Math.floor(free / 2)));
+    Object.assign(canvas.style, {
+      imageRendering: x === y && Number.isInteger(x) ? "pixelated" : "auto",
+      width: css(width),
+      height: css(height),
+      left: margin(room.width - width),
+      top: margin(room.height - height),
+    });
     this.onlayout();
   }
 
   /** Returns the guest's pixel under a place of the page, or the nearest. */
   guestPoint(clientX, clientY) {
-    if (!this.#canvas) return null;
-    const { left, top, width, height } = this.#canvas.getBoundingClientRect();
+    const { canvas } = this;
+    if (!canvas) return null;
+    const { left, top, width, height } = canvas.getBoundingClientRect();
     return {
-      x: inside((clientX - left) * this.#canvas.width / width, this.#canvas.width),
-      y: inside((clientY - top) * this.#canvas.height / height, this.#canvas.height),
+      x: inside((clientX - left) * canvas.width / width, canvas.width),
+      y: inside((clientY - top) * canvas.height / height, canvas.height),
     };
   }
 }

@@ -1,6 +1,6 @@
-// Bytes of messages, little-endian. Every read is checked: the server may be another than it should be.
+// Bytes of messages, little-endian. Every read is checked: the server may be hostile.
 
-/** The most bytes that wait to be read: far more than a server that waits for acknowledgements sends ahead. */
+/** The most bytes that wait to be read: far more than a server sends ahead of acknowledgements. */
 const UNREAD_MAX = 128 << 20;
 
 export class WireError extends Error {}
@@ -68,6 +68,8 @@ export class Writer {
     return this;
   }
 
+  get length() { return this.#length; }
+
   done() { return new Uint8Array(this.#view.buffer, 0, this.#length); }
 
   #grow(count) {
@@ -82,7 +84,7 @@ export class Writer {
   }
 }
 
-/** Bytes that have come and were not read: the borders of what comes mean nothing. */
+/** Bytes that have come and were not read. */
 export class ByteQueue {
   #parts = [];
   #length = 0;
@@ -95,7 +97,7 @@ export class ByteQueue {
     if (part.length) this.#parts.push(part);
   }
 
-  /** Takes `count` bytes, of which there have to be as many: a copy only where they came in several parts. */
+  /** Takes `count` bytes, which have to be there: a copy only where they came in several parts. */
   take(count) {
     this.#length -= count;
     const first = this.#parts[0];
@@ -106,17 +108,14 @@ export class ByteQueue {
     }
     if (first.length === count) return this.#parts.shift();
     const whole = new Uint8Array(count);
-    let used = 0;
-    let at = 0;
-    while (at < count) {
-      const part = this.#parts[used];
+    for (let at = 0; at < count;) {
+      const [part] = this.#parts;
       const wanted = part.subarray(0, count - at);
       whole.set(wanted, at);
       at += wanted.length;
-      if (wanted.length === part.length) used += 1;
-      else this.#parts[used] = part.subarray(wanted.length);
+      if (wanted.length === part.length) this.#parts.shift();
+      else this.#parts[0] = part.subarray(wanted.length);
     }
-    this.#parts.splice(0, used);
     return whole;
   }
 }

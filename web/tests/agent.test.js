@@ -12,7 +12,7 @@ const message = (kind, body, size = body.length) =>
 /** An agent that is there; what it sends is in `sent`. */
 function agent(tokens) {
   const sent = [];
-  const made = new Agent(([id, body]) => sent.push({ id, body: Uint8Array.from(body) }));
+  const made = new Agent((message) => sent.push({ id: message.id, body: message.done() }));
   made.connect(tokens);
   return { made, sent };
 }

@@ -38,8 +38,8 @@ test("each message of the page is written as the server reads it", () => {
       assert.equal(hex(link[name](...given)), wanted);
       continue;
     }
-    const [found, body = []] = channels[channel][name](...given);
-    assert.deepEqual([found, hex(body)], [id, wanted], `${channel}.${name}`);
+    const message = channels[channel][name](...given);
+    assert.deepEqual([message.id, hex(message.done())], [id, wanted], `${channel}.${name}`);
   }
 });
 

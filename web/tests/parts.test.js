@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Decoder, describe } from "../decoder.js";
-import { lz4, opaque } from "../image.js";
+import { Decoder, describe, JpegDecoder } from "../decoder.js";
+import { lz4, swapColours } from "../image.js";
 import { scancode } from "../keys.js";
 import { keysOf } from "../text.js";
 import { scales } from "../view.js";
@@ -53,8 +53,10 @@ test("LZ4 blocks that lie are refused", () => {
 
 test("pixels become what the canvas has", () => {
   const bytes = Uint8ClampedArray.from([3, 2, 1, 77, 30, 20, 10, 0]);
-  opaque(bytes);
-  assert.deepEqual([...bytes], [1, 2, 3, 255, 10, 20, 30, 255]);
+  swapColours(bytes);
+  assert.deepEqual([...bytes], [1, 2, 3, 77, 10, 20, 30, 0]);
+  swapColours(bytes, 0xff000000);
+  assert.deepEqual([...bytes], [3, 2, 1, 255, 30, 20, 10, 255]);
 });
 
 test("an access unit says what it is", () => {
@@ -126,4 +128,20 @@ test("a decoder that keeps the last picture back holds nothing up, and draws ove
   await decoder.decode(block(start, 0x41, 5));
   assert.deepEqual(drawn, [1, 3], "the second picture was too late");
   decoder.close();
+});
+
+test("JPEGs are drawn in order and given back, and what is none ends the video", async () => {
+  const closed = [];
+  globalThis.createImageBitmap = async (blob) => {
+    const [first] = new Uint8Array(await blob.arrayBuffer());
+    if (first !== 0xff) throw new Error("not a JPEG");
+    return { first, close: () => closed.push(first) };
+  };
+  const [drawn, failed] = [[], []];
+  const decoder = new JpegDecoder(({ first }) => drawn.push(first), ({ message }) => failed.push(message));
+  await decoder.decode(block([0xff, 0xd8]));
+  await decoder.decode(block([0xff, 0xd8]));
+  assert.deepEqual([drawn, closed, failed], [[0xff, 0xff], [0xff, 0xff], []]);
+  await decoder.decode(block([1, 2]));
+  assert.deepEqual([drawn.length, failed], [2, ["not a JPEG"]]);
 });
