@@ -11,12 +11,12 @@ class Browser:
     """One page. `script` runs a function's body in it, `keys` types, `close` ends it. What the page asks for is logged if it is
     `traced`, each message of a WebSocket included."""
 
-    def __init__(self, log, traced=True):
+    def __init__(self, log, flags=(), traced=True):
         port = next(filter(None, (self._start(log) for _ in range(10))), None)
         assert port, f"chromedriver did not start; see {log.name}"
         self.base = f"http://127.0.0.1:{port}/session"
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--ignore-certificate-errors",
-                     "--window-size=1400,1000"]
+                     "--window-size=1400,1000", *flags]
         capabilities = {"browserName": "chrome", "goog:chromeOptions": {"args": arguments, "binary": "/usr/bin/chromium"},
                         "goog:loggingPrefs": {"browser": "ALL"} | ({"performance": "ALL"} if traced else {}), "unhandledPromptBehavior": "dismiss"}
         session = self._post("", {"capabilities": {"alwaysMatch": capabilities}})

@@ -5,21 +5,26 @@ import json
 import math
 import os
 import re
-import socket
+import shutil
 import subprocess
 import urllib.request
 
-from inputs import ABSOLUTE, KEY, RELATIVE
+from PIL import Image
+
+from inputs import RELATIVE
 import compare
 from areas import is_same_outside
 from agent import _clipboard_of_guest, _copy_in_guest, _pasted_in_guest
-from rig import eventually, free_port
+from rig import Skip, eventually, free_port
 from sound import _vm as sound_vm
 from tls import certificates
 from web import browser
+from firefox import Firefox
+from on_page import (
+    CANVAS, SHOWN_LIMIT, CONTROLS, AXE, PAINTED, PIXELS, CLOSED, LOCKS, LINKED, NO_SHARP, HEARD, _choose, _touch,
+    _async, _pitch, _open, _write_tone, _listened, _invitation, _log_in, _same, _told, _pixels, _png, _errors,
+    _keys, _at, _place, _mouse, _raw)
 
-CANVAS = "#screen canvas:not(.pointer)"
-SHOWN_LIMIT = 40  # seconds
 DESKTOP_LIMIT = 90  # seconds, for what goes through an emulated desktop
 # `KeyboardEvent.code`: code of linux/input-event-codes.h.
 KEYS = {"KeyA": 30, "Digit1": 2, "Escape": 1, "F1": 59, "F12": 88, "Space": 57, "Enter": 28, "NumpadEnter": 96, "ShiftLeft": 42,
@@ -84,6 +89,26 @@ def beside_a_film(rig):
     assert _errors(window) == [], _errors(window)
 
 
+def in_firefox(rig):
+    """in Firefox as well the page shows every pixel of the guest at rest, also after it has moved"""
+    if not shutil.which("firefox-esr"):
+        raise Skip("firefox-esr is not installed")
+    vm, port = rig.vm(), free_port()
+    with open(rig.fresh("firefox", ".log"), "w") as log:
+        window = Firefox(log)
+    rig.own.append(window)
+    rig.serve(vm, "--web-addr", f"127.0.0.1:{port}")
+    window.open(f"http://127.0.0.1:{port}/")
+    _same(rig, vm, window)
+    before = window.script("return [spice.frames, spice.images]")
+    vm.stage("animate 40 50")
+    counts = lambda: window.script("return [spice.frames, spice.images]")  # noqa: E731
+    eventually(lambda: counts() != before, "a picture that moves", SHOWN_LIMIT)
+    vm.stage("picture")
+    _same(rig, vm, window)
+    rig.tell(f"{window.script('return spice.frames')} pictures of video; every pixel is equal at rest")
+
+
 def long_motion(rig):
     """a thousand pictures take no more of the browser's memory than a hundred, and each is given back"""
     vm = rig.vm()
@@ -111,6 +136,17 @@ def sharp_colours(rig):
     assert window.script("return spice.delivery").startswith("avc1.f4"), _told(window)
     vm.stage("picture")
     _same(rig, vm, window)
+
+
+def colours_it_decodes(rig):
+    """the page tells whether the browser decodes a colour for each pixel, exactly if it does"""
+    for script, wanted in ((LINKED, 1 << 31), (LINKED + NO_SHARP, 0)):
+        window, _, _ = _open(rig, rig.vm(), script=script)
+        eventually(lambda: window.script("return globalThis.linked[2]"), "a display channel", SHOWN_LIMIT)
+        words = window.script("return linked[2]")
+        assert words[1] == wanted, words
+        window.stop()
+        rig.own.remove(window)
 
 
 def without_video(rig):
@@ -322,6 +358,39 @@ def fingers(rig):
     assert vm.events(lambda events: _keys(events) == []) is not False
 
 
+def pen(rig):
+    """a pen points, clicks and drags as a mouse does"""
+    vm = rig.vm()
+    window, _, _ = _open(rig, vm)
+    _same(rig, vm, window)
+    vm.stage("events on")
+    for x, y in ((20, 30), (640, 360)):
+        _mouse(window, "mouseMoved", *_place(window, x, y), pointerType="pen")
+    vm.events(lambda events: _keys(events) == [] and _at(events, 640, 360))
+    for button, held, code in (("left", 1, 272), ("right", 2, 273)):
+        vm.stage("events on")
+        _mouse(window, "mousePressed", *_place(window, 640, 360), button, pointerType="pen")
+        _mouse(window, "mouseMoved", *_place(window, 700, 400), button, pointerType="pen", buttons=held)
+        vm.events(lambda events: _keys(events) == [(code, 1)] and _at(events, 700, 400))
+        _mouse(window, "mouseReleased", *_place(window, 640, 360), button, pointerType="pen")
+        vm.events(lambda events: _keys(events) == [(code, 1), (code, 0)] and _at(events, 640, 360))
+
+
+def full_screen(rig):
+    """the page fills the screen, asks the browser for the keys that it keeps to itself, and gives them back"""
+    vm = rig.vm()
+    window, _, _ = _open(rig, vm, script=LOCKS)
+    _same(rig, vm, window)
+    for filled in (True, False):
+        _async(window, "document.querySelector('#full').click()")
+        fills = lambda: window.script("return document.fullscreenElement === document.documentElement")  # noqa: E731
+        eventually(lambda: fills() == filled, f"full: {filled}", SHOWN_LIMIT)
+    locks = window.script("return globalThis.locks")
+    assert locks == ["all keys, full screen"], locks
+    assert window.script("return document.activeElement.id") == "screen"
+    _same(rig, vm, window)
+
+
 def clipboard(rig):
     """text and a picture that were copied here are pasted in the guest, and the other way round"""
     vm = rig.desktop()
@@ -332,10 +401,18 @@ def clipboard(rig):
     _async(window, "await navigator.clipboard.writeText('Grüße aus Köln')")
     window.script("document.querySelector('#paste').click()")
     _pasted_in_guest(vm, "UTF8_STRING", "Grüße aus Köln".encode())
-    _async(window, "const c = new OffscreenCanvas(20, 10); c.getContext('2d').fillRect(0, 0, 9, 9);"
-                   "const png = await c.convertToBlob(); await navigator.clipboard.write([new ClipboardItem({'image/png': png})])")
+    copies = "await navigator.clipboard.write([new ClipboardItem({'image/png': png})]);"
+    wanted = _async(window, PAINTED + copies + PIXELS)
     window.script("document.querySelector('#paste').click()")
-    eventually(lambda: _clipboard_of_guest(vm, "image/png").startswith(b"\x89PNG"), "the picture", DESKTOP_LIMIT)
+    found = lambda: _clipboard_of_guest(vm, "image/png")  # noqa: E731
+    eventually(lambda: found().startswith(b"\x89PNG"), "the picture", DESKTOP_LIMIT)
+    assert _pixels(found()) == bytes(wanted), "other pixels in the guest"
+    picture = Image.frombytes("RGB", (30, 20), os.urandom(30 * 20 * 3)).convert("RGBA")
+    _copy_in_guest(vm, "image/png", _png(picture))
+    pasted = ("const [item] = await navigator.clipboard.read();"
+              "if (!item?.types.includes('image/png')) return null; const png = await item.getType('image/png');")
+    arrived = lambda: bytes(_async(window, pasted + PIXELS) or b"") == picture.tobytes()  # noqa: E731
+    eventually(arrived, "the guest's picture, pixel by pixel", DESKTOP_LIMIT)
     _copy_in_guest(vm, "UTF8_STRING", b"from the guest \xe2\x82\xac")
     eventually(lambda: _async(window, "return navigator.clipboard.readText()") == "from the guest €", "the guest's text", DESKTOP_LIMIT)
 
@@ -369,43 +446,122 @@ def a_tone(rig):
     window.press("ShiftLeft")  # browsers play nothing before a key or a click
     window.press("ShiftLeft", down=False)
     eventually(lambda: window.script("return globalThis.heard !== undefined"), "the player", SHOWN_LIMIT)
-    vm.begin("tone 440 20 48000")
+    vm.stage("tone 440 20 48000")
     pitch = eventually(lambda: abs((_pitch(window) or 0) - 440) < 12 and _pitch(window), "440 Hz", SHOWN_LIMIT)
     window.script("document.querySelector('#sound').click()")
     eventually(lambda: window.script("return heard.context.state") == "suspended", "silence", SHOWN_LIMIT)
     rig.tell(f"{pitch:.0f} Hz")
 
 
+def microphone(rig):
+    """the guest records what is said into the browser's microphone, once its user has asked for that and until that ends"""
+    bus, vm = rig.bus(), sound_vm(rig)
+    spoken = rig.fresh("spoken", ".wav")
+    _write_tone(spoken, 700)
+    flags = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+             f"--use-file-for-fake-audio-capture={spoken.resolve()}")
+    window, _, _ = _open(rig, vm, "--relay-bus", bus.address, flags=flags)
+    _same(rig, vm, window)
+    button = "document.querySelector('#microphone')"
+    state = lambda: window.script(f"return [{button}.hidden, {button}.disabled, {button}.ariaPressed]")  # noqa: E731
+    channels = lambda: rig.status(bus)["Clients"][0]["Channels"]  # noqa: E731
+    eventually(lambda: state() == [False, False, "false"], f"a button, which is off: {state()}", SHOWN_LIMIT)
+    assert "record:0" not in channels(), "nobody asked for it"
+    silent = _listened(vm)
+    assert " ms=0 " in silent, silent
+    for pitch in (700, None, 700):
+        _async(window, f"{button}.click()")
+        wanted = [False, False, "true" if pitch else "false"]
+        eventually(lambda: state() == wanted, f"the button: {state()}", SHOWN_LIMIT)
+        found = _listened(vm)
+        told = dict(pair.split("=") for pair in found.split())
+        assert (abs(int(told["hz"]) - 700) <= 35 and int(told["loudest"]) > 1000) if pitch else told["ms"] == "0", found
+    assert "record:0" in channels()
+    window.script("document.querySelector('#leave').click()")
+    assert state() == [True, False, "false"], state()
+    errors = _errors(window)
+    assert errors == [], errors
+    rig.tell(found)
+
+
+def no_microphone(rig):
+    """a microphone that the browser's user does not permit stays off, and the page says so"""
+    refuses = "navigator.mediaDevices.getUserMedia = async () => { throw new Error('not permitted'); }"
+    window, _, _ = _open(rig, sound_vm(rig), script=refuses)
+    eventually(lambda: window.script("return !document.querySelector('#microphone').hidden"), "the button", SHOWN_LIMIT)
+    window.script("document.querySelector('#microphone').click()")
+    news = lambda: window.script("return document.querySelector('#news').textContent")  # noqa: E731
+    eventually(lambda: "not permitted" in news(), "a word about it", SHOWN_LIMIT)
+    state = window.script("const b = document.querySelector('#microphone'); return [b.disabled, b.ariaPressed]")
+    assert state == [False, "false"], state
+
+
 def at_a_look(rig):
-    """every control has a name, can be reached by keys alone, and has enough contrast, light and dark, on a desk and on a phone"""
-    vm = rig.vm()
+    """every control has a name, is reached by the Tab key alone, and is in the page, light, dark, on a desk and on a phone"""
+    window = _with_all_controls(rig)
+    for look in _looks(window):
+        rig.fresh(look, ".png").write_bytes(window.screenshot())
+        found = window.script(CONTROLS)
+        names = {control["id"]: control["name"] for control in found}
+        wanted = {"size", "keys", "type", "paste", "send", "sound", "microphone", "full", "about", "leave", "screen"}
+        assert wanted <= names.keys(), names
+        assert all(names.values()), names
+        assert all(control["inside"] for control in found), (look, found)
+        # Control and Alt lead from the screen to the first one that is always there.
+        window.script("document.querySelector('#screen').focus()")
+        for code, down in (("ControlLeft", True), ("AltLeft", True), ("AltLeft", False), ("ControlLeft", False)):
+            window.press(code, down=down)
+        reached = [window.script("return document.activeElement.id")]
+        while reached[-1] != "screen" and len(reached) < 30:
+            window.key("\ue004")  # Tab
+            reached.append(window.script("return document.activeElement.id"))
+        assert reached == [control["id"] for control in found if control["id"] != "console"], (look, reached)
+
+
+def for_everybody(rig):
+    """axe-core finds no control without a name or with too little contrast, light and dark, on a desk and on a phone"""
+    if not (rig.settings.axe and rig.settings.axe.exists()):
+        raise Skip("no axe-core here: scripts/axe fetches it")
+    window = _with_all_controls(rig)
+    window.command("Runtime.evaluate", expression=rig.settings.axe.read_text())
+    for look in _looks(window):
+        found = json.loads(_async(window, AXE))
+        assert found["violations"] == [], (look, found["violations"])
+        assert {"button-name", "select-name", "label", "color-contrast"} <= set(found["passes"]), found["passes"]
+    # The form of the password.
+    window.script("document.querySelector('#login').hidden = false;"
+                  "document.querySelector('#wrong').textContent = 'Not let in.'")
+    for look in _looks(window):
+        found = json.loads(_async(window, AXE))
+        assert found["violations"] == [], (look, found["violations"])
+    # It finds what there is to find.
+    window.script("document.querySelector('#full').textContent = '';"
+                  "document.querySelector('#leave').style.color = 'gray'")
+    found = {one.split(":")[0] for one in json.loads(_async(window, AXE))["violations"]}
+    assert found == {"button-name", "color-contrast"}, found
+
+
+def _with_all_controls(rig):
+    """The page, with everything on it that a guest with sound gives it."""
+    vm = sound_vm(rig)
     window, _, _ = _open(rig, vm)
     _same(rig, vm, window)
     window.script("document.querySelector('#about').click()")
+    for button in ("microphone", "sound", "paste", "send"):
+        eventually(lambda: window.script(f"return !document.querySelector('#{button}').hidden"), button, SHOWN_LIMIT)
+    # Those wait for the guest's own agent.
+    window.script("document.querySelector('#paste').disabled = document.querySelector('#send').disabled = false")
+    return window
+
+
+def _looks(window):
+    """Shows the page in each way; yields the name of each."""
     for width, height, device in ((1400, 900, "desk"), (390, 780, "phone")):
         window.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if device == "phone" else 1, mobile=device == "phone")
         for scheme in ("light", "dark"):
             window.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-            rig.fresh(f"{device}-{scheme}", ".png").write_bytes(window.screenshot())
-            found = window.script(CONTROLS)
-            assert len(found) >= 8, found
-            for control in found:
-                assert control["name"], control
-                assert control["contrast"] >= 4.5, (scheme, control)
-                assert control["inside"], (device, control)
+            yield f"{device}-{scheme}"
     window.command("Emulation.clearDeviceMetricsOverride")
-    window.script("document.querySelector('#screen').focus()")
-    for code in ("ControlLeft", "AltLeft"):
-        window.press(code)
-    for code in ("AltLeft", "ControlLeft"):
-        window.press(code, down=False)
-    reached = set()
-    for _ in range(15):
-        reached.add(window.script("return document.activeElement.id"))
-        if "screen" in reached:
-            break
-        window.key("\ue004")  # Tab
-    assert {"size", "keys", "full", "type", "about", "leave", "screen"} <= reached, reached
 
 
 def password(rig):
@@ -462,149 +618,3 @@ def other_addresses(rig):
     assert refused.wait(20) == 1 and "--tls-creds" in refused.errors().splitlines()[-1], refused.errors()
     server = rig.serve(vm, "--web-addr", "0.0.0.0:0", "--plain", "all")
     assert server.alive()
-
-
-CONTROLS = """
-const luminance = (text) => {
-    const [r, g, b] = text.match(/[\\d.]+/g).map(Number).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-const backdrop = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-        const colour = getComputedStyle(at).backgroundColor;
-        if (!/, 0\\)$/.test(colour)) return colour;
-    }
-    return 'rgb(255, 255, 255)';
-};
-const shown = [...document.querySelectorAll('button, select, input, #screen, h1, #panel dt, #panel dd')].filter((e) => e.checkVisibility());
-return shown.filter((e) => !e.disabled).map((e) => {
-    const [one, two] = [getComputedStyle(e).color, backdrop(e)].map(luminance);
-    const box = e.getBoundingClientRect();
-    return {
-        id: e.id || e.textContent, name: (e.getAttribute('aria-label') ?? e.labels?.[0]?.textContent ?? e.textContent).trim(),
-        contrast: e.id === 'screen' ? 21 : (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05),
-        inside: box.left >= 0 && box.right <= innerWidth && box.top >= 0 && box.bottom <= innerHeight,
-    };
-});
-"""
-
-
-def _choose(window, control, value):
-    window.script(f"const c = document.querySelector('#{control}'); c.value = {json.dumps(value)}; c.dispatchEvent(new Event('change'))")
-
-
-def _touch(window, kind, *points):
-    window.command("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)])
-
-
-def _async(window, body):
-    """What a function's body that waits returns."""
-    done = window.command("Runtime.evaluate", expression=f"(async () => {{ {body} }})()", awaitPromise=True, returnByValue=True, userGesture=True)
-    assert "exceptionDetails" not in done, done
-    return done["result"].get("value")
-
-
-def _pitch(window):
-    """The pitch of what is heard, in Hz: where the spectrum is highest."""
-    return window.script("const d = new Float32Array(heard.frequencyBinCount); heard.getFloatFrequencyData(d);"
-                         "const at = d.reduce((best, v, n) => v > d[best] ? n : best, 0);"
-                         "return d[at] > -60 ? at * heard.context.sampleRate / heard.fftSize : null")
-
-
-# Counts the decoded pictures that are given back: a decoder stops without.
-CLOSED = """
-const close = VideoFrame.prototype.close;
-globalThis.givenBack = 0;
-VideoFrame.prototype.close = function () {
-    globalThis.givenBack += 1;
-    return close.call(this);
-};
-"""
-# Looks at what reaches the loudspeakers.
-HEARD = """
-const connect = AudioNode.prototype.connect;
-AudioNode.prototype.connect = function (to, ...rest) {
-    if (to instanceof AudioDestinationNode) {
-        globalThis.heard = new AnalyserNode(this.context, {fftSize: 8192});
-        connect.call(this, globalThis.heard);
-    }
-    return connect.call(this, to, ...rest);
-};
-"""
-
-
-def _open(rig, vm, *arguments, script=None):
-    """Serves the page and opens it, after a `script` of the test's own; returns the browser, the server and the page's address."""
-    window, port = browser(rig), free_port()
-    if script:
-        window.command("Page.addScriptToEvaluateOnNewDocument", source=script)
-    server = rig.serve(vm, "--web-addr", f"127.0.0.1:{port}", *arguments)
-    url = f"http{'s' if '--tls-creds' in arguments else ''}://127.0.0.1:{port}/"
-    window.open(url)
-    return window, server, url
-
-
-def _invitation(rig, bus, *options):
-    """Runs `qemu-spice invite`; returns the link, and the secret in it."""
-    done = subprocess.run([rig.settings.program, "invite", "--dbus-address", bus.address, *options], capture_output=True, text=True, timeout=20)
-    assert done.returncode == 0, done.stderr
-    return re.search(r"https?://\S+#invitation=(\S+)", done.stderr).group(0, 1)
-
-
-def _log_in(window, secret):
-    eventually(lambda: window.script("return !document.querySelector('#login').hidden"), "the form", SHOWN_LIMIT)
-    window.script(f"document.querySelector('#password').value = {json.dumps(secret)}; document.querySelector('#login').requestSubmit()")
-
-
-def _same(rig, vm, window):
-    """The page comes to show what QEMU itself says the guest shows, to the last pixel."""
-    shown = rig.fresh("shown", ".png")
-
-    def equal():
-        png = window.canvas(CANVAS)
-        if png is None:
-            return False
-        shown.write_bytes(png)
-        try:
-            return rig.same_file(vm, shown, at_least=math.inf)
-        except AssertionError:
-            return False
-    eventually(equal, f"the guest's picture on the page, see {shown}; it says {_told(window)}", SHOWN_LIMIT)
-
-
-def _told(window):
-    return window.script("return [document.querySelector('#status').textContent, document.querySelector('#wrong').textContent, globalThis.spice]")
-
-
-def _errors(window):
-    return [entry["message"] for entry in window.log() if entry["level"] == "SEVERE"]
-
-
-def _keys(events):
-    return [(code, value) for _, kind, code, value in events if kind == KEY]
-
-
-def _at(events, x, y, width=1280, height=720):
-    """The pointer is in this place: a tablet's is a part of 32767."""
-    last = {code: value for _, kind, code, value in events if kind == ABSOLUTE}
-    return len(last) == 2 and abs(last[0] * width / 32768 - x) < 1 and abs(last[1] * height / 32768 - y) < 1
-
-
-def _place(window, x, y):
-    """Where on the page a pixel of the guest is."""
-    box = window.script(f"const c = document.querySelector('{CANVAS}'), b = c.getBoundingClientRect(); return [b.left, b.top, b.width / c.width, b.height / c.height]")
-    return box[0] + (x + 0.5) * box[2], box[1] + (y + 0.5) * box[3]
-
-
-def _mouse(window, kind, x, y, button="none"):
-    window.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=int(button != "none"))
-
-
-def _raw(url, request):
-    """The answer to some bytes, in the clear."""
-    with socket.create_connection(("127.0.0.1", int(re.search(r":(\d+)/?$", url)[1])), timeout=20) as peer:
-        peer.sendall(request)
-        answer = b""
-        while b"\r\n\r\n" not in answer and (more := peer.recv(4096)):
-            answer += more
-        return answer

@@ -6,7 +6,7 @@ import socket
 import ssl
 import struct
 
-from page import _same
+from on_page import _same
 from rig import ROOT, Skip, eventually, free_port
 from tls import certificates
 from web import PAGES, browser, same_in_browser

@@ -32,6 +32,7 @@ def main():
     parser.add_argument("--program", type=Path, help="the qemu-spice to test")
     parser.add_argument("--guest", required=True, help="the folder of the guest's kernel and initramfs")
     parser.add_argument("--desktop", help="the folder of the guest with a desktop")
+    parser.add_argument("--axe", type=Path, help="axe-core's axe.min.js")
     parser.add_argument("--artifacts", type=Path, default=Path("target/artifacts"))
     parser.add_argument("--tree", action="append", default=[], metavar="NAME=COMMAND", help="another version of QEMU")
     parser.add_argument("--against-qemu", action="store_true",

@@ -145,12 +145,12 @@ def same_in_browser(rig, vm, window, server):
     eventually(equal, f"the guest's picture in the browser, see {shown} and {server.log_path}", limit=40)
 
 
-def browser(rig):
+def browser(rig, *flags):
     if not shutil.which("chromedriver") or not PAGES.exists():
         raise Skip("no chromium-driver or spice-html5 here")
     rig.needs_program()
     with open(rig.fresh("chromedriver", ".log"), "w") as log:
-        window = Browser(log)
+        window = Browser(log, flags)
     rig.own.append(window)
     return window
 
