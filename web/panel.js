@@ -39,6 +39,6 @@ export function panelIn(element, facts) {
 function sentAs({ delivery, why }) {
   const because = why ? `: ${why}` : "";
   if (delivery === "images") return `exact images${because}`;
-  if (delivery === "mjpeg") return `Motion JPEG${because}`;
+  if (delivery === "mjpeg") return `Motion JPEG, exact at rest${because}`;
   return delivery ? `H.264 (${delivery}), exact at rest` : "nothing yet";
 }

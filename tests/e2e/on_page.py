@@ -13,6 +13,7 @@ from PIL import Image
 
 from inputs import ABSOLUTE, KEY
 from rig import eventually, free_port
+from sound import _vm as sound_vm
 from web import browser
 
 CANVAS = "#screen canvas:not(.pointer)"
@@ -226,3 +227,26 @@ def _raw(url, request):
         while b"\r\n\r\n" not in answer and (more := peer.recv(4096)):
             answer += more
         return answer
+
+
+def _with_all_controls(rig):
+    """The page, with everything on it that a guest with sound gives it."""
+    vm = sound_vm(rig)
+    window, _, _ = _open(rig, vm)
+    _same(rig, vm, window)
+    window.script("document.querySelector('#about').click()")
+    for button in ("microphone", "sound", "paste", "send"):
+        eventually(lambda: window.script(f"return !document.querySelector('#{button}').hidden"), button, SHOWN_LIMIT)
+    # Those wait for the guest's own agent.
+    window.script("document.querySelector('#paste').disabled = document.querySelector('#send').disabled = false")
+    return window
+
+
+def _looks(window):
+    """Shows the page in each way; yields the name of each."""
+    for width, height, device in ((1400, 900, "desk"), (390, 780, "phone")):
+        window.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if device == "phone" else 1, mobile=device == "phone")
+        for scheme in ("light", "dark"):
+            window.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            yield f"{device}-{scheme}"
+    window.command("Emulation.clearDeviceMetricsOverride")

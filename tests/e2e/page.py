@@ -23,7 +23,7 @@ from firefox import Firefox
 from on_page import (
     CANVAS, SHOWN_LIMIT, CONTROLS, AXE, PAINTED, PIXELS, CLOSED, LOCKS, LINKED, NO_SHARP, HEARD, _choose, _touch,
     _async, _pitch, _open, _write_tone, _listened, _invitation, _log_in, _same, _told, _pixels, _png, _errors,
-    _keys, _at, _place, _mouse, _raw)
+    _keys, _at, _place, _mouse, _raw, _with_all_controls, _looks)
 
 DESKTOP_LIMIT = 90  # seconds, for what goes through an emulated desktop
 # `KeyboardEvent.code`: code of linux/input-event-codes.h.
@@ -149,17 +149,29 @@ def colours_it_decodes(rig):
         rig.own.remove(window)
 
 
-def without_video(rig):
-    """a browser without WebCodecs gets exact images, and the page says why"""
+def without_webcodecs(rig):
+    """a browser without WebCodecs gets Motion JPEG, and every pixel at rest; the page says why"""
     vm = rig.vm()
     window, _, _ = _open(rig, vm, script="delete globalThis.VideoDecoder")
-    vm.stage("animate 20 20")
+    vm.stage("animate 100000 20")
+    eventually(lambda: window.script("return spice.frames") >= 20, "20 pictures of video", SHOWN_LIMIT)
+    assert window.script("return spice.delivery") == "mjpeg", _told(window)
     vm.stage("picture")
     _same(rig, vm, window)
     window.script("document.querySelector('#about').click()")
-    eventually(lambda: "exact images: this browser has no WebCodecs" in window.script("return document.querySelector('#panel').textContent"),
-               "the reason", SHOWN_LIMIT)
-    assert window.script("return spice.frames") == 0
+    told = window.script("return document.querySelector('#panel').textContent")
+    assert "Motion JPEG, exact at rest: this browser has no WebCodecs" in told, told
+    assert _errors(window) == [], _told(window)
+
+
+def without_any_video(rig):
+    """a browser that decodes nothing of the server's codecs gets exact images alone"""
+    vm = rig.vm()
+    window, _, _ = _open(rig, vm, "--video-codec", "h264", script="delete globalThis.VideoDecoder")
+    vm.stage("animate 20 20")
+    vm.stage("picture")
+    _same(rig, vm, window)
+    assert window.script("return [spice.frames, spice.delivery]") == [0, "images"], _told(window)
 
 
 def second_console(rig):
@@ -539,29 +551,6 @@ def for_everybody(rig):
                   "document.querySelector('#leave').style.color = 'gray'")
     found = {one.split(":")[0] for one in json.loads(_async(window, AXE))["violations"]}
     assert found == {"button-name", "color-contrast"}, found
-
-
-def _with_all_controls(rig):
-    """The page, with everything on it that a guest with sound gives it."""
-    vm = sound_vm(rig)
-    window, _, _ = _open(rig, vm)
-    _same(rig, vm, window)
-    window.script("document.querySelector('#about').click()")
-    for button in ("microphone", "sound", "paste", "send"):
-        eventually(lambda: window.script(f"return !document.querySelector('#{button}').hidden"), button, SHOWN_LIMIT)
-    # Those wait for the guest's own agent.
-    window.script("document.querySelector('#paste').disabled = document.querySelector('#send').disabled = false")
-    return window
-
-
-def _looks(window):
-    """Shows the page in each way; yields the name of each."""
-    for width, height, device in ((1400, 900, "desk"), (390, 780, "phone")):
-        window.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if device == "phone" else 1, mobile=device == "phone")
-        for scheme in ("light", "dark"):
-            window.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-            yield f"{device}-{scheme}"
-    window.command("Emulation.clearDeviceMetricsOverride")
 
 
 def password(rig):
