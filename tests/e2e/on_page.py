@@ -18,6 +18,11 @@ from web import browser
 
 CANVAS = "#screen canvas:not(.pointer)"
 SHOWN_LIMIT = 40  # seconds
+# `KeyboardEvent.code`: code of linux/input-event-codes.h.
+KEYS = {"KeyA": 30, "Digit1": 2, "Escape": 1, "F1": 59, "F12": 88, "Space": 57, "Enter": 28, "NumpadEnter": 96, "ShiftLeft": 42,
+        "ShiftRight": 54, "ControlRight": 97, "AltRight": 100, "MetaLeft": 125, "MetaRight": 126, "ContextMenu": 127,
+        "IntlBackslash": 86, "PrintScreen": 99, "Pause": 119, "ArrowUp": 103, "Delete": 111, "NumpadDivide": 98, "Numpad7": 71,
+        "IntlRo": 89, "IntlYen": 124, "AudioVolumeUp": 115, "MediaPlayPause": 164}
 
 # All controls that are shown, in their order.
 CONTROLS = """

@@ -21,16 +21,11 @@ from tls import certificates
 from web import browser
 from firefox import Firefox
 from on_page import (
-    CANVAS, SHOWN_LIMIT, CONTROLS, AXE, PAINTED, PIXELS, CLOSED, LOCKS, LINKED, NO_SHARP, HEARD, _choose, _touch,
+    CANVAS, KEYS, SHOWN_LIMIT, CONTROLS, AXE, PAINTED, PIXELS, CLOSED, LOCKS, LINKED, NO_SHARP, HEARD, _choose, _touch,
     _async, _pitch, _open, _write_tone, _listened, _invitation, _log_in, _same, _told, _pixels, _png, _errors,
     _keys, _at, _place, _mouse, _raw, _with_all_controls, _looks)
 
 DESKTOP_LIMIT = 90  # seconds, for what goes through an emulated desktop
-# `KeyboardEvent.code`: code of linux/input-event-codes.h.
-KEYS = {"KeyA": 30, "Digit1": 2, "Escape": 1, "F1": 59, "F12": 88, "Space": 57, "Enter": 28, "NumpadEnter": 96, "ShiftLeft": 42,
-        "ShiftRight": 54, "ControlRight": 97, "AltRight": 100, "MetaLeft": 125, "MetaRight": 126, "ContextMenu": 127,
-        "IntlBackslash": 86, "PrintScreen": 99, "Pause": 119, "ArrowUp": 103, "Delete": 111, "NumpadDivide": 98, "Numpad7": 71,
-        "IntlRo": 89, "IntlYen": 124, "AudioVolumeUp": 115, "MediaPlayPause": 164}
 
 
 def at_rest(rig):
