@@ -4,6 +4,8 @@ import math
 import re
 from pathlib import Path
 
+from rig import eventually
+
 LONG = 100_000  # frames: as long as a test takes
 LOG = {"RUST_LOG": "qemu_spice=debug,qemu_spice::spice::driver::channels::display=trace"}
 
@@ -34,6 +36,21 @@ def a_window_over_text(rig):
         rig.same_picture(vm, client, at_least=math.inf)
         assert _copies(rig) - copies >= 8, f"{_copies(rig) - copies} copies; see {rig.server.log_path}"
     assert client.streams() == before, f"{client.streams() - before} videos; see {rig.server.log_path}"
+
+
+def a_text_that_scrolls_already(rig):
+    """a text that scrolls when a viewer comes is copies soon, and no video from then on"""
+    rig.needs_program()
+    vm = rig.vm()
+    vm.stage("mode 1280 720")
+    vm.stage("film text")
+    vm.stage(f"play {LONG} 50")
+    rig.server = rig.serve(vm, env=LOG)
+    client = rig.client(rig.server)
+    client("wait-picture")
+    eventually(lambda: _copies(rig) >= 20, "copies", limit=40)
+    vm.stage("stop")
+    rig.same_picture(vm, client, at_least=math.inf)
 
 
 def _resting(rig, film):

@@ -21,8 +21,9 @@ const LEAST_SIDE: u32 = 64;
 /// The largest picture that is kept, in bytes: 4096x4096 pixels.
 const MAX_KEPT: u64 = 64 << 20;
 
-/// A video of what moved is taken to need a byte for so many pixels.
-const PIXELS_OF_A_VIDEO_BYTE: u64 = 16;
+/// A video is taken to need a byte for so many pixels that changed: of text that scrolls further than the encoder
+/// searches, x264 needs a byte for three.
+const PIXELS_OF_A_VIDEO_BYTE: u64 = 4;
 
 /// A copy of a picture: packed rows of B, G, R, x.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ pub(crate) const REST: Duration = Duration::from_millis(300);
 const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(6400));
 
 /// How long nothing is motion after copies would do: as long as viewers take to have the exact picture compared.
-const COPIES: Duration = Duration::from_secs(1);
+const COPIES: Duration = Duration::from_secs(2);
 
 /// How long no area is looked at again after copies would do: where that was wrong, it is wrong seldom.
 const LOOKED: Duration = Duration::from_secs(5);
