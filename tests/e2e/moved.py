@@ -67,4 +67,5 @@ def _resting(rig, film):
 
 def _copies(rig):
     """How many copies were told so far."""
-    return sum(map(int, re.findall(r"drawn exactly .*moved=(\d+)", Path(rig.server.log_path).read_text(errors="replace"))))
+    log = Path(rig.server.log_path).read_text(errors="replace")
+    return sum(map(int, re.findall(r"drawn exactly .*moved=(\d+)", log)))
