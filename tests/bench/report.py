@@ -179,7 +179,8 @@ All of 1280x720, encoded by x264 where it is encoded.{floor}
 
 A small program plays films as QEMU would, from a buffer that it says to be a dmabuf: to qemu-spice over D-Bus, and to libspice-server through the
 functions that QEMU calls with `-spice gl=on`. *Motion* is a pan over the whole screen, *page* a page of text with a film of 640x360 in it, *text* a
-window of text that scrolls, *drag* a window that is dragged. Of the likeness, only the part that moves counts, against the guest's own pixels.
+window of text that scrolls, *drag* a window that is dragged; what is copied comes in more messages than there are updates, which are
+counted as frames a second here. Of the likeness, only the part that moves counts, against the guest's own pixels.
 
 {self.table(["film and frames a second", "server", *(title for _, title in names)], rows)}
 

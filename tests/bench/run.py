@@ -102,11 +102,13 @@ def counted(bench, results, who, served, viewers, film, fps):
     seconds = (updates[-1][2] - updates[0][1]) / 1e9
     reach = arrivals_after(updates, arrivals)
     waits = [(out - said) / 1e6 for _, said, out in updates]
+    # What is copied comes in several messages, and flat out not every update is a frame.
+    frames = len(updates) if fps else max(1, len(arrivals))
     results.add("path", who, case_name(film, fps), release_ms=middle(waits), release_90_ms=ninth(waits),
                 # Flat out, nothing tells which update a frame is of.
                 socket_ms=middle(reach) if fps else None, fps=len(arrivals) / seconds,
-                cpu_ms=used["cpu_ms"] / max(1, len(arrivals)), switches=used["switches"] / max(1, len(arrivals)),
-                kib=told["bytes"][0] / 1024 / max(1, len(arrivals)), mbit=told["bytes"][0] * 8 / 1e6 / seconds)
+                cpu_ms=used["cpu_ms"] / frames, switches=used["switches"] / frames,
+                kib=told["bytes"][0] / 1024 / frames, mbit=told["bytes"][0] * 8 / 1e6 / seconds)
 
 
 def areas(bench, results, turn):
