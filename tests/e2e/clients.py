@@ -10,7 +10,7 @@ def two_at_once(rig):
     """two clients, one with video and one with images, both see the guest"""
     rig.needs_program()
     vm = rig.vm()
-    server = rig.serve(vm)
+    server = rig.serve(vm, video="h264")
     video, images = rig.client(server), rig.client(server, images_only=True)
     rig.same_picture(vm, video)
     rig.same_picture(vm, images, at_least=math.inf)
@@ -42,7 +42,7 @@ def killed_while_it_is_served(rig):
     """a client killed in the middle of a frame harms neither guest nor other clients"""
     rig.needs_program()
     vm = rig.vm()
-    server = rig.serve(vm)
+    server = rig.serve(vm, video="h264")
     stays = rig.client(server)
     stays("wait-picture")
     vm.stage("animate 100000 0")
@@ -63,7 +63,7 @@ def frozen(rig):
     """a client that stops reading slows neither guest nor other clients, and catches up"""
     rig.needs_program()
     vm = rig.vm()
-    server = rig.serve(vm)
+    server = rig.serve(vm, video="h264")
     runs = rig.client(server)
     runs("wait-picture")
     frozen = rig.client(server, images_only=True)

@@ -17,7 +17,7 @@ def _tour(rig, name):
     rig.qemu(name)
     rig.needs_program()
     vm = rig.vm(name)
-    server = rig.serve(vm)
+    server = rig.serve(vm, video="h264")
     video, images = rig.client(server), rig.client(server, images_only=True)
     rig.same_picture(vm, video)
     rig.same_picture(vm, images, at_least=math.inf)

@@ -19,7 +19,7 @@ def odd_sizes(rig):
 def as_images(rig):
     """a client without video decoders follows, to the last pixel"""
     vm = rig.vm()
-    client = rig.client(rig.serve(vm), images_only=True)
+    client = rig.client(rig.serve(vm, video="h264"), images_only=True)
     for width, height in ((1024, 768), (853, 481)):
         vm.stage(f"mode {width} {height}")
         client(f"wait-size {width} {height}")

@@ -87,14 +87,16 @@ class Rig:
             raise Skip(f"no {name} here")
         return command
 
-    def serve(self, vm, *arguments, address=None, attach=None, env=None):
-        """Starts the program under test on a VM and waits for its ready line."""
+    def serve(self, vm, *arguments, address=None, attach=None, env=None, video=None):
+        """Starts the program under test on a VM and waits for its ready line. With `video`, of one codec: spice-gtk
+        decodes MJPEG whatever is installed, and has images alone where nothing but another codec is encoded."""
         if self.settings.against_qemu:
             if arguments or address or attach or env:
                 raise Skip("QEMU's own server is set up otherwise")
             return Peer(vm.peer_uri)
         address = address or f"127.0.0.1:{free_port()}"
         attach = ["--qmp", str(vm.qmp_path)] if attach is None else attach
+        arguments += ("--video-codec", video) if video else ()
         server = self.start(*attach, "--spice-addr", address, *arguments, env=env)
         server.ready()
         return server

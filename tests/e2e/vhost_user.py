@@ -471,7 +471,7 @@ def _start(rig, *arguments, input=False, extra=(), **options):
 
 
 def _serve(rig, path, *arguments):
-    server = rig.start("--vhost-user-gpu", path, "--spice-addr", f"127.0.0.1:{free_port()}", *arguments)
+    server = rig.start("--vhost-user-gpu", path, "--spice-addr", f"127.0.0.1:{free_port()}", "--video-codec", "h264", *arguments)
     server.ready()
     return server
 

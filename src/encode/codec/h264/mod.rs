@@ -29,7 +29,7 @@ pub(super) const FULL_COLOUR: CodecRow = CodecRow {
     title: "H.264 4:4:4",
     help: "H.264 by x264enc with a colour for each pixel (4:4:4): coloured text stays sharp while it moves, for a \
            third more work and half as many bytes again. Only for viewers known to decode it, as FFmpeg does \
-           (remote-viewer with gstreamer1.0-libav); to others, such as browsers and most GPUs, the screen stays black",
+           (remote-viewer with gstreamer1.0-libav) and Chromium; to others, such as most GPUs, the screen stays black",
     check: |size| Box::new(Check::new(size, CHROMA_444)),
     ..ROW
 };
