@@ -138,10 +138,14 @@ impl Encoders {
         let findings = Self::survey(&Element::of(&[Codec::H264]))?;
         let works =
             findings.iter().filter(|found| found.verdict == Verdict::Works).map(|found| found.element);
+        let has_h264 = works.clone().next().is_some();
         let others = Element::of(&Codec::ALL).into_iter().filter(|element| element.codec() != Codec::H264);
         let elements: Arc<[_]> = works.chain(others.filter(|&element| element.is_installed())).collect();
         if elements.is_empty() {
             return Err(no_encoder(&findings));
+        }
+        if !has_h264 {
+            tracing::warn!(error = %no_encoder(&findings), "viewers get other codecs, which cost more");
         }
         Ok(Self { elements, workers: Arc::default(), counts: CountsByCodec::default() })
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from rig import ROOT, free_port
 
 PLUGINS = Path("/usr/lib/x86_64-linux-gnu/gstreamer-1.0")
+H264 = ("x264", "openh264", "va.so", "nvcodec", "qsv", "msdk", "vaapi", "v4l2", "video4linux")  # plugins that encode it
 
 
 def guide(rig):
@@ -98,17 +99,30 @@ def no_encoder_but_images(rig):
     """without any encoder, and none asked for, it says so and serves images"""
     rig.needs_program()
     vm = rig.vm()
+    server = rig.serve(vm, env=_without_encoders(rig, H264 + ("vpx", "jpeg", "x265")))
+    assert "gstreamer1.0-plugins-" in server.errors() and "gets images" in server.errors(), server.errors()
+    client = rig.client(server)
+    rig.same_picture(vm, client, at_least=math.inf)
+    assert client.streams() == 0, "a video"
+
+
+def no_encoder_but_another(rig):
+    """without an encoder of H.264 it says so, and serves another codec"""
+    rig.needs_program()
+    vm = rig.vm()
     server = rig.serve(vm, env=_without_encoders(rig))
-    assert "gstreamer1.0-plugins-" in server.errors(), server.errors()
-    rig.same_picture(vm, rig.client(server), at_least=math.inf)
+    assert "gstreamer1.0-plugins-" in server.errors() and "other codecs" in server.errors(), server.errors()
+    client = rig.client(server)
+    rig.same_picture(vm, client, at_least=math.inf)
+    assert client.streams() > 0, "no video"
 
 
-def _without_encoders(rig):
-    """The environment of a machine that has all of GStreamer but its H.264 encoders."""
+def _without_encoders(rig, names=H264):
+    """The environment of a machine that has all of GStreamer but the plugins of these names."""
     folder = rig.fresh("plugins", "")
     folder.mkdir()
     for plugin in PLUGINS.iterdir():
-        if not any(name in plugin.name for name in ("x264", "openh264", "va.so", "nvcodec", "qsv", "msdk", "vaapi", "v4l2", "video4linux")):
+        if not any(name in plugin.name for name in names):
             (folder / plugin.name).symlink_to(plugin)
     return {"GST_PLUGIN_SYSTEM_PATH_1_0": str(folder), "GST_REGISTRY_1_0": str(folder / "registry"), "GST_PLUGIN_PATH_1_0": ""}
 
