@@ -23,6 +23,10 @@ use crate::viewer::sleep_until;
 /// How long a client has to take our last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// Pause between the windows of two consoles. Linux's driver of virtio-gpu reads the sizes of all, and then says that
+/// it has seen what changed: another that changes in between is not seen.
+const NEXT_WINDOW: Duration = Duration::from_millis(100);
+
 /// What a client is told that could not have the agent, and what it is told when it can.
 const AGENT_IS_TAKEN: &str = "another viewer has copy and paste, file transfer and the size of the screens";
 const AGENT_IS_YOURS: &str = "copy and paste, file transfer and the size of the screens are yours now";
@@ -212,9 +216,12 @@ impl Main<'_> {
         Ok(())
     }
 
-    /// Tells the guest of the client's windows. Waits while the queue is full, and this client with it.
+    /// Tells the guest of the client's windows. Waits between them and while the queue is full; this client, too.
     async fn tell_windows(&mut self) {
-        for (console, window) in self.windows.due(Instant::now()) {
+        for (n, (console, window)) in self.windows.due(Instant::now()).into_iter().enumerate() {
+            if n > 0 {
+                tokio::time::sleep(NEXT_WINDOW).await;
+            }
             let _ = self.server.commands.send(GuestCommand::Window { console, window }).await;
         }
     }
