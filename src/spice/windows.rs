@@ -9,6 +9,10 @@ use crate::frame::{ConsoleId, Size, Window};
 /// times a second, and each time would be another mode.
 const REST: Duration = Duration::from_millis(300);
 
+/// Time between the windows of two consoles. Linux's driver of virtio-gpu asks for the sizes of all and then clears that
+/// they changed (`virtio_gpu_config_changed_work_func`): another that changes in between is lost.
+const NEXT: Duration = Duration::from_millis(100);
+
 /// Guests take widths in steps: virtio-gpu's driver in Linux makes modes for the EDID's, which is in steps of 8 pixels.
 const STEP: u32 = 8;
 
@@ -19,6 +23,8 @@ pub(super) struct Windows {
     wanted: Option<(BTreeMap<ConsoleId, Window>, Instant)>,
     /// What the guest was told.
     told: BTreeMap<ConsoleId, Window>,
+    /// When it was told that.
+    told_at: Option<Instant>,
 }
 
 impl Windows {
@@ -35,21 +41,35 @@ impl Windows {
 
     /// Returns when the guest has to be told.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.wanted.as_ref().and_then(|(_, since)| since.checked_add(REST))
+        let (_, since) = self.wanted.as_ref()?;
+        let next = self.told_at.and_then(|told| told.checked_add(NEXT));
+        since.checked_add(REST).max(next)
     }
 
-    /// Returns what the guest has to be told at `now`: the windows that differ from what it was told before.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<(ConsoleId, Window)> {
-        if self.deadline().is_none_or(|deadline| deadline > now) {
-            return Vec::new();
+    /// Returns what the guest has to be told at `now`: a window that differs from what it was told before. There may
+    /// be others, which are due later.
+    pub(super) fn due(&mut self, now: Instant) -> Option<(ConsoleId, Window)> {
+        if self.deadline()? > now {
+            return None;
         }
-        let wanted = self.wanted.take().map(|(wanted, _)| wanted).unwrap_or_default();
-        let closed = self.told.keys().filter(|console| !wanted.contains_key(console));
-        let closed: Vec<_> = closed.map(|console| (*console, Window::default())).collect();
-        let changed = wanted.iter().filter(|(console, window)| self.told.get(console) != Some(window));
-        let due = changed.map(|(console, window)| (*console, *window)).chain(closed).collect();
-        self.told = wanted;
-        due
+        let (wanted, _) = self.wanted.as_ref()?;
+        let mut changed = wanted.iter().filter(|(console, window)| self.told.get(console) != Some(window));
+        let due = match changed.next().map(|(&console, &window)| (console, window)) {
+            Some((console, window)) => {
+                self.told.insert(console, window);
+                (console, window)
+            }
+            None => {
+                let closed = self.told.keys().find(|console| !wanted.contains_key(console)).copied()?;
+                self.told.remove(&closed);
+                (closed, Window::default())
+            }
+        };
+        if *wanted == self.told {
+            self.wanted = None;
+        }
+        self.told_at = Some(now);
+        Some(due)
     }
 }
 
@@ -75,12 +95,12 @@ mod tests {
         for step in 0..100 {
             let now = start + Duration::from_millis(step * 10);
             windows.set([(FIRST, window(800 + step as u32, 600))].into(), now);
-            assert_eq!(windows.due(now), []);
+            assert_eq!(windows.due(now), None);
         }
         let rested = windows.deadline().unwrap();
         assert_eq!(rested, start + Duration::from_millis(960) + REST, "since the last step of 8 pixels");
-        assert_eq!(windows.due(rested), [(FIRST, window(896, 600))]);
-        assert_eq!((windows.due(rested), windows.deadline()), (vec![], None));
+        assert_eq!(windows.due(rested), Some((FIRST, window(896, 600))));
+        assert_eq!((windows.due(rested), windows.deadline()), (None, None));
     }
 
     #[test]
@@ -91,12 +111,27 @@ mod tests {
             now += REST;
             windows.due(now)
         };
-        assert_eq!(told(&[(FIRST, window(0, 0))]), [], "the client shows nothing yet");
-        assert_eq!(told(&[(FIRST, window(800, 600))]), [(FIRST, window(800, 600))]);
-        assert_eq!(told(&[(FIRST, window(801, 600))]), [], "as before, in steps");
+        assert_eq!(told(&[(FIRST, window(0, 0))]), None, "the client shows nothing yet");
+        assert_eq!(told(&[(FIRST, window(800, 600))]), Some((FIRST, window(800, 600))));
+        assert_eq!(told(&[(FIRST, window(801, 600))]), None, "as before, in steps");
         let both = [(FIRST, window(800, 600)), (SECOND, window(640, 480))];
-        assert_eq!(told(&both), [(SECOND, window(640, 480))]);
-        assert_eq!(told(&[(FIRST, window(800, 600))]), [(SECOND, window(0, 0))]);
+        assert_eq!(told(&both), Some((SECOND, window(640, 480))));
+        assert_eq!(told(&[(FIRST, window(800, 600))]), Some((SECOND, window(0, 0))));
+    }
+
+    #[test]
+    fn the_guest_is_told_of_one_display_after_the_other() {
+        let (mut windows, start) = (Windows::default(), Instant::now());
+        windows.set([(FIRST, window(800, 600)), (SECOND, window(640, 480))].into(), start);
+        let rested = start + REST;
+        assert_eq!(windows.due(rested), Some((FIRST, window(800, 600))));
+        assert_eq!((windows.due(rested), windows.deadline()), (None, Some(rested + NEXT)));
+        assert_eq!(windows.due(rested + NEXT), Some((SECOND, window(640, 480))));
+        assert_eq!(windows.deadline(), None);
+        windows.set([(SECOND, window(720, 480))].into(), rested + NEXT);
+        let told = [REST, REST + NEXT].map(|after| windows.due(rested + NEXT + after));
+        assert_eq!(told, [Some((SECOND, window(720, 480))), Some((FIRST, window(0, 0)))]);
+        assert_eq!(windows.deadline(), None);
     }
 
     #[test]

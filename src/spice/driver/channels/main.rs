@@ -23,10 +23,6 @@ use crate::viewer::sleep_until;
 /// How long a client has to take our last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Pause between the windows of two consoles. Linux's driver of virtio-gpu reads the sizes of all, and then says that
-/// it has seen what changed: another that changes in between is not seen.
-const NEXT_WINDOW: Duration = Duration::from_millis(100);
-
 /// What a client is told that could not have the agent, and what it is told when it can.
 const AGENT_IS_TAKEN: &str = "another viewer has copy and paste, file transfer and the size of the screens";
 const AGENT_IS_YOURS: &str = "copy and paste, file transfer and the size of the screens are yours now";
@@ -136,7 +132,7 @@ impl Main<'_> {
                     self.connection.machine.notify(Severity::Info, AGENT_IS_YOURS, Instant::now())?;
                 }
                 turn = turn(&mut self.agent, room) => self.agent_turn(turn)?,
-                () = sleep_until(self.windows.deadline()) => self.tell_windows().await,
+                () = sleep_until(self.windows.deadline()) => self.tell_window().await,
                 () = &mut granted, if !self.session.end.is_cancelled() => {
                     self.session.end_for("the time of its invitation is over");
                 }
@@ -216,12 +212,9 @@ impl Main<'_> {
         Ok(())
     }
 
-    /// Tells the guest of the client's windows. Waits between them and while the queue is full; this client, too.
-    async fn tell_windows(&mut self) {
-        for (n, (console, window)) in self.windows.due(Instant::now()).into_iter().enumerate() {
-            if n > 0 {
-                tokio::time::sleep(NEXT_WINDOW).await;
-            }
+    /// Tells the guest of a window of the client. Waits while the queue is full, and this client with it.
+    async fn tell_window(&mut self) {
+        if let Some((console, window)) = self.windows.due(Instant::now()) {
             let _ = self.server.commands.send(GuestCommand::Window { console, window }).await;
         }
     }
