@@ -19,6 +19,10 @@ pub const DISPLAY_BODY_MAX: u32 = 1024;
 /// Messages for each acknowledgement, as libspice-server asks for on a fast network.
 const ACK_WINDOW: u32 = 20;
 
+/// How often a client may prefer other codecs. Each time its owner may start another encoder: a client that never stops
+/// changing its mind would have as many as it can write messages.
+const MAX_PREFERENCES: u32 = 16;
+
 /// The surface that is the screen.
 const PRIMARY: u32 = 0;
 
@@ -38,6 +42,8 @@ pub struct DisplayChannel {
     failed: Vec<VideoCodec>,
     /// Codecs in the client's own order, if it has said one.
     preferred: Vec<VideoCodec>,
+    /// How often it may still say another.
+    preferences_left: u32,
     surface: Option<Surface>,
     /// One of each area.
     streams: Vec<Stream>,
@@ -92,6 +98,7 @@ impl DisplayChannel {
             ready: false,
             failed: Vec::new(),
             preferred: Vec::new(),
+            preferences_left: MAX_PREFERENCES,
             surface: None,
             streams: Vec::new(),
             next_stream: 0,
@@ -273,7 +280,10 @@ impl DisplayChannel {
             FromClient::StreamReport(report) if report.is_unsupported() => {
                 self.decoder_fails(report.stream_id)
             }
-            FromClient::PreferredVideoCodec(codecs) => {
+            FromClient::PreferredVideoCodec(codecs)
+                if codecs != self.preferred && self.preferences_left > 0 =>
+            {
+                self.preferences_left -= 1;
                 self.preferred = codecs;
                 self.ready.then_some(DisplayEvent::Preferred)
             }

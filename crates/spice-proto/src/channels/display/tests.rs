@@ -245,7 +245,15 @@ fn a_client_says_which_codecs_it_likes_best_and_changes_its_mind() {
         let message = FromClient::PreferredVideoCodec(wanted.clone()).encode();
         assert_eq!(display.handle(message.id(), &message.body()), Ok(Some(DisplayEvent::Preferred)));
         assert_eq!(display.preferred(), wanted);
+        assert_eq!(display.handle(message.id(), &message.body()), Ok(None), "it has said so before");
     }
+    let mut changes = 0;
+    for n in 0..1000 {
+        let wanted = if n % 2 == 0 { VideoCodec::Vp9 } else { VideoCodec::H264 };
+        let message = FromClient::PreferredVideoCodec(vec![wanted]).encode();
+        changes += usize::from(display.handle(message.id(), &message.body()) != Ok(None));
+    }
+    assert!(changes < 16, "{changes} other encoders for one client");
 }
 
 proptest! {
