@@ -14,6 +14,7 @@ mod ticket_keys;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use spice_proto::agent::Rules;
 use spice_proto::link::LinkError;
@@ -38,6 +39,9 @@ use crate::frame::GuestCommand;
 use crate::hub::Hub;
 use crate::transport::{Sign, Socket};
 use crate::viewer::{LogLimit, Policy, Roster};
+
+/// How long a client's other channels stay open for its main channel to say why the session ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A SPICE server for one VM.
 pub(crate) struct Server {
@@ -230,8 +234,9 @@ impl Server {
         let ended = tokio::select! {
             ended = &mut serving => ended,
             () = session.end.cancelled() => {
-                // Nothing is done for it any more, and its connection stays open.
-                session.told.cancelled().await;
+                // Nothing is done for it any more, and its connection stays open. A main channel that waits for a
+                // guest that hangs says nothing.
+                let _ = tokio::time::timeout(FAREWELL, session.told.cancelled()).await;
                 return Err(ChannelEnd::Session);
             }
         };
