@@ -94,6 +94,7 @@ async fn answer(socket: Socket, hub: &Hub, registry: &Registry) -> hyper::Result
     });
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        .keep_alive(false) // the deadline would cut an answer off
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(socket), service)
         .await
@@ -227,12 +228,7 @@ impl Families<'_> {
         help: &str,
         values: impl IntoIterator<Item = (L, f64)>,
     ) -> fmt::Result {
-        let name = format!("qemu_spice_{name}");
-        let mut family = self.0.encode_descriptor(&name, help, None::<&Unit>, MetricType::Gauge)?;
-        for (labels, value) in values {
-            family.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
+        self.write(MetricType::Gauge, name, help, values)
     }
 
     /// Writes a counter: the library adds `_total`.
@@ -242,10 +238,24 @@ impl Families<'_> {
         help: &str,
         values: impl IntoIterator<Item = (L, f64)>,
     ) -> fmt::Result {
+        self.write(MetricType::Counter, name, help, values)
+    }
+
+    fn write<L: EncodeLabelSet>(
+        &mut self,
+        kind: MetricType,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, f64)>,
+    ) -> fmt::Result {
         let name = format!("qemu_spice_{name}");
-        let mut family = self.0.encode_descriptor(&name, help, None::<&Unit>, MetricType::Counter)?;
+        let mut family = self.0.encode_descriptor(&name, help, None::<&Unit>, kind)?;
         for (labels, value) in values {
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+            let mut one = family.encode_family(&labels)?;
+            match kind {
+                MetricType::Counter => one.encode_counter::<NoLabelSet, _, f64>(&value, None)?,
+                _ => one.encode_gauge(&value)?,
+            }
         }
         Ok(())
     }
