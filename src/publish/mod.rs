@@ -109,10 +109,11 @@ impl<'a> Session<'a> {
                         if frame.key {
                             (last_key, next_key) = (Instant::now(), Instant::now() + KEY_INTERVAL);
                         }
-                        self.show(frame).await?;
+                        if end.run_until_cancelled(self.show(frame)).await.transpose()?.is_none() {
+                            return self.finish().await;
+                        }
                     }
-                    Item::Blank => {}
-                    Item::Failed(error) => warn!(target = %self.target, %error, "nothing to publish"),
+                    Item::Blank | Item::Failed(_) => {} // the encoder has told why
                 },
                 () = tokio::time::sleep_until(next_key.into()), if wants_keys => {
                     self.stream.request_key();
@@ -138,15 +139,15 @@ impl<'a> Session<'a> {
             self.running = Some(Running { pipeline, coded: frame.coded });
         }
         let Some(running) = &self.running else { return Ok(()) };
-        if (self.lost && !frame.key) || !running.pipeline.has_room() {
-            if !self.lost {
+        let has_room = running.pipeline.has_room();
+        self.lost = !has_room || (self.lost && !frame.key);
+        if self.lost {
+            if has_room {
                 self.stream.request_key();
             }
-            self.lost = true;
             self.listing.missed();
             return Ok(());
         }
-        self.lost = false;
         running.pipeline.push(frame.data)?;
         self.listing.sent(0);
         Ok(())

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -50,6 +51,29 @@ def rtp(rig):
     rig.same_picture(vm, client)
 
 
+def stalled(rig):
+    """a server that takes nothing for a while holds neither guest nor viewer, and has the picture again when it goes on"""
+    rig.needs_program()
+    vm, bus, port = rig.vm(), rig.bus(), free_port()
+    server = rig.serve(vm, "--publish", f"rtmp://127.0.0.1:{port}/live/vm", "--relay-bus", bus.address)
+    nginx, client = _nginx(rig, port), rig.client(server)
+    receiver = _Receiver(rig, f"rtmp2src location=rtmp://127.0.0.1:{port}/live/vm ! flvdemux", tries=10)
+    receiver.shows(vm)
+    vm.stage("film motion")
+    vm.stage("play 100000 20")
+    nginx.process.send_signal(signal.SIGSTOP)
+    dropped = lambda: next(row["dropped"] for row in rig.status(bus)["Viewers"] if row["transport"] == "publish")  # noqa: E731
+    eventually(lambda: dropped() > 50, "frames that the server does not take", limit=90)
+    before = client("stats")["changes"]
+    client("sleep 1000")
+    assert client("stats")["changes"] > before + 5, "the viewer is held"
+    nginx.process.send_signal(signal.SIGCONT)
+    vm.stage("stop")
+    vm.stage("picture")
+    receiver.shows(vm)
+    rig.same_picture(vm, client)
+
+
 def rtsp(rig):
     """a server of RTSP (GStreamer's) is sent the picture, and gets it again after it was started anew"""
     rig.needs_program()
@@ -67,15 +91,7 @@ def rtmp(rig):
     vm, port = rig.vm(), free_port()
     rig.serve(vm, "--publish", f"rtmp://127.0.0.1:{port}/live/vm")
     for _ in range(2):
-        folder = rig.fresh("nginx", "")
-        folder.mkdir()
-        config = folder / "nginx.conf"
-        config.write_text(
-            "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;\nevents {}\n"
-            f"rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; wait_key on; }} }} }}\n")
-        command = ["nginx", "-p", folder, "-c", config, "-e", "stderr", "-g", f"user root; daemon off; pid {folder}/pid;"]
-        nginx = Process(subprocess.Popen(command, stdin=subprocess.DEVNULL))
-        rig.own.append(nginx)
+        nginx = _nginx(rig, port)
         receiver = _Receiver(rig, f"rtmp2src location=rtmp://127.0.0.1:{port}/live/vm ! flvdemux", tries=10)
         receiver.shows(vm)
         receiver.stop()
@@ -144,6 +160,18 @@ def refused(rig):
     for target in ("http://127.0.0.1/", "rtp://127.0.0.1", "file:"):
         done = subprocess.run([rig.settings.program, "--publish", target], capture_output=True, text=True, timeout=20)
         assert done.returncode != 0 and "rtp://HOST:PORT" in done.stderr, done
+
+
+def _nginx(rig, port):
+    """nginx as a server of RTMP."""
+    folder = rig.fresh("nginx", "")
+    folder.mkdir()
+    config = folder / "nginx.conf"
+    config.write_text(
+        "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;\nevents {}\nworker_processes 1;\nmaster_process off;\n"
+        f"rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; wait_key on; }} }} }}\n")
+    command = ["nginx", "-p", folder, "-c", config, "-e", "stderr", "-g", f"user root; daemon off; pid {folder}/pid;"]
+    return rig.background([str(word) for word in command])
 
 
 def _listens(port):
