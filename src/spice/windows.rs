@@ -9,8 +9,8 @@ use crate::frame::{ConsoleId, Size, Window};
 /// times a second, and each time would be another mode.
 const REST: Duration = Duration::from_millis(300);
 
-/// Time between the windows of two consoles. Linux's driver of virtio-gpu asks for the sizes of all and then clears that
-/// they changed (`virtio_gpu_config_changed_work_func`): another that changes in between is lost.
+/// Time between the windows of two consoles. Linux's driver of virtio-gpu asks for the sizes of all and then clears
+/// that they changed (`virtio_gpu_config_changed_work_func`): another that changes in between is lost.
 const NEXT: Duration = Duration::from_millis(100);
 
 /// Guests take widths in steps: virtio-gpu's driver in Linux makes modes for the EDID's, which is in steps of 8 pixels.
