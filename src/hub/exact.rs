@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Console, lock};
+use super::{Console, Release, lock};
 use crate::frame::{Kept, Moved, Rect, Region, Scanout, ScanoutError, Size};
 
 /// The most pixels of one part that is read: a mebibyte, which clients allocate whole and draw as soon as it is there.
@@ -41,6 +41,14 @@ struct State {
 enum Step {
     Moved(Moved),
     Changed(Region),
+}
+
+/// The damage outside of areas.
+enum Damage {
+    /// What it is alone: the picture is too large to be kept.
+    Told(Region),
+    /// Its parts, with their pixels.
+    Read(Vec<(Rect, Vec<u8>)>),
 }
 
 /// One reader of a console's exact picture. Dropping it ends that.
@@ -114,18 +122,22 @@ impl ExactPicture {
 }
 
 impl ExactReader {
-    /// Tells what makes the reader's picture the exact one. Takes milliseconds, so it is not for async tasks.
+    /// Tells what makes the reader's picture the exact one. Takes milliseconds, so it is not for async tasks. The guest
+    /// waits for its `release` until its pixels are read.
     ///
     /// # Errors
     /// If the scanout cannot be read.
-    pub(crate) fn read(&self, asked: &Asked) -> Result<Told, ScanoutError> {
+    pub(crate) fn read(&self, asked: &Asked, release: Option<Release>) -> Result<Told, ScanoutError> {
         let mut state = lock(&self.console.exact_picture().0);
         let now = Instant::now();
         let (scanout, damage, areas) = self.console.compared(now);
         let Some(scanout) = scanout.filter(|scanout| state.size == Some(scanout.size())) else {
             return Ok(Told::Gone);
         };
-        let motion = state.take_in(&scanout, &damage, areas.iter().copied())?;
+        let read = state.read(&scanout, &damage, areas.iter().copied())?;
+        // INVARIANT: the guest goes on as soon as its pixels are read: not after they were searched for what moved.
+        let release = release.filter(|_| state.reads_more(self.id, asked));
+        let motion = state.take_in(read);
         if !motion.is_empty() {
             self.console.changed(&motion, now);
         }
@@ -139,7 +151,9 @@ impl ExactReader {
         if stale.area() > asked.most {
             return Ok(Told::TooMuch);
         }
-        state.update(self.id, &scanout, &stale, asked).map(Told::Update)
+        let update = state.update(self.id, &scanout, &stale, asked);
+        drop(release);
+        update.map(Told::Update)
     }
 }
 
@@ -163,13 +177,13 @@ impl State {
         }
     }
 
-    /// Takes in the damage outside of `areas`. Returns what of it changed, unless copies, and little else, make it.
-    fn take_in(
+    /// Reads the damage outside of `areas`.
+    fn read(
         &mut self,
         scanout: &Scanout,
         damage: &Region,
         areas: impl Iterator<Item = Rect> + Clone,
-    ) -> Result<Region, ScanoutError> {
+    ) -> Result<Damage, ScanoutError> {
         for area in areas.clone() {
             let inside = damage.within(area);
             self.unread.add_region(&inside);
@@ -177,30 +191,54 @@ impl State {
         }
         let outside = damage.without(areas);
         if self.kept.is_none() {
-            self.step_changed(&outside);
-            return Ok(outside);
+            return Ok(Damage::Told(outside));
         }
+        let parts = outside.rects().iter().map(|&rect| Ok((rect, pixels(scanout, rect)?)));
+        match parts.collect() {
+            Ok(parts) => Ok(Damage::Read(parts)),
+            Err(error) => {
+                self.unreadable(&outside);
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns whether what a reader asks for has to be read from the scanout, besides the damage.
+    fn reads_more(&self, reader: u64, asked: &Asked) -> bool {
+        let stale = self.stale(reader, asked);
+        self.kept.is_none() || stale.rects().iter().any(|&part| !self.unread.within(part).is_empty())
+    }
+
+    /// Takes in the damage. Returns what of it changed, unless copies, and little else, make it.
+    fn take_in(&mut self, damage: Damage) -> Region {
+        let parts = match damage {
+            Damage::Told(region) => {
+                self.step_changed(&region);
+                return region;
+            }
+            Damage::Read(parts) => parts,
+        };
         // What was not known before is not known to have changed.
         let unread = self.unread.clone();
         let mut motion = Region::new();
-        for &rect in outside.rects() {
-            let changed = self.compare(scanout, rect, true).inspect_err(|_| self.unreadable(&outside))?;
+        for (rect, now) in parts {
+            let changed = self.compare(rect, &now, true);
             motion.add_region(&changed.without(unread.rects().iter().copied()));
         }
-        Ok(motion)
+        motion
     }
 
-    /// Reads a part of the scanout into the picture, for all readers. Returns what changed, unless copies, and little
-    /// else, make it.
-    fn compare(&mut self, scanout: &Scanout, rect: Rect, search: bool) -> Result<Region, ScanoutError> {
-        let Some(kept) = &mut self.kept else { return Ok(rect.into()) };
-        let taken = kept.take_in(rect, &pixels(scanout, rect)?, search);
+    /// Takes the pixels of a part as they are `now` into the picture, for all readers. Returns what changed, unless
+    /// copies, and little else, make it.
+    fn compare(&mut self, rect: Rect, now: &[u8], search: bool) -> Region {
+        let Some(kept) = &mut self.kept else { return rect.into() };
+        let taken = kept.take_in(rect, now, search);
         self.unread = self.unread.without(std::iter::once(rect));
         for &moved in &taken.moved {
             self.readers.values_mut().for_each(|steps| add_moved(steps, moved));
         }
         self.step_changed(&taken.rest);
-        Ok(taken.motion)
+        taken.motion
     }
 
     /// Takes notice of a part that cannot be read now.
@@ -237,7 +275,7 @@ impl State {
         let parts = || stale.rects().iter().copied().chain(asked.part);
         let missing: Vec<Rect> = parts().flat_map(|part| self.unread.within(part).rects().to_vec()).collect();
         for rect in missing {
-            self.compare(scanout, rect, false)?;
+            self.compare(rect, &pixels(scanout, rect)?, false);
         }
         let mut images = Vec::new();
         for part in parts().flat_map(pieces) {
@@ -370,7 +408,7 @@ mod tests {
                 let owed = self.owed.iter().chain(&self.areas).copied().collect();
                 let areas = Some(self.areas.clone());
                 let asked = Asked { owed, areas, part, most: u64::MAX, copies: self.copies };
-                match self.reader.read(&asked).unwrap() {
+                match self.reader.read(&asked, None).unwrap() {
                     Told::Update(update) => {
                         update.moved.iter().for_each(|moved| self.picture.copy(*moved));
                         for (rect, pixels) in &update.images {

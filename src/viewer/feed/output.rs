@@ -93,7 +93,7 @@ pub(crate) enum ShownExactly {
 pub(crate) struct Exact {
     picture: Arc<ExactReader>,
     pub(super) asked: Asked,
-    /// The guest waits until it has been read.
+    /// The guest waits until its pixels have been read.
     release: Option<Release>,
 }
 
@@ -110,8 +110,6 @@ impl Exact {
     /// If the scanout cannot be read.
     pub(crate) fn read(mut self, copies: bool) -> Result<Told, ScanoutError> {
         self.asked.copies = copies;
-        let told = self.picture.read(&self.asked);
-        drop(self.release);
-        told
+        self.picture.read(&self.asked, self.release)
     }
 }
