@@ -12,30 +12,12 @@ LOG = {"RUST_LOG": "qemu_spice=debug,qemu_spice::spice::driver::channels::displa
 
 def a_text_that_scrolls(rig):
     """a text that scrolls for long is copies and the lines that came, no video, and exact at each look"""
-    vm, client = _resting(rig, "text")
-    before = client.streams()
-    for _ in range(4):
-        copies = _copies(rig)
-        vm.stage(f"play {LONG} 50")
-        client("sleep 1000")
-        vm.stage("stop")
-        rig.same_picture(vm, client, at_least=math.inf)
-        assert _copies(rig) - copies >= 8, f"{_copies(rig) - copies} copies; see {rig.server.log_path}"
-    assert client.streams() == before, f"{client.streams() - before} videos; see {rig.server.log_path}"
+    _is_copied(rig, "text")
 
 
 def a_window_over_text(rig):
     """a window that is dragged over text is copies and what was under it, no video, and exact at each look"""
-    vm, client = _resting(rig, "drag")
-    before = client.streams()
-    for _ in range(4):
-        copies = _copies(rig)
-        vm.stage(f"play {LONG} 50")
-        client("sleep 1000")
-        vm.stage("stop")
-        rig.same_picture(vm, client, at_least=math.inf)
-        assert _copies(rig) - copies >= 8, f"{_copies(rig) - copies} copies; see {rig.server.log_path}"
-    assert client.streams() == before, f"{client.streams() - before} videos; see {rig.server.log_path}"
+    _is_copied(rig, "drag")
 
 
 def a_text_that_scrolls_already(rig):
@@ -51,6 +33,19 @@ def a_text_that_scrolls_already(rig):
     eventually(lambda: _copies(rig) >= 20, "copies", limit=40)
     vm.stage("stop")
     rig.same_picture(vm, client, at_least=math.inf)
+
+
+def _is_copied(rig, film):
+    vm, client = _resting(rig, film)
+    before = client.streams()
+    for _ in range(4):
+        copies = _copies(rig)
+        vm.stage(f"play {LONG} 50")
+        client("sleep 1000")
+        vm.stage("stop")
+        rig.same_picture(vm, client, at_least=math.inf)
+        assert _copies(rig) - copies >= 8, f"{_copies(rig) - copies} copies; see {rig.server.log_path}"
+    assert client.streams() == before, f"{client.streams() - before} videos; see {rig.server.log_path}"
 
 
 def _resting(rig, film):
