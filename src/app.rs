@@ -5,6 +5,7 @@ mod generate;
 mod listeners;
 mod logging;
 mod on_bus;
+mod sandbox;
 mod service_manager;
 
 use std::io::{self, IsTerminal, Read, Write};
@@ -111,18 +112,17 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
 }
 
 async fn serve(options: Serve) -> anyhow::Result<()> {
-    // Everything that can be wrong with the arguments comes before anything that others notice.
+    // Everything that can be wrong with the arguments comes before anything that others notice. Encoders come after
+    // the sandbox, and that after what it keeps from being opened.
     let password = password_file(&options).as_deref().map(read_password).transpose()?;
     let (tls, plain) = (tls(&options)?, plain(&options));
-    let encoders = encoders(options.video_codec)?;
     let mut signals = Signals::take()?;
     let metrics = listeners::metrics(options.metrics_addr.as_ref()).await?;
     let Listeners { sockets, uris, pages } = Listeners::open(&options, &plain, is_closed(&options)).await?;
     let access = access(&options, password, security(&options, tls))?;
 
     let (hub, roster) = (Hub::default(), Roster::default());
-    let end = CancellationToken::new();
-    let tasks = TaskTracker::new();
+    let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
     let (commands, asked) = mpsc::channel(COMMANDS);
     let passthrough = options.passthrough == Passthrough::Auto;
     let (newcomers, handed_over) = Newcomers::new();
@@ -130,7 +130,10 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let attach = attach(&options)?;
     let gpu = device(VhostUserGpu::bind, VhostUserGpu::inherit, options.vhost_user_gpu.as_ref())?;
     let input = input(&options)?;
-    if let Some(bus) = relay_bus(&options, attach.as_ref()) {
+    let relay_bus = relay_bus(&options, attach.as_ref());
+    sandbox::close(&options, attach.as_ref(), relay_bus.as_ref())?;
+    let encoders = encoders(options.video_codec)?;
+    if let Some(bus) = relay_bus {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
         let (hub, roster, access) = (hub.clone(), roster.clone(), access.clone());
         let (addresses, pages) = (uris.clone(), pages.clone());
@@ -492,6 +495,7 @@ fn capabilities() -> serde_json::Value {
         "max-bitrate",
         "metrics",
         "publish",
+        "sandbox",
         "sound",
     ];
     let codecs = Codec::ALL.map(|codec| format!("video-codec-{}", codec.name()));

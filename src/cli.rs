@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use spice_proto::wire::ChannelType;
 
 use self::choices::{AUTO, video_codec};
-pub(crate) use self::choices::{Clipboard, Passthrough, Pointer, ReadDmabuf, Switch, VideoCodec};
+pub(crate) use self::choices::{Clipboard, Passthrough, Pointer, ReadDmabuf, Sandbox, Switch, VideoCodec};
 use self::units::{bitrate, duration};
 use crate::publish::Target;
 use crate::spice::Expiry;
@@ -425,6 +425,13 @@ pub(crate) struct Serve {
     /// Read the guest's GPU buffers this way; `gpu` is for testing that way where the CPU could do it
     #[arg(long, value_enum, value_name = "HOW", default_value_t = ReadDmabuf::Auto, hide = true)]
     pub read_dmabuf: ReadDmabuf,
+
+    /// Close the program off from what it does not need: other files, programs, networks and rights
+    ///
+    /// By Landlock and seccomp, before the first viewer comes. What the kernel lacks for it is told in the log and left
+    /// out; `strict` does not start then. `off` is for debugging. SECURITY.md says what stays open.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Sandbox::On, help_heading = "Process")]
+    pub sandbox: Sandbox,
 
     /// Print what this program can do, as JSON for management programs, and exit
     #[arg(long)]

@@ -22,6 +22,7 @@ pub mod internals;
 mod page;
 mod publish;
 mod relay;
+mod sandbox;
 mod sound;
 mod source;
 mod spice;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// Each folder or file directly in `src`, and which of the others and of our own crates it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sys", &[]),
+    ("sandbox", &["sys"]),
     ("sound", &[]),
     ("frame", &["sys"]),
     ("hub", &["frame", "sound"]),
@@ -33,6 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hub",
             "publish",
             "relay",
+            "sandbox",
             "source",
             "spice",
             "sys",
@@ -78,6 +80,7 @@ const PURE: &[&str] = &[
     "src/frame/region.rs",
     "src/frame/damage_filter.rs",
     "src/frame/tier.rs",
+    "src/sandbox/needs.rs",
     "src/sound",
     "src/hub/guest.rs",
     "src/hub/mailbox.rs",

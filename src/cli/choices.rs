@@ -45,6 +45,17 @@ pub(crate) enum Switch {
     Off,
 }
 
+/// Whether the program closes itself off from what it does not need.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Sandbox {
+    /// As far as the kernel can
+    On,
+    /// Wholly, or the program does not start
+    Strict,
+    /// Not at all: for debugging
+    Off,
+}
+
 /// The name of [`VideoCodec::Auto`].
 pub(super) const AUTO: &str = "auto";
 

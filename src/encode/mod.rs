@@ -24,7 +24,7 @@ mod worker;
 pub(crate) use codec::Codecs;
 pub use codec::{AccessUnit, Codec, StreamCheck, StreamError};
 pub(crate) use counts::EncodeCounts;
-pub(crate) use gst::{Element, EncoderKind, Finding, OpusDecoder, PipelineError, Verdict, has_opus};
+pub(crate) use gst::{Element, EncoderKind, Finding, OpusDecoder, PipelineError, Verdict, has_opus, start};
 pub use picture::{Picture, Pixels};
 pub(crate) use sound::{Encoded, SoundEncoder};
 

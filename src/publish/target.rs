@@ -40,6 +40,14 @@ pub(crate) struct Address {
 pub(crate) struct TargetError;
 
 impl Target {
+    /// Returns the TCP port that it connects to, if it does: the usual one unless the address says otherwise.
+    pub(crate) fn tcp_port(&self) -> Option<u16> {
+        match self {
+            Self::File(_) | Self::Rtp { .. } => None,
+            Self::Rtmp(address) | Self::Rtsp(address) => address.port(),
+        }
+    }
+
     /// Returns whether somebody may begin to watch at any time.
     pub(super) fn is_live(&self) -> bool {
         !matches!(self, Self::File(_))
@@ -47,6 +55,17 @@ impl Target {
 }
 
 impl Address {
+    fn port(&self) -> Option<u16> {
+        let uri: Uri = self.text.parse().ok()?;
+        uri.port_u16().or(match uri.scheme_str()? {
+            "rtmp" => Some(1935),
+            "rtmps" => Some(443),
+            "rtsp" => Some(554),
+            "rtsps" => Some(322),
+            _ => None,
+        })
+    }
+
     /// Returns all of it, for the one that connects.
     pub(super) fn text(&self) -> &str {
         &self.text

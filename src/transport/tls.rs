@@ -84,6 +84,9 @@ pub(crate) enum TlsError {
 }
 
 impl Tls {
+    /// The files in a folder with a certificate. Not all have to be there.
+    pub(crate) const FILES: [&str; 4] = [CERTIFICATE, KEY, AUTHORITY, REVOKED];
+
     /// Reads the files in `folder`.
     ///
     /// # Errors

@@ -17,4 +17,4 @@ pub(crate) use opus::{OpusDecoder, has_opus};
 pub(crate) use pipeline::PipelineError;
 pub(super) use pipeline::{EncodedBuffer, Pipeline};
 pub(super) use probe::survey;
-pub(crate) use probe::{Finding, Verdict};
+pub(crate) use probe::{Finding, Verdict, start};

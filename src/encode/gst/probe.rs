@@ -45,12 +45,20 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Starts GStreamer, which may start a program of its own that looks at plugins that are new.
+///
+/// # Errors
+/// If it does not start.
+pub(crate) fn start() -> Result<(), EncodeError> {
+    gst::init().map_err(|error| EncodeError::Init(error.to_string()))
+}
+
 /// Starts GStreamer and tries these elements, in their order.
 ///
 /// # Errors
 /// If GStreamer itself does not start.
 pub(crate) fn survey(wanted: &[Element]) -> Result<Vec<Finding>, EncodeError> {
-    gst::init().map_err(|error| EncodeError::Init(error.to_string()))?;
+    start()?;
     let find = |&element: &Element| {
         let verdict = try_out(element);
         let imports = verdict == Verdict::Works && can_import(element);
