@@ -5,7 +5,9 @@ mod generate;
 mod listeners;
 mod logging;
 mod on_bus;
+mod record;
 mod sandbox;
+mod screenshot;
 mod service_manager;
 
 use std::io::{self, IsTerminal, Read, Write};
@@ -31,7 +33,7 @@ use crate::cli::{
 use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
-use crate::publish::{Publisher, Target};
+use crate::publish::{Publisher, Recorder, Shared, Target};
 use crate::relay::Relay;
 use crate::source::{
     Attach, Ended, PointingDevice, Source, SourceError, Sources, VhostUserGpu, VhostUserInput,
@@ -83,7 +85,9 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
             command @ (Command::Status { .. }
             | Command::Password { .. }
             | Command::Invite { .. }
-            | Command::Disconnect { .. }),
+            | Command::Disconnect { .. }
+            | Command::Record(_)
+            | Command::Screenshot(_)),
         ) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(on_bus::perform(command));
@@ -133,11 +137,13 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let relay_bus = relay_bus(&options, attach.as_ref());
     sandbox::close(&options, attach.as_ref(), relay_bus.as_ref())?;
     let encoders = encoders(options.video_codec)?;
+    let shared = Shared::new(&hub, &roster, encoders.as_ref());
     if let Some(bus) = relay_bus {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
         let (hub, roster, access) = (hub.clone(), roster.clone(), access.clone());
+        let recorder = Recorder::new(&shared, &tasks, &end);
         let (addresses, pages) = (uris.clone(), pages.clone());
-        let presence = Presence { bus, hub, roster, access, newcomers, addresses, pages, relay };
+        let presence = Presence { bus, hub, roster, access, newcomers, recorder, addresses, pages, relay };
         // A bus that the user asked for has to be there.
         let connection = match &options.relay_bus {
             Some(_) => Some(presence.connect().await.context("--relay-bus")?),
@@ -153,14 +159,14 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let sources = Sources { display, gpu, input, reads };
     let mut source = tokio::spawn(sources.run(hub.clone(), asked, options.wait, end.clone()));
 
-    publish(&options.publish, &hub, &roster, encoders.as_ref(), &tasks, &end)?;
+    publish(&options.publish, &shared, &tasks, &end)?;
     if let Some(listener) = metrics {
         let numbers = Metrics::new(&hub, &roster, &access, encoders.as_ref());
         tasks.spawn(numbers.serve(listener, end.clone()));
     }
     let policy = Policy { encoders, passthrough, max_bitrate: options.max_bitrate };
     let agent = agent_rules(options.clipboard, options.file_transfer);
-    let settings = Settings { policy, access: access.clone(), plain, agent };
+    let settings = Settings { policy, sound: shared.sound, access: access.clone(), plain, agent };
     let server = Arc::new(Server::new(hub.clone(), roster, settings, commands, end.clone()));
     tasks.spawn(take_over(handed_over, server.clone(), tasks.clone(), end.clone()));
     tasks.spawn(keep_agent(server.clone(), end.clone()));
@@ -168,12 +174,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     for listener in sockets {
         tasks.spawn(accept(listener, server.clone(), tasks.clone(), end.clone()));
     }
-    let ready = async {
-        if !is_ready {
-            let _ = hub.guest().wait_for(|guest| !guest.consoles.is_empty()).await;
-        }
-        announce(uris.iter().chain(&pages))
-    };
+    let ready = announce(&hub, is_ready, uris.iter().chain(&pages));
     tokio::pin!(ready);
     let mut announced = false;
     let ended = loop {
@@ -271,8 +272,15 @@ async fn serve_one(server: Arc<Server>, socket: Socket) {
     server.serve(socket).await;
 }
 
-/// Tells people and service managers that viewers can come.
-fn announce<'a>(uris: impl Iterator<Item = &'a String>) -> anyhow::Result<()> {
+/// Tells people and service managers that viewers can come: once there is a VM, unless that `is_ready` without one.
+async fn announce<'a>(
+    hub: &Hub,
+    is_ready: bool,
+    uris: impl Iterator<Item = &'a String>,
+) -> anyhow::Result<()> {
+    if !is_ready {
+        let _ = hub.guest().wait_for(|guest| !guest.consoles.is_empty()).await;
+    }
     for uri in uris {
         say(uri)?;
     }
@@ -420,17 +428,16 @@ fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
 /// Starts handing the picture to media servers and files.
 fn publish(
     targets: &[Target],
-    hub: &Hub,
-    roster: &Roster,
-    encoders: Option<&Encoders>,
+    shared: &Shared,
     tasks: &TaskTracker,
     end: &CancellationToken,
 ) -> anyhow::Result<()> {
     for target in targets {
+        let encoders = shared.encoders.as_ref();
         let encoders = encoders.filter(|encoders| encoders.codecs().contains(Codec::H264));
         let encoders =
             encoders.with_context(|| format!("--publish {target}: there is no encoder of H.264"))?;
-        let publisher = Publisher::new(target.clone(), hub, roster, encoders);
+        let publisher = Publisher::new(target.clone(), shared, encoders);
         tasks.spawn(publisher.run(end.clone()));
     }
     Ok(())
@@ -496,6 +503,8 @@ fn capabilities() -> serde_json::Value {
         "metrics",
         "publish",
         "sandbox",
+        "record",
+        "screenshot",
         "sound",
     ];
     let codecs = Codec::ALL.map(|codec| format!("video-codec-{}", codec.name()));

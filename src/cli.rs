@@ -2,6 +2,7 @@
 
 mod choices;
 pub(crate) mod config;
+mod pictures;
 mod units;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use spice_proto::wire::ChannelType;
 
 use self::choices::{AUTO, video_codec};
 pub(crate) use self::choices::{Clipboard, Passthrough, Pointer, ReadDmabuf, Sandbox, Switch, VideoCodec};
+pub(crate) use self::pictures::{Record, Screenshot};
 use self::units::{bitrate, duration};
 use crate::publish::Target;
 use crate::spice::Expiry;
@@ -172,6 +174,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME", default_value = "org.qemu.spice")]
         server: String,
     },
+    Record(Record),
+    Screenshot(Screenshot),
     /// Add a user to a file for --sasl-users, or change their password
     ///
     /// The password is the first line of standard input; the file does not contain it.

@@ -12,6 +12,7 @@ pub use crate::frame::{
     Scanout, ScanoutError, Size, TakenIn, Window,
 };
 pub use crate::hub::{Change, Console, ConsoleInfo, Guest, Hub, Leds, PortInfo, ReleaseQueue, Subscription};
+pub use crate::publish::Recorder;
 pub use crate::relay::Relay;
 pub use crate::source::{
     Attach, ClipboardCalls, Ended, Messages, QUEUE_ADDRESSES, QUEUE_ENTRIES, QmpError, QueuesInMemory,

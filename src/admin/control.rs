@@ -1,8 +1,12 @@
 //! Changes a qemu-spice that runs, over the bus that it is on.
 
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
 use serde::Serialize;
 use zbus::names::{BusName, OwnedBusName};
-use zbus::zvariant::{DynamicType, OwnedObjectPath, OwnedValue};
+use zbus::zvariant::{DynamicType, Fd, OwnedFd, OwnedObjectPath, OwnedValue};
 use zbus::{Connection, Message};
 use zeroize::Zeroizing;
 
@@ -24,6 +28,16 @@ pub(crate) struct Invitation {
     pub(crate) file: Zeroizing<String>,
     /// The URL for its bearer's browser; empty if the server has no page.
     pub(crate) page: Zeroizing<String>,
+}
+
+/// A picture of a console.
+pub(crate) struct Picture {
+    /// Packed rows from the top, four bytes a pixel: B, G, R and one without a meaning.
+    pub(crate) pixels: File,
+    /// Pixels of a row.
+    pub(crate) width: u32,
+    /// Rows.
+    pub(crate) height: u32,
 }
 
 /// Why nothing was changed.
@@ -122,6 +136,29 @@ impl Control {
     /// If the program is not there, or refuses.
     pub(crate) async fn revoke(&self, invitation: u32) -> Result<(), ControlError> {
         self.call("Revoke", &invitation).await.map(drop)
+    }
+
+    /// Begins to record a console into `file`. The socket tells how far it is, and closing it ends the recording.
+    ///
+    /// # Errors
+    /// If the program is not there, or refuses.
+    pub(crate) async fn record(&self, file: &File, console: u32) -> Result<UnixStream, ControlError> {
+        let answer = self.call("Record", &(Fd::from(file.as_fd()), console)).await?;
+        let control = answer.body().deserialize::<OwnedFd>();
+        let control = control.map_err(|error| ControlError::Refused(error.to_string()))?;
+        Ok(UnixStream::from(std::os::fd::OwnedFd::from(control)))
+    }
+
+    /// Returns what a console shows now.
+    ///
+    /// # Errors
+    /// If the program is not there, or has no picture.
+    pub(crate) async fn screenshot(&self, console: u32) -> Result<Picture, ControlError> {
+        let answer = self.call("Screenshot", &console).await?;
+        let body = answer.body();
+        let read = body.deserialize::<(OwnedFd, u32, u32)>();
+        let (pixels, width, height) = read.map_err(|error| ControlError::Refused(error.to_string()))?;
+        Ok(Picture { pixels: std::os::fd::OwnedFd::from(pixels).into(), width, height })
     }
 
     async fn call(

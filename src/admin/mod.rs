@@ -10,12 +10,13 @@ mod connection_file;
 mod control;
 mod metrics;
 mod presence;
+mod screenshot;
 mod server;
 pub mod status;
 pub(crate) mod watch;
 
 pub(crate) use connection_file::ConnectionFile;
-pub(crate) use control::{Control, ControlError, Invitation};
+pub(crate) use control::{Control, ControlError, Invitation, Picture};
 pub(crate) use metrics::Metrics;
 pub use presence::{MessageBus, Presence};
 

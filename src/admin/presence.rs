@@ -12,6 +12,7 @@ use zbus::fdo::RequestNameReply;
 use super::server::StatusObject;
 use super::{NAME, PATH, clients};
 use crate::hub::Hub;
+use crate::publish::Recorder;
 use crate::relay::Relay;
 use crate::spice::{Access, Newcomers};
 use crate::viewer::Roster;
@@ -55,6 +56,8 @@ pub struct Presence {
     pub access: Access,
     /// Where connections go that are handed over.
     pub newcomers: Newcomers,
+    /// What records consoles for callers.
+    pub recorder: Recorder,
     /// The URIs at which SPICE clients find it.
     pub addresses: Vec<String>,
     /// The URLs of the page for browsers.
@@ -109,8 +112,9 @@ impl Presence {
     pub async fn connect(&self) -> Result<Connection, BusError> {
         let (hub, roster, access) = (self.hub.clone(), self.roster.clone(), self.access.clone());
         let (newcomers, addresses) = (self.newcomers.clone(), self.addresses.clone());
-        let pages = self.pages.clone();
-        let server = StatusObject { hub, roster, access, newcomers, addresses, pages, clients: Vec::new() };
+        let (pages, recorder) = (self.pages.clone(), self.recorder.clone());
+        let clients = Vec::new();
+        let server = StatusObject { hub, roster, access, newcomers, recorder, addresses, pages, clients };
         let connecting = async { self.bus.builder()?.serve_at(PATH, server)?.build().await };
         self.bus.within(connecting).await
     }

@@ -8,13 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::info;
 use zbus::interface;
+use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::zvariant::{ObjectPath, OwnedFd, OwnedObjectPath, Value};
 use zeroize::Zeroizing;
 
 use super::ConnectionFile;
+use super::screenshot::{Screenshot, ScreenshotError};
 use crate::frame::{ConsoleId, MemoryKind};
 use crate::hub::{ConsoleInfo, Draws, Hub};
+use crate::publish::{RecordError, Recorder};
 use crate::spice::invitations::user_name;
 use crate::spice::{
     Access, AccessError, DeviceInfo, Expiry, Invitation, Invite, NewcomerError, Newcomers, Rights, devices,
@@ -30,6 +33,7 @@ pub(super) struct StatusObject {
     pub(super) roster: Roster,
     pub(super) access: Access,
     pub(super) newcomers: Newcomers,
+    pub(super) recorder: Recorder,
     /// The clients that have objects on this bus.
     pub(super) clients: Vec<OwnedObjectPath>,
     pub(super) addresses: Vec<String>,
@@ -106,6 +110,38 @@ impl StatusObject {
             NewcomerError::Socket(_) => zbus::fdo::Error::InvalidArgs(error.to_string()),
             NewcomerError::Busy => zbus::fdo::Error::LimitsExceeded(error.to_string()),
         })
+    }
+
+    /// Keeps what a console shows from now on, and what the guest plays, in "file" as Matroska: the H.264 and the Opus
+    /// that viewers get. "file" is a regular file that is open for writing, and is written from its beginning. Answers
+    /// a stream socket: closing it, or shutting down one's sending half, ends the recording. Lines of JSON come from it
+    /// with "time" (seconds), "bytes", "pictures" and "dropped" (pictures that the disk was too slow for), the last one
+    /// with "ended": why it ended, empty if as asked. The file plays whenever it ends, whoever ends.
+    #[zbus(out_args("control"))]
+    fn record(
+        &self,
+        file: OwnedFd,
+        console: u32,
+        #[zbus(header)] header: Header<'_>,
+    ) -> zbus::fdo::Result<OwnedFd> {
+        let who = header.sender().map_or_else(String::new, ToString::to_string);
+        let recording = self.recorder.record(console, file.into(), &who);
+        recording.map(|control| std::os::fd::OwnedFd::from(control).into()).map_err(|error| match error {
+            RecordError::Console(_) | RecordError::File => zbus::fdo::Error::InvalidArgs(error.to_string()),
+            RecordError::Full => zbus::fdo::Error::LimitsExceeded(error.to_string()),
+            _ => zbus::fdo::Error::Failed(error.to_string()),
+        })
+    }
+
+    /// Copies what a console shows now, without the pointer where that is not part of the picture. "pixels" is memory
+    /// with "height" rows from the top of "width" pixels of four bytes: blue, green, red, and one without a meaning.
+    #[zbus(out_args("pixels", "width", "height"))]
+    async fn screenshot(&self, console: u32) -> zbus::fdo::Result<(OwnedFd, u32, u32)> {
+        let none = || zbus::fdo::Error::InvalidArgs(RecordError::Console(console).to_string());
+        let console = self.hub.console(ConsoleId(console)).ok_or_else(none)?;
+        let failed = |error: ScreenshotError| zbus::fdo::Error::Failed(error.to_string());
+        let Screenshot { pixels, size } = Screenshot::take(console).await.map_err(failed)?;
+        Ok((pixels.into(), size.width, size.height))
     }
 
     /// A client has logged in.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::bail;
 
-use super::{new_password, say};
+use super::{new_password, record, say, screenshot};
 use crate::admin::{self, ControlError, MessageBus, status, watch};
 use crate::cli::Command;
 
@@ -30,6 +30,13 @@ pub(super) async fn perform(command: Command) -> anyhow::Result<()> {
                 Some(invitation) => Ok(control.revoke(invitation).await?),
                 None => tell(&control.invite(&name, (look, once), &until, &host).await?),
             }
+        }
+        Command::Record(what) => {
+            record::record(&control(what.dbus_address.clone(), what.server.clone()).await?, &what).await
+        }
+        Command::Screenshot(what) => {
+            let control = control(what.dbus_address.clone(), what.server.clone()).await?;
+            screenshot::screenshot(&control, &what).await
         }
         Command::Probe
         | Command::User { .. }

@@ -21,8 +21,8 @@ mod schedule;
 mod sound;
 mod worker;
 
-pub(crate) use codec::Codecs;
 pub use codec::{AccessUnit, Codec, StreamCheck, StreamError};
+pub(crate) use codec::{Codecs, nal_units};
 pub(crate) use counts::EncodeCounts;
 pub(crate) use gst::{Element, EncoderKind, Finding, OpusDecoder, PipelineError, Verdict, has_opus, start};
 pub use picture::{Picture, Pixels};
@@ -106,7 +106,7 @@ pub(crate) enum EncodeError {
 }
 
 /// All encoders of the program. Cheap to clone; all clones are the same.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Encoders {
     elements: Arc<[Element]>,
     workers: Arc<Mutex<Vec<Weak<Worker>>>>,

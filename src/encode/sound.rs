@@ -15,8 +15,9 @@ use crate::hub::{Playback, Played};
 /// The packets that a listener may be behind: 320 ms. It misses the oldest then.
 const PACKETS: usize = 32;
 
-/// The encoder of the guest's sound. It works while someone listens, and the guest plays.
-#[derive(Debug)]
+/// The encoder of the guest's sound. It works while someone listens, and the guest plays. Cheap to clone; all clones
+/// are the same.
+#[derive(Clone, Debug)]
 pub(crate) struct SoundEncoder {
     playback: Arc<Playback>,
     running: Arc<Mutex<Option<WeakSender<Encoded>>>>,

@@ -2,22 +2,32 @@
 //! they watch all of the console too. Never holds the guest or a viewer: what a target does not take in time is left
 //! out up to a key frame.
 
+mod matroska;
 mod pipeline;
+mod recorder;
+mod recording;
 mod target;
 
+pub use recorder::Recorder;
+pub(crate) use recorder::{RecordError, Shared};
 pub(crate) use target::Target;
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::encode::{Codec, EncodedFrame, Encoders, Item, Profile, VideoStream};
-use crate::frame::{ConsoleId, Size, Tier};
-use crate::hub::{Console, Hub};
-use crate::viewer::{Delivery, Listing, Roster};
+use crate::frame::{ConsoleId, Tier};
+use crate::hub::Console;
+use crate::viewer::{Delivery, Listing};
 use pipeline::{Pipeline, PipelineError};
+use recording::{Progress, Recording, RecordingError};
 
 /// How often a network's target gets a key frame that nobody asked for: who comes to watch at a media server waits so
 /// long for the first picture, where the server does not ask for one.
@@ -39,26 +49,42 @@ const TRANSPORT: &str = "publish";
 /// Publishes the first console to one target.
 pub(crate) struct Publisher {
     target: Target,
-    hub: Hub,
-    roster: Roster,
+    shared: Shared,
     encoders: Encoders,
+}
+
+/// Why a target takes nothing more.
+#[derive(Debug, thiserror::Error)]
+enum PublishError {
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    #[error(transparent)]
+    File(#[from] RecordingError),
 }
 
 impl Publisher {
     /// Makes one; it does nothing until it runs.
-    pub(crate) fn new(target: Target, hub: &Hub, roster: &Roster, encoders: &Encoders) -> Self {
-        Self { target, hub: hub.clone(), roster: roster.clone(), encoders: encoders.clone() }
+    pub(crate) fn new(target: Target, shared: &Shared, encoders: &Encoders) -> Self {
+        Self { target, shared: shared.clone(), encoders: encoders.clone() }
     }
 
     /// Publishes until the end. A target that fails is tried again.
     pub(crate) async fn run(self, end: CancellationToken) {
-        let Some(console) = self.hub.console(ConsoleId(0)) else { return };
-        let listing = self.roster.enter(console.id(), &self.target.to_string(), TRANSPORT);
+        let Some(console) = self.shared.hub.console(ConsoleId(0)) else { return };
+        let listing = self.shared.roster.enter(console.id(), &self.target.to_string(), TRANSPORT);
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();
-            let session = Session::start(&self, &console, &listing);
-            let Err(error) = session.run(&end).await else { return };
+            let published = match &self.target {
+                Target::File(path) => {
+                    self.keep(path, &console, &listing, &end).await.map_err(PublishError::from)
+                }
+                _ => {
+                    let session = Session::start(&self, &console, &listing);
+                    session.run(&end).await.map_err(PublishError::from)
+                }
+            };
+            let Err(error) = published else { return };
             warn!(target = %self.target, %error, "publishing fails, and is tried again");
             pause = if began.elapsed() > WORKED { FIRST_PAUSE } else { pause };
             if end.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
@@ -67,21 +93,36 @@ impl Publisher {
             pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
+
+    /// Keeps the picture and the sound in a file of a name that is free.
+    async fn keep(
+        &self,
+        path: &Path,
+        console: &Arc<Console>,
+        listing: &Listing,
+        end: &CancellationToken,
+    ) -> Result<(), RecordingError> {
+        let (progress, wanted) = (watch::Sender::new(Progress::default()), path.to_owned());
+        let open = move || {
+            let none = || io::Error::other("there are too many files of that name");
+            let path = target::free_file(&wanted).ok_or_else(none)?;
+            info!(target = %Target::File(wanted), to = %path.display(), "publishing");
+            File::create_new(path)
+        };
+        let open = Box::new(open);
+        let recording = Recording::new(&self.shared, &self.encoders, console, listing, open, &progress);
+        recording.run(end.cancelled()).await
+    }
 }
 
-/// One attempt at a target, as long as it goes well.
+/// One attempt at a media server, as long as it goes well.
 struct Session<'a> {
     target: &'a Target,
     listing: &'a Listing,
     stream: VideoStream,
-    running: Option<Running>,
+    pipeline: Option<Pipeline>,
     /// Whether a frame was left out, so that the next that is any good is a key frame.
     lost: bool,
-}
-
-struct Running {
-    pipeline: Pipeline,
-    coded: Size,
 }
 
 impl<'a> Session<'a> {
@@ -89,7 +130,7 @@ impl<'a> Session<'a> {
         let profile = Profile { codec: Codec::H264, tier: Tier::Full, area: None };
         listing.deliver(Delivery::Encode(Codec::H264), "as --publish says");
         let stream = publisher.encoders.join(console, profile);
-        Session { target: &publisher.target, listing, stream, running: None, lost: false }
+        Session { target: &publisher.target, listing, stream, pipeline: None, lost: false }
     }
 
     /// Publishes until the end, or until the target fails.
@@ -97,10 +138,9 @@ impl<'a> Session<'a> {
         let mut last_key = Instant::now();
         let mut next_key = last_key + KEY_INTERVAL;
         loop {
-            let wants_keys = self.target.is_live() && self.running.is_some();
             tokio::select! {
                 () = end.cancelled() => return self.finish().await,
-                wanted = Running::wants_key(self.running.as_mut()) => {
+                wanted = wants_key(self.pipeline.as_mut()) => {
                     wanted?;
                     next_key = next_key.min(last_key + ASKED_KEY_INTERVAL);
                 }
@@ -115,7 +155,7 @@ impl<'a> Session<'a> {
                     }
                     Item::Blank | Item::Failed(_) => {} // the encoder has told why
                 },
-                () = tokio::time::sleep_until(next_key.into()), if wants_keys => {
+                () = tokio::time::sleep_until(next_key.into()), if self.pipeline.is_some() => {
                     self.stream.request_key();
                     next_key = Instant::now() + KEY_INTERVAL;
                 }
@@ -123,23 +163,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Gives a frame to the target. One of another size begins another file, or goes on in the same stream.
+    /// Gives a frame to the target. One of another size goes on in the same stream.
     async fn show(&mut self, frame: EncodedFrame) -> Result<(), PipelineError> {
-        let is_same = |running: &Running| self.target.is_live() || running.coded == frame.coded;
-        if !self.running.as_ref().is_some_and(is_same) {
+        if self.pipeline.is_none() {
             if !frame.key {
                 self.stream.request_key();
                 return Ok(());
             }
-            if let Some(before) = self.running.take() {
-                before.pipeline.finish().await?;
-            }
-            let pipeline = Pipeline::start(self.target.clone()).await?;
-            info!(target = %self.target, size = %frame.coded, to = pipeline.place(), "publishing");
-            self.running = Some(Running { pipeline, coded: frame.coded });
+            self.pipeline = Some(Pipeline::start(self.target.clone()).await?);
+            info!(target = %self.target, size = %frame.coded, "publishing");
         }
-        let Some(running) = &self.running else { return Ok(()) };
-        let has_room = running.pipeline.has_room();
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        let has_room = pipeline.has_room();
         self.lost = !has_room || (self.lost && !frame.key);
         if self.lost {
             if has_room {
@@ -148,25 +183,23 @@ impl<'a> Session<'a> {
             self.listing.missed();
             return Ok(());
         }
-        running.pipeline.push(frame.data)?;
+        pipeline.push(frame.data)?;
         self.listing.sent(0);
         Ok(())
     }
 
     async fn finish(self) -> Result<(), PipelineError> {
-        match self.running {
-            Some(running) => running.pipeline.finish().await,
+        match self.pipeline {
+            Some(pipeline) => pipeline.finish().await,
             None => Ok(()),
         }
     }
 }
 
-impl Running {
-    /// Waits until the target asks for a key frame, or fails.
-    async fn wants_key(running: Option<&mut Self>) -> Result<(), PipelineError> {
-        match running {
-            Some(running) => running.pipeline.wants_key().await,
-            None => std::future::pending().await,
-        }
+/// Waits until the target asks for a key frame, or fails.
+async fn wants_key(pipeline: Option<&mut Pipeline>) -> Result<(), PipelineError> {
+    match pipeline {
+        Some(pipeline) => pipeline.wants_key().await,
+        None => std::future::pending().await,
     }
 }

@@ -11,12 +11,11 @@ use gstreamer_video::UpstreamForceKeyUnitEvent;
 use tokio::sync::Notify;
 
 use super::Target;
-use super::target::free_file;
 
 /// Frames that may wait for a target: about a second of them.
 const MAX_WAITING: u64 = 30;
 
-/// How long a target has to take the end, such as to write a file's index: less than the program itself has.
+/// How long a target has to take the end: less than the program itself has.
 const FAREWELL: Duration = Duration::from_millis(800);
 
 /// What an access unit is, and that it is whole.
@@ -34,9 +33,6 @@ pub(super) enum PipelineError {
     /// The target, or the way to it.
     #[error("{0}")]
     Target(String),
-    /// Every name is taken.
-    #[error("there are too many files of that name")]
-    Files,
 }
 
 /// Takes access units to a target. Ends when dropped.
@@ -46,7 +42,6 @@ pub(super) struct Pipeline {
     news: BusStream,
     start: Instant,
     asked_for_key: Arc<Notify>,
-    place: String,
 }
 
 impl Pipeline {
@@ -69,18 +64,11 @@ impl Pipeline {
             .build();
         let asked_for_key = asked_for_key(&source);
         let pipeline = gst::Pipeline::new();
-        let mut place = target.to_string();
         let parser = make("h264parse", "gstreamer1.0-plugins-bad")?;
         parser.set_property("config-interval", -1);
         let mut chain = vec![source.clone().upcast(), parser];
         match target {
-            Target::File(path) => {
-                let path = free_file(path).ok_or(PipelineError::Files)?;
-                place = path.display().to_string();
-                let file = make("filesink", "libgstreamer1.0-0")?;
-                file.set_property("location", path.to_str().ok_or_else(|| failed("its name is no UTF-8"))?);
-                chain.extend([make("matroskamux", GOOD)?, file]);
-            }
+            Target::File(_) => return Err(failed("it is a file")), // `Recording` writes those
             Target::Rtp { host, port } => {
                 let payer = make("rtph264pay", GOOD)?;
                 payer.set_property("config-interval", -1);
@@ -112,12 +100,7 @@ impl Pipeline {
         pipeline.add_many(in_place).map_err(failed)?;
         gst::Element::link_many(&chain).map_err(failed)?;
         pipeline.set_state(gst::State::Playing).map_err(failed)?;
-        Ok(Self { pipeline, source, news, start: Instant::now(), asked_for_key, place })
-    }
-
-    /// Names where the frames go.
-    pub(super) fn place(&self) -> &str {
-        &self.place
+        Ok(Self { pipeline, source, news, start: Instant::now(), asked_for_key })
     }
 
     /// Returns whether the target takes another frame.

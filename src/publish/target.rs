@@ -10,7 +10,7 @@ const MAX_FILES: u32 = 10_000;
 /// Where to publish.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Target {
-    /// A Matroska file, or several if the picture's size changes.
+    /// A Matroska file.
     File(PathBuf),
     /// RTP over UDP, with RTCP at the next port: what Janus and many others take.
     Rtp {
@@ -46,11 +46,6 @@ impl Target {
             Self::File(_) | Self::Rtp { .. } => None,
             Self::Rtmp(address) | Self::Rtsp(address) => address.port(),
         }
-    }
-
-    /// Returns whether somebody may begin to watch at any time.
-    pub(super) fn is_live(&self) -> bool {
-        !matches!(self, Self::File(_))
     }
 }
 

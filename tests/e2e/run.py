@@ -21,7 +21,7 @@ from rig import Rig, Skip, compare  # noqa: E402
 
 THEMES = ["picture", "video_codecs", "areas", "moved", "firmware", "inputs", "resolution", "cursor", "clients", "auth",
           "invitations", "tls", "sasl", "web", "page", "strangers", "systemd", "proxies", "attach", "relay", "network",
-          "lifecycle", "metrics", "publish", "command_line", "agent", "devices", "qemu_versions", "viewer",
+          "lifecycle", "metrics", "publish", "recordings", "command_line", "agent", "devices", "qemu_versions", "viewer",
           "smallest_server", "vhost_user", "sound", "sandbox"]
 TEST_LIMIT = 150  # seconds for one test
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use qemu_spice::internals::Relay;
 use qemu_spice::internals::Roster;
 use qemu_spice::internals::{Access, Newcomers};
 use qemu_spice::internals::{ConsoleId, GuestCommand, Scanout};
 use qemu_spice::internals::{ConsoleInfo, Hub};
 use qemu_spice::internals::{MessageBus, Presence};
+use qemu_spice::internals::{Recorder, Relay};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use zbus::Connection;
@@ -50,6 +50,7 @@ async fn serve(bus: &PrivateBus, vm: &str) -> Server {
         roster,
         access: Access::default(),
         newcomers: Newcomers::default(),
+        recorder: Recorder::default(),
         addresses: vec!["spice://127.0.0.1:5900".to_owned()],
         pages: Vec::new(),
         relay,
@@ -87,7 +88,7 @@ async fn tools_see_the_interfaces_as_they_are_written_down() {
     let _server = serve(&bus, "introspected").await;
     wait_for_owners(&bus.connect().await, 1).await;
     let mut written: BTreeMap<_, _> = INTERFACES.iter().flat_map(|xml| interfaces(xml)).collect();
-    assert_eq!(written.values().map(Vec::len).sum::<usize>(), 23 + 26 + 11);
+    assert_eq!(written.values().map(Vec::len).sum::<usize>(), 23 + 28 + 11);
     for member in written.values().flatten() {
         assert!(!member.contains("<!--  -->"), "without a word of explanation: {member}");
     }

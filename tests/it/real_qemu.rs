@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use qemu_spice::internals::FileId;
 use qemu_spice::internals::Hub;
-use qemu_spice::internals::Relay;
 use qemu_spice::internals::Roster;
 use qemu_spice::internals::{Access, MessageBus, Newcomers, Presence};
 use qemu_spice::internals::{Attach, Ended, Source};
 use qemu_spice::internals::{ConsoleId, DmabufReads, GuestCommand};
+use qemu_spice::internals::{Recorder, Relay};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -218,6 +218,7 @@ async fn offered_again_the_picture_is_the_one_qemu_has() {
         roster: roster.clone(),
         access: Access::default(),
         newcomers: Newcomers::default(),
+        recorder: Recorder::default(),
         addresses: Vec::new(),
         pages: Vec::new(),
         relay,

@@ -10,6 +10,8 @@ mod nal;
 mod vp8;
 mod vp9;
 
+pub(crate) use nal::nal_units;
+
 use std::ops::RangeInclusive;
 
 use crate::frame::{Rect, Size};

@@ -1,7 +1,7 @@
 //! The byte stream of NAL units that H.264 and H.265 have in common (annex B of both).
 
 /// Splits an Annex B byte stream into NAL units, without start codes and the zeros between them.
-pub(super) fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = after_start_code(stream);
     std::iter::from_fn(move || {
         let from = rest?;

@@ -67,6 +67,8 @@ pub(crate) struct Server {
 pub(crate) struct Settings {
     /// What clients may have of the picture.
     pub policy: Policy,
+    /// The one encoder of the guest's sound.
+    pub sound: SoundEncoder,
     /// Who is let in, and how connections are protected.
     pub access: Access,
     /// The channels that they may open without it.
@@ -116,10 +118,10 @@ impl Server {
         commands: mpsc::Sender<GuestCommand>,
         end: CancellationToken,
     ) -> Self {
-        let Settings { policy, access, plain, agent } = settings;
+        let Settings { policy, sound, access, plain, agent } = settings;
         Self {
             agent: AgentDesk::new(hub.clone(), agent),
-            sound: SoundEncoder::new(hub.playback().clone()),
+            sound,
             hub,
             roster,
             policy,

@@ -165,6 +165,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::encode::SoundEncoder;
     use crate::frame::{Buffer, ConsoleId, Dmabuf, DmabufPlane, DmabufReads, PixelFormat, Scanout, Size};
     use crate::hub::{Hub, ReleaseQueue};
     use crate::spice::access::Access;
@@ -265,6 +266,7 @@ mod tests {
         let policy = Policy { encoders: None, passthrough: true, max_bitrate: None };
         let settings = Settings {
             policy,
+            sound: SoundEncoder::new(hub.playback().clone()),
             access: Access::default(),
             plain: PlainChannels::All,
             agent: Rules::default(),
