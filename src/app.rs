@@ -78,7 +78,7 @@ pub fn run() -> ExitCode {
 }
 
 fn perform(cli: Cli) -> anyhow::Result<()> {
-    logging::start();
+    logging::start(cli.serve.log_format)?;
     match cli.command {
         Some(Command::Probe) => return probe(),
         Some(
@@ -505,6 +505,7 @@ fn capabilities() -> serde_json::Value {
         "sandbox",
         "record",
         "screenshot",
+        "log-format",
         "sound",
     ];
     let codecs = Codec::ALL.map(|codec| format!("video-codec-{}", codec.name()));

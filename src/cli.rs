@@ -13,7 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use spice_proto::wire::ChannelType;
 
 use self::choices::{AUTO, video_codec};
-pub(crate) use self::choices::{Clipboard, Passthrough, Pointer, ReadDmabuf, Sandbox, Switch, VideoCodec};
+pub(crate) use self::choices::{
+    Clipboard, LogFormat, Passthrough, Pointer, ReadDmabuf, Sandbox, Switch, VideoCodec,
+};
 pub(crate) use self::pictures::{Record, Screenshot};
 use self::units::{bitrate, duration};
 use crate::publish::Target;
@@ -436,6 +438,10 @@ pub(crate) struct Serve {
     /// out; `strict` does not start then. `off` is for debugging. SECURITY.md says what stays open.
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Sandbox::On, help_heading = "Process")]
     pub sandbox: Sandbox,
+
+    /// Log in this form
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = LogFormat::Auto, help_heading = "Process")]
+    pub log_format: LogFormat,
 
     /// Print what this program can do, as JSON for management programs, and exit
     #[arg(long)]

@@ -102,3 +102,16 @@ pub(crate) enum ReadDmabuf {
     /// By the GPU
     Gpu,
 }
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Entries of the journal where systemd connects standard error to it, else lines of text
+    Auto,
+    /// Lines of text
+    Text,
+    /// A JSON document in each line
+    Json,
+    /// Entries of the journal
+    Journal,
+}

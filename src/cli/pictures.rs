@@ -10,8 +10,8 @@ use super::units::duration;
 /// Record what a console shows, and what the guest plays, until Ctrl-C: FILE is Matroska (.mkv)
 ///
 /// Of a qemu-spice that runs, which keeps the H.264 and the Opus that viewers get: nothing is encoded anew where they
-/// see all of the console. The file plays, up to the end, whichever program ends and how; a picture of another size goes
-/// on in it. The guest's pointer is in it only where the guest draws that into its picture.
+/// see all of the console. The file plays, up to the end, whichever program ends and how. A picture of another size
+/// goes on in it. The guest's pointer is in it only where the guest draws that into its picture.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Record {
     /// The file

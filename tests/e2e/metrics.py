@@ -1,6 +1,8 @@
 """What a monitoring system reads, by the parser of Prometheus' own Python library."""
 
+import json
 import re
+import signal
 import socket
 import urllib.error
 import urllib.request
@@ -64,6 +66,58 @@ def strangers(rig):
         except urllib.error.HTTPError as error:
             assert error.code == status, error
     rig.same_picture(vm, rig.client(server))
+
+
+def health(rig):
+    """/readyz is 503 until there is a machine, /healthz is well meanwhile, and a program that hangs does not answer"""
+    rig.needs_program()
+    server = rig.start("--wait", "--qmp", rig.fresh("none", ".sock"), "--spice-addr", "none", "--metrics-addr", "127.0.0.1:0")
+    eventually(lambda: "numbers for a monitoring system" in server.errors(), "an address")
+    assert _get(server, "healthz") == "running\n"
+    try:
+        raise AssertionError(_get(server, "readyz"))
+    except urllib.error.HTTPError as error:
+        assert error.code == 503 and error.read() == b"waiting for a virtual machine\n", error
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        raise AssertionError(urllib.request.urlopen(_url(server) + "healthz", timeout=1).read())
+    except (TimeoutError, urllib.error.URLError):
+        pass
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    assert _get(server, "healthz") == "running\n"
+
+
+def json_lines(rig):
+    """each line of --log-format json parses; those of logins, ends and refusals have their fields"""
+    rig.needs_program()
+    vm = rig.vm()
+    secret = rig.fresh("password", ".txt")
+    secret.write_text("open sesame\n")
+    config = rig.fresh("config", ".toml")
+    config.write_text('log-format = "json"\n')
+    server = rig.serve(vm, "--config", str(config), "--password-file", str(secret))
+    client = rig.client(server, password="open sesame")
+    client("wait-picture")
+    rig.client(server, password="wrong")("wait-event main error-auth")
+    client("leave")
+    lines = eventually(lambda: (lines := _json(server)) and {"login", "end", "refusal"} <= lines.keys() and lines, "three events")
+    login, end, refusal = (lines[event][0] for event in ("login", "end", "refusal"))
+    for line in (line for lines in lines.values() for line in lines):
+        assert {"timestamp", "level", "message"} <= line.keys(), line
+    assert login["client"] == end["client"] and login["peer"] == end["peer"] and login["peer"].startswith("127.0.0.1:"), login
+    assert login["by"] == "the password" and login["rights"] == "use" and login["clients"] == 1 and login["transport"] == "tcp", login
+    assert end["seconds"] >= 0 and end["clients"] == 0 and end["reason"], end
+    assert refusal["reason"] == "wrong-password" and refusal["error"] and refusal["channel"] == "main:0", refusal
+
+
+def _json(server):
+    """The lines of its log, by their event."""
+    lines = {}
+    for line in server.errors().splitlines():
+        line = json.loads(line)
+        lines.setdefault(line.get("event"), []).append(line)
+    return lines
 
 
 def _labelled(server):
