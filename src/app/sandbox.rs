@@ -60,7 +60,7 @@ pub(super) fn close(
     for target in &options.publish {
         match target {
             Target::File(path) => needs.write_beside(path),
-            Target::Rtp { .. } | Target::Rtmp(_) | Target::Rtsp(_) => {
+            Target::Rtp { .. } | Target::Rtmp(_) | Target::Rtsp(_) | Target::Srt(_) => {
                 needs.connect_network(target.tcp_port())
             }
         }

@@ -24,6 +24,9 @@ const CAPS: &str = "video/x-h264,stream-format=byte-stream,alignment=au";
 /// The bytes of an RTP packet: what Ethernet carries, without what tunnels and WebRTC add.
 const MTU: u32 = 1200;
 
+/// The packets of MPEG's transport stream in one of SRT.
+const TS_PACKETS: i32 = 7;
+
 /// Why a target takes nothing more.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum PipelineError {
@@ -90,6 +93,15 @@ impl Pipeline {
                 sink.set_property_from_str("protocols", "tcp");
                 sink.set_property("latency", 0_u32);
                 chain.push(sink);
+            }
+            Target::Srt(address) => {
+                let muxer = make("mpegtsmux", BAD)?;
+                muxer.set_property("alignment", TS_PACKETS);
+                let sink = make("srtsink", BAD)?;
+                sink.set_property("uri", address.text());
+                // By itself it connects again in silence, if at all; a failure that it tells is tried again here.
+                sink.set_property("auto-reconnect", false);
+                chain.extend([muxer, sink]);
             }
         }
         if let Some(sink) = chain.last().filter(|sink| sink.find_property("sync").is_some()) {

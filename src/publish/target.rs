@@ -23,6 +23,8 @@ pub(crate) enum Target {
     Rtmp(Address),
     /// RTP by RTSP's `RECORD`.
     Rtsp(Address),
+    /// An MPEG transport stream over SRT, to a server that listens.
+    Srt(Address),
 }
 
 /// An address whose path and query may be secrets: only scheme and host are told.
@@ -35,7 +37,8 @@ pub(crate) struct Address {
 /// A target that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "give file:PATH.mkv, rtp://HOST:PORT, rtmp://HOST/APP/NAME or rtsp://HOST/NAME (rtmps and rtsps too)"
+    "give file:PATH.mkv, rtp://HOST:PORT, rtmp://HOST/APP/NAME, rtsp://HOST/NAME (rtmps and rtsps too) or \
+     srt://HOST:PORT"
 )]
 pub(crate) struct TargetError;
 
@@ -43,7 +46,7 @@ impl Target {
     /// Returns the TCP port that it connects to, if it does: the usual one unless the address says otherwise.
     pub(crate) fn tcp_port(&self) -> Option<u16> {
         match self {
-            Self::File(_) | Self::Rtp { .. } => None,
+            Self::File(_) | Self::Rtp { .. } | Self::Srt(_) => None,
             Self::Rtmp(address) | Self::Rtsp(address) => address.port(),
         }
     }
@@ -108,9 +111,16 @@ impl FromStr for Target {
             }
             "rtmp" | "rtmps" => Ok(Self::Rtmp(address)),
             "rtsp" | "rtsps" => Ok(Self::Rtsp(address)),
+            "srt" if uri.port_u16().is_some() && !waits(&uri) => Ok(Self::Srt(address)),
             _ => Err(TargetError),
         }
     }
+}
+
+/// Returns whether an address of SRT is one to be connected to by others.
+fn waits(uri: &Uri) -> bool {
+    uri.query()
+        .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("mode=") && pair != "mode=caller"))
 }
 
 /// As logs and `qemu-spice status` name it.
@@ -120,7 +130,7 @@ impl fmt::Display for Target {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Rtp { host, port } if host.contains(':') => write!(f, "rtp://[{host}]:{port}"),
             Self::Rtp { host, port } => write!(f, "rtp://{host}:{port}"),
-            Self::Rtmp(address) | Self::Rtsp(address) => f.write_str(&address.shown),
+            Self::Rtmp(address) | Self::Rtsp(address) | Self::Srt(address) => f.write_str(&address.shown),
         }
     }
 }
@@ -145,6 +155,7 @@ mod tests {
             ("rtp://[fe80::1]:5004", "rtp://[fe80::1]:5004"),
             ("rtmp://media.example/live/secret", "rtmp://media.example"),
             ("rtsps://user:secret@media.example:8322/vm", "rtsps://media.example:8322"),
+            ("srt://media.example:7001?mode=caller&passphrase=secret", "srt://media.example:7001"),
         ] {
             let target: Target = text.parse().unwrap();
             assert_eq!(target.to_string(), shown);
@@ -156,7 +167,8 @@ mod tests {
             "file:/",
             "rtp://host",
             "rtp://host:65535",
-            "srt://host:7001",
+            "srt://host",
+            "srt://host:7001?mode=listener",
             "http://host/",
             "host:1",
             "rtmp:///x",

@@ -86,6 +86,18 @@ def rtsp(rig):
         receiver.stop()
 
 
+def srt(rig):
+    """a server of SRT (GStreamer's) is sent the picture, and gets it again after it was killed"""
+    rig.needs_program()
+    vm, port = rig.vm(), free_port()
+    rig.serve(vm, "--publish", f"srt://127.0.0.1:{port}?passphrase=a-long-secret")
+    source = f"srtsrc uri=srt://127.0.0.1:{port}?mode=listener&passphrase=a-long-secret ! tsdemux"
+    for _ in range(2):
+        receiver = _Receiver(rig, source)
+        receiver.shows(vm, limit=3 * AGAIN)
+        receiver.stop()
+
+
 def rtmp(rig):
     """a server of RTMP (nginx) passes the picture on, and gets it again after it was started anew"""
     rig.needs_program()
@@ -203,7 +215,7 @@ class _Receiver:
             time.sleep(1)  # there is nothing to receive yet
         self.is_over = True
 
-    def shows(self, vm):
+    def shows(self, vm, limit=AGAIN):
         """Its last frame is what the guest shows."""
         def same():
             if not self.last:
@@ -214,7 +226,7 @@ class _Receiver:
                 return self.rig.same_file(vm, path)
             except AssertionError:
                 return False
-        eventually(same, f"the guest's picture, after {self.frames} frames", limit=AGAIN)
+        eventually(same, f"the guest's picture, after {self.frames} frames", limit=limit)
 
     def stop(self):
         self.process.kill()
