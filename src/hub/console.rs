@@ -47,7 +47,7 @@ struct Subscriber {
 pub struct Change {
     /// The current scanout; `None` if the console is off.
     pub scanout: Option<Arc<Scanout>>,
-    /// The scanout was replaced since the last change. Its size may be the same.
+    /// The scanout was replaced since the last change. Its size may be the same, and so may its picture.
     pub replaced: bool,
     /// The part of the picture that changed, inside the scanout's size.
     pub damage: Region,
@@ -90,24 +90,41 @@ impl Console {
 
     /// Replaces the scanout; `None` if the source has none. For the source alone.
     pub fn show(&self, scanout: Option<Scanout>) {
-        self.replace(scanout, false);
+        self.replace(scanout.map(Arc::new), false);
     }
 
     /// Shows black in the place of a scanout that the guest turned off, to viewers that come later too. For the source
     /// alone.
     pub fn go_dark(&self) {
         let black = self.size().and_then(|size| Scanout::black(size).ok());
-        self.replace(black, true);
+        self.replace(black.map(Arc::new), true);
     }
 
-    fn replace(&self, scanout: Option<Scanout>, is_dark: bool) {
+    /// Replaces the scanout by another of the same kind, whose picture is another in `damage` alone. For the source
+    /// alone.
+    pub(crate) fn flip(&self, scanout: Arc<Scanout>, damage: &Region) {
+        let mut screen = lock(&self.screen);
+        if screen.is_dark || screen.scanout.as_ref().map(|before| before.info()) != Some(scanout.info()) {
+            drop(screen);
+            return self.replace(Some(scanout), false);
+        }
+        screen.scanout = Some(scanout);
+        screen.note(damage);
+        for reader in screen.readers.values_mut() {
+            reader.mailbox.flip(damage);
+            reader.ring();
+        }
+    }
+
+    fn replace(&self, scanout: Option<Arc<Scanout>>, is_dark: bool) {
         let mut screen = lock(&self.screen);
         screen.is_dark = is_dark;
-        let info = scanout.as_ref().map(Scanout::info);
-        screen.scanout = scanout.map(Arc::new);
+        let info = scanout.as_ref().map(|scanout| scanout.info());
+        screen.scanout = scanout;
         self.info.send_if_modified(|known| std::mem::replace(known, info) != info);
         if !screen.readers.is_empty() {
-            screen.motion.replace(info.map(|info| info.size), Instant::now());
+            let compares = screen.uncompared.is_some();
+            screen.motion.replace(info.map(|info| info.size), compares, Instant::now());
         }
         if let (Some(uncompared), Some(info)) = (&mut screen.uncompared, info) {
             *uncompared = info.size.rect().into();
@@ -147,13 +164,7 @@ impl Console {
         if screen.scanout.is_none() || screen.is_dark || damage.is_empty() {
             return;
         }
-        if !screen.readers.is_empty() {
-            let compares = screen.uncompared.is_some();
-            screen.motion.damage(damage, compares, Instant::now());
-        }
-        if let Some(uncompared) = &mut screen.uncompared {
-            uncompared.add_region(damage);
-        }
+        screen.note(damage);
         for reader in screen.readers.values_mut() {
             reader.mailbox.damage(damage, release.as_ref());
             reader.ring();
@@ -271,6 +282,18 @@ impl Console {
         self.show(None);
         self.count_draws(Draws::default());
         self.change_cursor(|cursor| *cursor = CursorState::default());
+    }
+}
+
+impl ScreenState {
+    /// Takes notice of damage, for what moves and for the exact picture.
+    fn note(&mut self, damage: &Region) {
+        if !self.readers.is_empty() {
+            self.motion.damage(damage, self.uncompared.is_some(), Instant::now());
+        }
+        if let Some(uncompared) = &mut self.uncompared {
+            uncompared.add_region(damage);
+        }
     }
 }
 

@@ -34,6 +34,13 @@ impl Mailbox {
         self.release = None;
     }
 
+    /// Records that the scanout was replaced by another of the same size, whose picture is another in `damage` alone.
+    pub(super) fn flip(&mut self, damage: &Region) {
+        self.replaced = true;
+        self.damage.add_region(damage);
+        self.release = None;
+    }
+
     /// Adds `damage`. A waiting reader gets `release` to hold; a busy one does not.
     pub(super) fn damage(&mut self, damage: &Region, release: Option<&Release>) {
         if !self.waiting && !self.damage.is_empty() {

@@ -124,7 +124,7 @@ impl Sharpen {
     /// or none, the video has to show that first.
     pub(crate) fn settle(&mut self, picture: Option<Size>, now: Instant) {
         match picture {
-            Some(size) if self.size == Some(size) => self.rest(size, std::iter::empty(), now),
+            Some(size) if self.is_of(picture) => self.rest(size, std::iter::empty(), now),
             _ => self.stir(now),
         }
     }
@@ -139,10 +139,16 @@ impl Sharpen {
         self.state = Sharpness::Resting { left, again };
     }
 
+    /// Returns whether what the viewer was shown last is a `picture` of this size.
+    #[must_use]
+    pub(crate) fn is_of(&self, picture: Option<Size>) -> bool {
+        picture.is_some() && self.size == picture
+    }
+
     /// Returns whether areas of a `picture` that moves may be video by themselves from now on, and the rest exact.
     #[must_use]
     pub(crate) fn may_part(&self, picture: Size, now: Instant) -> bool {
-        self.size == Some(picture) && matches!(self.state, Sharpness::Moving { part, .. } if part <= now)
+        self.is_of(Some(picture)) && matches!(self.state, Sharpness::Moving { part, .. } if part <= now)
     }
 
     /// Takes notice of a part that was video, or could not be sent, and is to be made exact.

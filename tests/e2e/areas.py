@@ -21,6 +21,23 @@ def beside_a_film(rig):
     rig.same_picture(vm, client, at_least=math.inf)
 
 
+def beside_a_film_that_flips(rig):
+    """a guest that flips buffers: the film alone is video, and small changes after it are images alone"""
+    vm, client = _playing(rig, "page", "buffers 2")
+    _wait_for_film(rig)
+    for _ in range(8):
+        client("sleep 250")
+        _same_outside(rig, vm, client)
+    vm.stage("stop")
+    rig.same_picture(vm, client, at_least=math.inf)
+    streams = client.streams()
+    vm.stage("blink 40 50")
+    client("sleep 3000")
+    rig.same_picture(vm, client, at_least=math.inf)
+    assert client.streams() == streams, f"{client.streams() - streams} videos of a patch that changes"
+    assert set(_encoders(rig)) == {"1280x720", "640x360"}
+
+
 def a_page_that_turns(rig):
     """a page that turns behind a film comes to be exact while the film goes on"""
     vm, client = _playing(rig, "page")
@@ -105,8 +122,8 @@ def _is_same(rig, vm, client):
         return False
 
 
-def _playing(rig, film):
-    """A guest that plays a film on a screen that a viewer has come to see exactly."""
+def _playing(rig, film, *commands):
+    """A guest that plays a film on a screen that a viewer has come to see exactly, after other commands."""
     rig.needs_program()
     vm = rig.vm()
     vm.stage("mode 1280 720")
@@ -114,7 +131,8 @@ def _playing(rig, film):
     rig.server = rig.serve(vm, env={"RUST_LOG": "qemu_spice=debug"})
     client = rig.client(rig.server)
     rig.same_picture(vm, client, at_least=math.inf)
-    vm.stage(f"play {LONG} 40")
+    for command in (*commands, f"play {LONG} 40"):
+        vm.stage(command)
     return vm, client
 
 

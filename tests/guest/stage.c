@@ -12,6 +12,7 @@
 //                            top left corner are its number modulo 16, light for 1, the lowest bit first
 //   flips FRAMES             flips between two frames as fast as it goes, 100 times and then FRAMES times, and ends on
 //                            the picture; prints `stage: flipping` after the 100 and `stage: flipped` after the last
+//   buffers 1|2              films and the patch are drawn into what is shown, or into a second buffer, which is shown then
 //   stop                     ends an animation, a blinking or a reacting patch
 //   blink TIMES PERIOD       a patch in the top left corner changes its shade of grey
 //   react                    … and now it changes at each key press
@@ -78,6 +79,7 @@ static uint32_t crtc, connector;
 static struct drm_mode_modeinfo mode;
 static struct buffer screens[2], cursor;
 static unsigned shown; // index of the screen that is scanned out
+static unsigned buffers = 1; // that changes are drawn into
 static uint8_t font[256 * 32];
 static struct input inputs[MAX_INPUTS];
 static unsigned input_count;
@@ -283,6 +285,19 @@ static bool flip(void) {
     return true;
 }
 
+// What a change is drawn into: the shown buffer, or another with the same picture, which is shown at the end of it.
+static struct buffer *begin_change(void) {
+    struct buffer *next = &screens[1 - shown];
+    if (buffers == 1)
+        return &screens[shown];
+    memcpy(next->pixels, screens[shown].pixels, next->size);
+    return next;
+}
+
+static bool end_change(unsigned x, unsigned y, unsigned width, unsigned height) {
+    return buffers == 1 ? flush(x, y, width, height) : flip();
+}
+
 // ---- drawing ----
 
 static void rectangle(struct buffer *on, unsigned x, unsigned y, unsigned width, unsigned height, uint32_t colour) {
@@ -414,8 +429,8 @@ static bool draw_cursor(const char *kind, unsigned hot) {
 }
 
 static void change_patch(void) {
-    draw_patch(&screens[shown]);
-    flush(0, 0, PATCH, PATCH);
+    draw_patch(begin_change());
+    end_change(0, 0, PATCH, PATCH);
 }
 
 // ---- what goes on by itself ----
@@ -437,7 +452,7 @@ static void show_picture(void) {
 
 // Copies a part of the film's frame to the screen.
 static bool show_film(struct film_rect part, bool numbered) {
-    struct buffer *on = &screens[shown];
+    struct buffer *on = begin_change();
     film_copy(reel, film_number_shown, part, on->pixels, on->stride);
     if (numbered) {
         film_number((unsigned)film, film_number_shown, on->pixels, on->stride);
@@ -446,7 +461,7 @@ static bool show_film(struct film_rect part, bool numbered) {
             drawn[drawn_count++].ns = now_ns();
         }
     }
-    return flush(part.x, part.y, part.width, part.height);
+    return end_change(part.x, part.y, part.width, part.height);
 }
 
 static bool show_whole_film(unsigned number) {
@@ -607,6 +622,8 @@ static bool run(const char *command) {
     }
     if (sscanf(command, "show %ld", &count) == 1 && film >= 0)
         return show_whole_film((unsigned)count);
+    if (sscanf(command, "buffers %u", &width) == 1)
+        return buffers = width == 2 ? 2 : 1, true;
     if (sscanf(command, "play %ld %d", &count, &period_ms) == 2 && film >= 0)
         return plays_left = count, drawn_count = 0, due_ms = now_ms(), true;
     if (strcmp(command, "react") == 0)

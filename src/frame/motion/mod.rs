@@ -122,12 +122,14 @@ impl Motion {
         Self { size: size.unwrap_or_default(), ..Self::default() }
     }
 
-    /// Takes notice of another picture of `size`, all of which is new; `None` if there is none.
-    pub(crate) fn replace(&mut self, size: Option<Size>, now: Instant) {
-        if self.size != size.unwrap_or_default() {
+    /// Takes notice of another picture of `size`, all of which may be new; `None` if there is none. `compares` is as for
+    /// [`Motion::damage`].
+    pub(crate) fn replace(&mut self, size: Option<Size>, compares: bool, now: Instant) {
+        let is_other = self.size != size.unwrap_or_default();
+        if is_other {
             *self = Self::of(size);
         }
-        self.damage(&self.size.rect().into(), false, now);
+        self.damage(&self.size.rect().into(), compares && !is_other, now);
     }
 
     /// Takes notice of `damage`, which is inside the picture. If somebody `compares` the pixels outside of the areas,

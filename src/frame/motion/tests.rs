@@ -14,7 +14,7 @@ struct Screen {
 impl Screen {
     fn new() -> Self {
         let mut screen = Self { motion: Motion::default(), now: Instant::now() };
-        screen.motion.replace(Some(HD), screen.now);
+        screen.motion.replace(Some(HD), false, screen.now);
         screen.pass(5000);
         assert_eq!(screen.areas(), [], "a picture that came long ago does not move");
         screen
@@ -203,9 +203,9 @@ fn a_caret_in_what_was_a_film_does_not_keep_the_area() {
 fn another_size_or_none_starts_anew() {
     let mut screen = Screen::new();
     screen.play(20, |_| vec![FILM]);
-    screen.motion.replace(Some(Size::new(64, 64)), screen.now);
+    screen.motion.replace(Some(Size::new(64, 64)), false, screen.now);
     assert!(screen.areas().iter().all(|&area| Size::new(64, 64).rect().contains(area)));
-    screen.motion.replace(None, screen.now);
+    screen.motion.replace(None, false, screen.now);
     assert_eq!(screen.areas(), []);
 }
 
@@ -218,7 +218,7 @@ proptest! {
     ) {
         let size = Size::new(size.0, size.1);
         let (mut motion, start) = (Motion::default(), Instant::now());
-        motion.replace(Some(size), start);
+        motion.replace(Some(size), false, start);
         let mut now = start;
         let mut outside = 0;
         for (ms, rects) in updates {

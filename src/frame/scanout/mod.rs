@@ -34,7 +34,7 @@ pub struct Scanout {
     memory: Memory,
     /// Packed rows of B, G, R, x that are read in place of the memory; none if that is read itself. What came by value
     /// has no other. See [`Scanout::keep_copy`].
-    copy: Mutex<Vec<u8>>,
+    copy: Arc<Mutex<Vec<u8>>>,
     /// Its pixels were read.
     read: AtomicBool,
 }
@@ -109,7 +109,7 @@ impl Scanout {
         let source = Packed::new(size, stride, format, data)?;
         let mut pixels = vec![0; bytes(size.area() * 4)?];
         source.copy_into(&mut pixels);
-        Ok(Self { copy: Mutex::new(pixels), ..Self::new(size, format, Memory::Owned) })
+        Ok(Self { copy: Arc::new(Mutex::new(pixels)), ..Self::new(size, format, Memory::Owned) })
     }
 
     /// Makes a scanout of memory shared by QEMU (`Listener.Unix.Map.ScanoutMap`).
@@ -187,7 +187,7 @@ impl Scanout {
     }
 
     fn new(size: Size, format: PixelFormat, memory: Memory) -> Self {
-        Self { size, format, memory, copy: Mutex::default(), read: AtomicBool::new(false) }
+        Self { size, format, memory, copy: Arc::default(), read: AtomicBool::new(false) }
     }
 
     /// The picture's size.
@@ -307,6 +307,19 @@ impl Scanout {
             y = band.bottom();
         }
         Ok(merge.end())
+    }
+
+    /// Takes the place of another of the same kind: who has read that reads this. Both have one copy, which is to be
+    /// brought up to date by [`Scanout::take_in`].
+    ///
+    /// INVARIANT: who still reads the other reads the copy too. It is compared with what comes, and the other's memory is
+    /// not: the guest may draw there again.
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        self.read = AtomicBool::new(before.is_read());
+        if self.info() == before.info() && !matches!(self.memory, Memory::Owned) {
+            self.copy = before.copy.clone();
+        }
+        self
     }
 
     /// Drops the copy, so that the memory itself is read again.

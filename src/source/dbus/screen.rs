@@ -65,14 +65,14 @@ impl Screen {
     /// more. Shared memory is the exception, because QEMU then sends the same picture by value.
     pub(super) fn apply(&mut self, call: Call<'_>, now: Instant) -> Result<(), Refusal> {
         match call {
-            Call::Scanout(scanout) => self.show_by_value(&scanout),
+            Call::Scanout(scanout) => self.show_by_value(&scanout, now),
             Call::ScanoutMap(display1::ScanoutMap { memory, offset, width, height, stride, pixman }) => {
                 let memory = memory.as_fd().try_clone_to_owned()?;
                 let scanout = Scanout::shared(memory, offset, width, height, stride, pixman)?;
-                self.show(Ok(scanout))
+                self.show(Ok(scanout), now)
             }
-            Call::ScanoutDmabuf(scanout) => self.flip(scanout.try_into()?),
-            Call::ScanoutDmabuf2(scanout) => self.flip(scanout.try_into()?),
+            Call::ScanoutDmabuf(scanout) => self.flip(scanout.try_into()?, now),
+            Call::ScanoutDmabuf2(scanout) => self.flip(scanout.try_into()?, now),
             Call::Update(update) => {
                 if self.is_off {
                     return Ok(());
@@ -184,18 +184,23 @@ impl Screen {
             self.damage_filter.forget();
             return told.into();
         }
+        self.within_time(scanout.size(), |filter| filter.changed(told, &scanout, now))
+    }
+
+    /// Has the filter compare a picture of `size`, and give up if that takes long.
+    fn within_time<T>(&mut self, size: Size, compare: impl FnOnce(&mut DamageFilter) -> T) -> T {
         let began = thread_time();
-        let changed = self.damage_filter.changed(told, &scanout, now);
-        let pixels = u32::try_from(scanout.size().area()).unwrap_or(u32::MAX);
+        let found = compare(&mut self.damage_filter);
+        let pixels = u32::try_from(size.area()).unwrap_or(u32::MAX);
         if thread_time().saturating_sub(began) > SLOW + SLOW_PIXEL.saturating_mul(pixels) {
             self.damage_filter.give_up();
         }
-        changed
+        found
     }
 
     /// Shows pixels that came by value. If they replace pixels of the same size, that is an update, because QEMU sends
     /// one of the whole picture so.
-    fn show_by_value(&mut self, call: &ScanoutPixels<'_>) -> Result<(), Refusal> {
+    fn show_by_value(&mut self, call: &ScanoutPixels<'_>, now: Instant) -> Result<(), Refusal> {
         let ScanoutPixels { width, height, stride, pixman, data: Bytes(data) } = *call;
         let size = Size::new(width, height);
         let shown = self.console.shown().filter(|shown| {
@@ -203,8 +208,8 @@ impl Screen {
             info.memory == MemoryKind::Owned && info.size == size && shown.format().pixman() == Some(pixman)
         });
         let Some(shown) = shown else {
-            return self
-                .show(Scanout::owned(size.width, size.height, stride, pixman, data).map_err(Refusal::from));
+            let scanout = Scanout::owned(size.width, size.height, stride, pixman, data);
+            return self.show(scanout.map_err(Refusal::from), now);
         };
         self.disable.drawn();
         self.flipped = true;
@@ -215,33 +220,50 @@ impl Screen {
         Ok(())
     }
 
-    fn flip(&mut self, dmabuf: Dmabuf) -> Result<(), Refusal> {
+    fn flip(&mut self, dmabuf: Dmabuf, now: Instant) -> Result<(), Refusal> {
         let dmabuf = self.known_buffers.reuse(dmabuf);
         self.lost_flips.flipped(&dmabuf);
-        self.show(Scanout::dmabuf(dmabuf, &self.reads).map_err(Refusal::from))
+        self.show(Scanout::dmabuf(dmabuf, &self.reads).map_err(Refusal::from), now)
     }
 
-    fn show(&mut self, scanout: Result<Scanout, Refusal>) -> Result<(), Refusal> {
+    fn show(&mut self, scanout: Result<Scanout, Refusal>, now: Instant) -> Result<(), Refusal> {
         self.disable.drawn();
         self.flipped = true;
-        self.damage_filter.forget();
         self.lost_flips.settle();
         // On the first console the text is better than nothing: viewers have no other.
         self.is_off = self.console.id() != FIRST && scanout.as_ref().is_ok_and(is_placeholder);
         match scanout {
             Ok(_) if self.is_off => {
                 debug!(console = %self.console.id(), "the guest does not use the console");
+                self.damage_filter.forget();
                 self.console.show(None);
                 Ok(())
             }
             Ok(scanout) => {
                 debug!(console = %self.console.id(), size = %scanout.size(), info = ?scanout.info().memory, "scanout");
-                self.console.show(Some(scanout));
+                self.show_next(scanout, now);
                 Ok(())
             }
             Err(refusal) => {
+                self.damage_filter.forget();
                 self.console.show(None);
                 Err(refusal)
+            }
+        }
+    }
+
+    /// Shows a scanout after another: what is new of it is all of it, or what was found by comparing.
+    fn show_next(&mut self, scanout: Scanout, now: Instant) {
+        let size = scanout.size();
+        match self.console.shown().filter(|before| before.info() == scanout.info()) {
+            Some(before) if self.is_watched() => {
+                let (scanout, changed) =
+                    self.within_time(size, |filter| filter.flipped(&before, scanout, now));
+                self.console.flip(scanout, &changed);
+            }
+            _ => {
+                self.damage_filter.forget();
+                self.console.show(Some(scanout));
             }
         }
     }

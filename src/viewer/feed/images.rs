@@ -2,14 +2,15 @@ use std::sync::Arc;
 
 use super::next_change;
 use super::output::{Exact, Update};
+use crate::frame::Size;
 use crate::hub::{Asked, Console, ExactReader, Subscription};
 use crate::viewer::Listing;
 
 /// The pictures of a viewer that gets no video: exact ones, always.
 pub(super) struct Images {
     changes: Subscription,
-    /// None while the console is off.
-    exact: Option<Arc<ExactReader>>,
+    /// Of a picture of this size. None while the console is off.
+    exact: Option<(Size, Arc<ExactReader>)>,
 }
 
 impl Images {
@@ -21,11 +22,13 @@ impl Images {
     pub(super) async fn next(&mut self, listing: &Listing) -> Update {
         let change = next_change(&self.changes).await;
         listing.sent(change.missed);
-        if change.replaced {
-            self.exact = change.scanout.and_then(|_| self.changes.console().read_exactly()).map(Arc::new);
+        let size = change.scanout.map(|scanout| scanout.size());
+        if self.exact.as_ref().map(|(size, _)| *size) != size {
+            let reader = self.changes.console().read_exactly().map(Arc::new);
+            self.exact = size.zip(reader);
         }
         match self.exact.clone() {
-            Some(picture) => Update::Exact(Exact::new(picture, Asked::all(), change.release)),
+            Some((_, picture)) => Update::Exact(Exact::new(picture, Asked::all(), change.release)),
             None => Update::Blank,
         }
     }

@@ -355,8 +355,8 @@ impl Video {
     fn exactly(&mut self) -> Next {
         while let Some(change) = self.changes.take() {
             let now = Instant::now();
-            // INVARIANT: without a scanout, or with another, the video has something to say.
-            if change.scanout.is_none() || change.replaced {
+            // INVARIANT: without a scanout, or with one of another size, the video has something to say.
+            if !self.sharpen.is_of(change.scanout.map(|scanout| scanout.size())) {
                 self.stir(now);
                 return Next::Moves;
             }
