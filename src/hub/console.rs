@@ -224,9 +224,9 @@ impl Console {
         (screen.scanout.clone(), damage, areas)
     }
 
-    /// Records what has changed of the damage that was compared, but for what copies make.
-    pub(super) fn changed(&self, region: &Region, now: Instant) {
-        lock(&self.screen).motion.changed(region, now);
+    /// Records what has changed of the damage that was compared, and how many pixels of it copies do not make.
+    pub(super) fn changed(&self, region: &Region, pixels: u64, now: Instant) {
+        lock(&self.screen).motion.changed(region, pixels, now);
     }
 
     /// Stores the guest's waiting times so far. For the source alone.

@@ -137,9 +137,9 @@ impl ExactReader {
         let read = state.read(&scanout, &damage, areas.iter().copied())?;
         // INVARIANT: the guest goes on as soon as its pixels are read: not after they were searched for what moved.
         let release = release.filter(|_| state.reads_more(self.id, asked));
-        let motion = state.take_in(read);
+        let (motion, pixels) = state.take_in(read);
         if !motion.is_empty() {
-            self.console.changed(&motion, now);
+            self.console.changed(&motion, pixels, now);
         }
         let stale = state.stale(self.id, asked);
         if let Some(known) = &asked.areas {
@@ -209,36 +209,41 @@ impl State {
         self.kept.is_none() || stale.rects().iter().any(|&part| !self.unread.within(part).is_empty())
     }
 
-    /// Takes in the damage. Returns what of it changed, unless copies, and little else, make it.
-    fn take_in(&mut self, damage: Damage) -> Region {
+    /// Takes in the damage. Returns what of it changed, unless copies, and little else, make it, and how many pixels
+    /// copies do not make.
+    fn take_in(&mut self, damage: Damage) -> (Region, u64) {
         let parts = match damage {
             Damage::Told(region) => {
                 self.step_changed(&region);
-                return region;
+                let pixels = region.area();
+                return (region, pixels);
             }
             Damage::Read(parts) => parts,
         };
         // What was not known before is not known to have changed.
         let unread = self.unread.clone();
-        let mut motion = Region::new();
+        let (mut motion, mut pixels) = (Region::new(), 0);
         for (rect, now) in parts {
-            let changed = self.compare(rect, &now, true);
-            motion.add_region(&changed.without(unread.rects().iter().copied()));
+            let (changed, new) = self.compare(rect, &now, true);
+            let changed = changed.without(unread.rects().iter().copied());
+            pixels += new.min(changed.area());
+            motion.add_region(&changed);
         }
-        motion
+        (motion, pixels)
     }
 
     /// Takes the pixels of a part as they are `now` into the picture, for all readers. Returns what changed, unless
-    /// copies, and little else, make it.
-    fn compare(&mut self, rect: Rect, now: &[u8], search: bool) -> Region {
-        let Some(kept) = &mut self.kept else { return rect.into() };
+    /// copies, and little else, make it, and how many pixels copies do not make.
+    fn compare(&mut self, rect: Rect, now: &[u8], search: bool) -> (Region, u64) {
+        let Some(kept) = &mut self.kept else { return (rect.into(), rect.area()) };
         let taken = kept.take_in(rect, now, search);
         self.unread = self.unread.without(std::iter::once(rect));
         for &moved in &taken.moved {
             self.readers.values_mut().for_each(|steps| add_moved(steps, moved));
         }
         self.step_changed(&taken.rest);
-        taken.motion
+        let pixels = taken.moving_pixels();
+        (taken.motion, pixels)
     }
 
     /// Takes notice of a part that cannot be read now.

@@ -42,8 +42,16 @@ pub struct TakenIn {
     pub moved: Vec<Moved>,
     /// What is to be sent beside the copies.
     pub rest: Region,
-    /// What changed, which a video would show. Nothing if copies, and the rest exactly, need fewer bytes.
+    /// What changed, which a video would show. Nothing if copies, and the rest exactly, are known to need fewer bytes.
     pub motion: Region,
+}
+
+impl TakenIn {
+    /// Returns how many pixels of motion that is: those that copies do not make.
+    #[must_use]
+    pub fn moving_pixels(&self) -> u64 {
+        self.motion.area().min(self.rest.area())
+    }
 }
 
 impl Kept {

@@ -24,8 +24,9 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// How long nothing is motion after copies would do: as long as viewers take to have the exact picture compared.
 const COPIES: Duration = Duration::from_secs(2);
 
-/// How long no area is looked at again after copies would do: where that was wrong, it is wrong seldom.
-const LOOKED: Duration = Duration::from_secs(5);
+/// How long no area is looked at again after copies would do: each time that was so before long, and was wrong, for twice
+/// as long, up to the second number.
+const LOOKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
 /// The most areas at a time: each has an encoder of its own.
 const MAX_AREAS: usize = 3;
@@ -72,8 +73,8 @@ pub(crate) struct Motion {
     areas: Vec<Area>,
     /// For what changes outside of the areas.
     budget: PixelBudget,
-    /// When it was last found that copies would do in place of an area.
-    copies: Option<Instant>,
+    /// When it was last found that copies would do in place of an area, and how long no area is looked at after that.
+    copies: Option<(Instant, Duration)>,
     /// In rows.
     tiles: Vec<Tile>,
     /// When the newest window of the tiles began.
@@ -158,12 +159,13 @@ impl Motion {
         }
     }
 
-    /// Takes notice of what changed outside of the areas, but for what copies make.
-    pub(crate) fn changed(&mut self, region: &Region, now: Instant) {
+    /// Takes notice of what changed outside of the areas. `pixels` are those of it that copies do not make: what has to
+    /// be sent, whatever the size of what changed.
+    pub(crate) fn changed(&mut self, region: &Region, pixels: u64, now: Instant) {
         self.pass(now);
         region.rects().iter().for_each(|&rect| self.mark(rect));
         let outside = region.without(self.areas.iter().map(|area| area.rect));
-        if !outside.is_empty() && !self.budget.takes(outside.area(), now) {
+        if !outside.is_empty() && !self.budget.takes(outside.area().min(pixels), now) {
             self.extend(&outside, now);
         }
     }
@@ -179,7 +181,7 @@ impl Motion {
     /// Returns an area that is to be looked at now: whether copies would do in place of its video. Each is returned
     /// once, and later again.
     pub(crate) fn due_look(&mut self, now: Instant) -> Option<Rect> {
-        if self.copies.is_some_and(|then| now < then + LOOKED) {
+        if self.copies.is_some_and(|(then, wait)| now < then + wait) {
             return None;
         }
         let area = self.areas.iter_mut().find(|area| area.look.0 <= now)?;
@@ -193,12 +195,16 @@ impl Motion {
         let count = self.areas.len();
         self.areas.retain(|other| other.rect != area);
         if self.areas.len() < count {
-            self.copies = Some(now);
+            let wait = match self.copies {
+                Some((then, wait)) if now < then + LOOKED.1 * 2 => (wait * 2).min(LOOKED.1),
+                _ => LOOKED.0,
+            };
+            self.copies = Some((now, wait));
         }
     }
 
     fn are_copies(&self, now: Instant) -> bool {
-        self.copies.is_some_and(|then| now < then + COPIES)
+        self.copies.is_some_and(|(then, _)| now < then + COPIES)
     }
 
     fn rects(&self) -> [Option<Rect>; MAX_AREAS] {

@@ -49,7 +49,7 @@ fn of_pixels_that_are_compared_what_really_changed_counts_and_areas_go_on() {
     let update = |screen: &mut Screen, damage: Rect, changed: Rect| {
         screen.pass(50);
         screen.motion.damage(&damage.into(), true, screen.now);
-        screen.motion.changed(&changed.into(), screen.now);
+        screen.motion.changed(&changed.into(), changed.area(), screen.now);
     };
     for _ in 0..100 {
         update(&mut screen, FILM, Rect::new(100, 290, 400, 10));
@@ -84,7 +84,30 @@ fn an_area_is_looked_at_less_and_less_until_copies_do() {
     assert_eq!(screen.areas(), [], "somebody will compare its pixels");
     screen.play(30, |_| vec![FILM]);
     assert_eq!(screen.areas(), [FILM], "nobody did");
-    assert_eq!(screen.motion.due_look(screen.now), None, "not at once");
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        screen.motion.copies_do(FILM, screen.now);
+        let then = screen.now;
+        screen.play(45, |_| vec![FILM]);
+        while screen.motion.due_look(screen.now).is_none() {
+            screen.play(1, |_| vec![FILM]);
+        }
+        waits.push((screen.now - then).as_secs());
+    }
+    assert!(waits.is_sorted() && waits[0] <= 3 && waits[5] == 8, "copies did not do each time: {waits:?}");
+}
+
+#[test]
+fn of_what_copies_make_but_for_a_little_that_little_counts() {
+    let mut screen = Screen::new();
+    for _ in 0..100 {
+        screen.pass(50);
+        screen.motion.damage(&HD.rect().into(), true, screen.now);
+        screen.motion.changed(&HD.rect().into(), 40_000, screen.now);
+    }
+    assert_eq!(screen.areas(), []);
+    screen.motion.changed(&HD.rect().into(), 200_000, screen.now);
+    assert_eq!(screen.areas(), [HD.rect()]);
 }
 
 #[test]
