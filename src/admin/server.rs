@@ -214,7 +214,8 @@ impl StatusObject {
     /// "tcp", "unix", "dbus", ...), "delivery" (s: "Passthrough", "Encode(...)", "Images"; empty if not decided yet),
     /// "reason" (s), "sent" (t, pictures given to it) and "dropped" (t, pictures that newer ones replaced before it
     /// was ready). Where its network is known to limit it, or the option max-bitrate does, "rate" (t, bits a second);
-    /// where it gets video, "tier" (s: "full", "middle", "low" or "half", from fast networks to slow ones).
+    /// where it gets video, "tier" (s: "full", "middle", "low" or "half", from fast networks to slow ones), and "video"
+    /// (as, the parts of the picture that are video now, as "640x360+576+160": width, height, column and row).
     #[zbus(property(emits_changed_signal = "false"))]
     fn viewers(&self) -> Vec<Properties> {
         self.roster.snapshot().into_iter().map(viewer).collect()
@@ -391,6 +392,10 @@ fn viewer(viewer: ViewerInfo) -> Properties {
         ("dropped", viewer.dropped.into()),
     ]);
     row.extend(viewer.rate.map(|rate| ("rate", rate.into())));
-    row.extend(viewer.tier.map(|tier| ("tier", tier.to_string().into())));
+    if let Some(tier) = viewer.tier {
+        let parts = viewer.video.iter();
+        let parts = parts.map(|part| format!("{}x{}+{}+{}", part.width, part.height, part.x, part.y));
+        row.extend([("tier", tier.to_string().into()), ("video", parts.collect::<Vec<_>>().into())]);
+    }
     row
 }

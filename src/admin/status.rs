@@ -195,12 +195,14 @@ impl Status {
             return text + "  no viewers\n";
         }
         text += &table(
-            ["VIEWER", "CONSOLE", "OVER", "DELIVERY", "TIER", "MBIT/S", "SENT", "DROPPED", "WHY"],
+            ["VIEWER", "CONSOLE", "OVER", "DELIVERY", "TIER", "VIDEO", "MBIT/S", "SENT", "DROPPED", "WHY"],
             viewers.iter().map(|row| {
                 let [peer, console, over] = ["peer", "console", "transport"].map(|column| row.text(column));
                 let [sent, dropped, why] = ["sent", "dropped", "reason"].map(|column| row.text(column));
                 let (delivery, tier) = (row.text("delivery"), row.or_none("tier"));
-                [peer, console, over, delivery, tier, row.rate(), sent, dropped, why]
+                let video = Some(row.list("video")).filter(|video| !video.is_empty());
+                let video = video.unwrap_or_else(|| "-".to_owned());
+                [peer, console, over, delivery, tier, video, row.rate(), sent, dropped, why]
             }),
         );
         text
@@ -392,7 +394,7 @@ mod tests {
             "Viewers": [
                 { "console": 0, "peer": "10.0.0.7:4711", "transport": "tcp", "delivery": "Encode(h264)",
                   "reason": "buffers cannot be passed over this connection", "sent": 120, "dropped": 3,
-                  "rate": 2_780_000, "tier": "middle" },
+                  "rate": 2_780_000, "tier": "middle", "video": ["640x360+576+160", "64x64+0+0"] },
                 { "console": 0, "peer": ":1.9 (process 12)", "transport": "dbus", "delivery": "Passthrough",
                   "reason": "the listener takes GPU buffers", "sent": 7, "dropped": 0 },
             ],
@@ -432,10 +434,11 @@ qemu-spice 0.1.0 (:1.7): VM alpine {00112233-4455-6677-8899-aabbccddeeff}
   INVITATION  NAME  RIGHTS  USES  STATE  UNTIL
   4           ann   look    once  taken  1800000000
   5           -     use     many  open   -
-  VIEWER             CONSOLE  OVER  DELIVERY      TIER    MBIT/S  SENT  DROPPED  WHY
-  10.0.0.7:4711      0        tcp   Encode(h264)  middle  2.7     120   3        \
+  VIEWER             CONSOLE  OVER  DELIVERY      TIER    VIDEO                      MBIT/S  SENT  DROPPED  WHY
+  10.0.0.7:4711      0        tcp   Encode(h264)  middle  640x360+576+160 64x64+0+0  2.7     120   3        \
 buffers cannot be passed over this connection
-  :1.9 (process 12)  0        dbus  Passthrough   -       -       7     0        the listener takes GPU buffers
+  :1.9 (process 12)  0        dbus  Passthrough   -       -                          -       7     0        \
+the listener takes GPU buffers
 ";
         assert_eq!(server.to_text(9_120), expected);
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Delivery, Refused, RefusedCounts};
-use crate::frame::{ConsoleId, Tier};
+use crate::frame::{ConsoleId, Rect, Tier};
 
 /// The longest name of a peer or reason kept, in bytes: peers name themselves.
 const MAX_TEXT: usize = 256;
@@ -52,6 +52,8 @@ pub struct ViewerInfo {
     pub rate: Option<u64>,
     /// The tier of its video; `None` if it has none.
     pub tier: Option<Tier>,
+    /// The parts of the picture that are video now. None where it rests, or comes otherwise.
+    pub video: Vec<Rect>,
     /// Pictures given to it.
     pub sent: u64,
     /// Pictures that were not given to it on their own because newer ones came first.
@@ -80,6 +82,7 @@ impl Roster {
             reason: String::new(),
             rate: None,
             tier: None,
+            video: Vec::new(),
             sent: 0,
             dropped: 0,
         };
@@ -130,6 +133,11 @@ impl Listing {
     /// Records the limit in bits a second and the tier of video from now on.
     pub fn pace(&self, rate: Option<u64>, tier: Option<Tier>) {
         self.change(|viewer| (viewer.rate, viewer.tier) = (rate, tier));
+    }
+
+    /// Records which parts of the picture are video from now on.
+    pub(crate) fn play(&self, video: Vec<Rect>) {
+        self.change(|viewer| viewer.video = video);
     }
 
     /// Counts a picture that was given to the viewer, and `missed` earlier ones that it stands for.

@@ -11,14 +11,17 @@ LONG = 100_000  # frames: as long as a test takes
 
 
 def beside_a_film(rig):
-    """beside a film every pixel stays the guest's, and the film alone is video"""
-    vm, client = _playing(rig, "page")
+    """beside a film every pixel stays the guest's, the film alone is video, and `status` says so"""
+    bus = rig.bus()
+    vm, client = _playing(rig, "page", bus=bus)
     for _ in range(8):
         client("sleep 250")
         _same_outside(rig, vm, client)
     assert _encoders(rig) == ["1280x720", "640x360"]
+    assert _videos(rig, bus) == [["640x360+576+160"]]
     vm.stage("stop")
     rig.same_picture(vm, client, at_least=math.inf)
+    assert _videos(rig, bus) == [[]]
 
 
 def beside_a_film_that_flips(rig):
@@ -88,6 +91,20 @@ def another_mode(rig):
     rig.same_picture(vm, client, at_least=math.inf)
 
 
+def one_thing_after_another(rig):
+    """two films, typing beside one, all of the screen, a page that scrolls: nothing of any is left when it stops"""
+    vm, client = _playing(rig, "films")
+    eventually(lambda: _encoders(rig).count("400x200") >= 2, "videos of two films", limit=30)
+    for film in ("typing", "motion", "clip", "scroll", "window"):
+        vm.stage("stop")
+        rig.same_picture(vm, client, at_least=math.inf)
+        vm.stage(f"film {film}")
+        vm.stage(f"play {LONG} 50")
+        client("sleep 2000")
+    vm.stage("stop")
+    rig.same_picture(vm, client, at_least=math.inf)
+
+
 def screens_beyond_an_encoder(rig):
     """motion on screens of 5120x1440 and 7680x4320 is video, in parts, and exact when it rests"""
     rig.needs_program()
@@ -122,13 +139,14 @@ def _is_same(rig, vm, client):
         return False
 
 
-def _playing(rig, film, *commands):
+def _playing(rig, film, *commands, bus=None):
     """A guest that plays a film on a screen that a viewer has come to see exactly, after other commands."""
     rig.needs_program()
     vm = rig.vm()
     vm.stage("mode 1280 720")
     vm.stage(f"film {film}")
-    rig.server = rig.serve(vm, env={"RUST_LOG": "qemu_spice=debug"})
+    arguments = ("--relay-bus", bus.address) if bus else ()
+    rig.server = rig.serve(vm, *arguments, env={"RUST_LOG": "qemu_spice=debug"})
     client = rig.client(rig.server)
     rig.same_picture(vm, client, at_least=math.inf)
     for command in (*commands, f"play {LONG} 40"):
@@ -168,6 +186,10 @@ def _is_same_outside(rig, vm, client):
     except AssertionError:
         return False
     return True
+
+
+def _videos(rig, bus):
+    return [viewer["video"] for viewer in rig.status(bus)["Viewers"]]
 
 
 def _wait_for_film(rig):

@@ -12,7 +12,8 @@
 //                            top left corner are its number modulo 16, light for 1, the lowest bit first
 //   flips FRAMES             flips between two frames as fast as it goes, 100 times and then FRAMES times, and ends on
 //                            the picture; prints `stage: flipping` after the 100 and `stage: flipped` after the last
-//   buffers 1|2              films and the patch are drawn into what is shown, or into a second buffer, which is shown then
+//   buffers 1|2              until the next `mode`, films and the patch are drawn into what is shown, or into a second buffer,
+//                            which is shown then
 //   stop                     ends an animation, a blinking or a reacting patch
 //   blink TIMES PERIOD       a patch in the top left corner changes its shade of grey
 //   react                    … and now it changes at each key press
@@ -602,6 +603,7 @@ static bool run(const char *command) {
     }
     if (sscanf(command, "mode %u %u", &width, &height) == 2) {
         choose_mode(width, height);
+        buffers = 1;
         if (!set_mode())
             return false;
         return show_picture(), true;

@@ -24,8 +24,8 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// How long nothing is motion after copies would do: as long as viewers take to have the exact picture compared.
 const COPIES: Duration = Duration::from_secs(2);
 
-/// How long no area is looked at again after copies would do: each time that was so before long, and was wrong, for twice
-/// as long, up to the second number.
+/// How long no area is looked at again after copies would do: each time that was so before long, and was wrong, for
+/// twice as long, up to the second number.
 const LOOKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
 /// The most areas at a time: each has an encoder of its own.
@@ -123,8 +123,8 @@ impl Motion {
         Self { size: size.unwrap_or_default(), ..Self::default() }
     }
 
-    /// Takes notice of another picture of `size`, all of which may be new; `None` if there is none. `compares` is as for
-    /// [`Motion::damage`].
+    /// Takes notice of another picture of `size`, all of which may be new; `None` if there is none. `compares` is as
+    /// for [`Motion::damage`].
     pub(crate) fn replace(&mut self, size: Option<Size>, compares: bool, now: Instant) {
         let is_other = self.size != size.unwrap_or_default();
         if is_other {

@@ -312,8 +312,8 @@ impl Scanout {
     /// Takes the place of another of the same kind: who has read that reads this. Both have one copy, which is to be
     /// brought up to date by [`Scanout::take_in`].
     ///
-    /// INVARIANT: who still reads the other reads the copy too. It is compared with what comes, and the other's memory is
-    /// not: the guest may draw there again.
+    /// INVARIANT: who still reads the other reads the copy too. It is compared with what comes, and the other's memory
+    /// is not: the guest may draw there again.
     pub(super) fn after(mut self, before: &Self) -> Self {
         self.read = AtomicBool::new(before.is_read());
         if self.info() == before.info() && !matches!(self.memory, Memory::Owned) {

@@ -25,7 +25,7 @@ use self::video::Video;
 use super::network::Network;
 use super::{Abilities, Delivery, Listing, LogLimit, Reason, VideoPolicy, decide, sleep_until};
 use crate::encode::{EncodeError, Encoders};
-use crate::frame::{ScanoutInfo, Tier};
+use crate::frame::{Rect, ScanoutInfo, Tier};
 use crate::hub::{Change, Console, Release, Subscription};
 
 /// What the user lets viewers have.
@@ -58,6 +58,8 @@ pub(crate) struct Feed<O> {
     network: Network,
     /// The rate and tier in the roster.
     paced: Option<(Option<u64>, Option<Tier>)>,
+    /// The parts that are video, in the roster.
+    playing: Vec<Rect>,
 }
 
 /// Where the viewer's updates come from.
@@ -92,6 +94,7 @@ impl<O: Output> Feed<O> {
             drawing: None,
             network,
             paced: None,
+            playing: Vec::new(),
         }
     }
 
@@ -115,6 +118,7 @@ impl<O: Output> Feed<O> {
                 update = self.updates.next(&self.listing), if has_room => {
                     has_room = false;
                     self.look();
+                    self.tell_video();
                     match update {
                         Ok(update) => self.show(update).await,
                         Err(error) => self.give_up_video(&error),
@@ -169,6 +173,7 @@ impl<O: Output> Feed<O> {
             }
             _ => Updates::Images(Images::new(&self.console)),
         };
+        self.tell_video();
         self.follow();
     }
 
@@ -192,6 +197,18 @@ impl<O: Output> Feed<O> {
         if let Updates::Video(video) = &mut self.updates {
             info!(console = %self.console.id(), %tier, rate = self.network.rate(), "another tier of video");
             video.join(tier);
+        }
+    }
+
+    /// Brings what the roster tells of video up to date.
+    fn tell_video(&mut self) {
+        let video = match &self.updates {
+            Updates::Video(video) => Some(video.parts()),
+            _ => None,
+        };
+        if self.playing.iter().copied().ne(video.clone().into_iter().flatten()) {
+            self.playing = video.into_iter().flatten().collect();
+            self.listing.play(self.playing.clone());
         }
     }
 

@@ -118,6 +118,16 @@ impl Video {
         }
     }
 
+    /// Returns the parts of the picture that are video now.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Rect> + Clone {
+        let picture = self.changes.console().size().map(Size::rect);
+        let (areas, whole) = match self.sharpen.is_resting() {
+            true => (self.areas.as_slice(), [].as_slice()),
+            false => ([].as_slice(), self.whole.as_slice()),
+        };
+        areas.iter().chain(whole).filter_map(move |playing| playing.area().or(picture))
+    }
+
     /// Returns whether this viewer missed frames that others got since the last call.
     pub(super) fn lost_its_step(&mut self) -> bool {
         let playing = self.whole.iter_mut().chain(&mut self.areas);
