@@ -4,6 +4,7 @@
 //   film NAME           shows the first frame of a film
 //   memory KIND         `shared`: plain shared memory; `dmabuf`: the same memory, said to be a dmabuf
 //   show NUMBER         shows one frame, without its number
+//   number NUMBER       … with it
 //   run COUNT PERIOD    plays so many frames, one each PERIOD µs; 0: as soon as the guest may draw. Tells of each, before
 //                       its answer: `update NUMBER SAID RELEASED`, both times in ns of CLOCK_MONOTONIC
 //   frames FILE         writes the film: its first frame, and then of each frame what moves
@@ -87,6 +88,12 @@ static const char *run(const char *command) {
     if (sscanf(command, "show %ld", &count) == 1) {
         number = (unsigned)count;
         return show_whole(), NULL;
+    }
+    if (sscanf(command, "number %ld", &count) == 1) {
+        number = (unsigned)count;
+        draw(films[film].moving);
+        film_number((unsigned)film, number, buffer, FILM_WIDTH);
+        return server_update(films[film].moving), NULL;
     }
     if (sscanf(command, "run %ld %ld", &count, &period) == 2)
         return play(count, period), NULL;

@@ -1,9 +1,13 @@
 // Plays the films as QEMU's `-display dbus` does, with the same D-Bus library: `player FONT FD`, where FD is a socket on
 // which the one who wants to see them speaks D-Bus. `player FONT FD listen` is the other end: one that answers at once.
+// `player FONT PATH`: those who want to see them connect to a unix socket there, one after the other, and the next one sees
+// what the last one saw, as QEMU's do.
 
 #include <gio/gio.h>
 #include <gio/gunixfdlist.h>
+#include <glib-unix.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "player.h"
@@ -34,7 +38,8 @@ static const char introspection[] =
     "</node>";
 
 static GDBusConnection *listener;
-static bool as_dmabuf;
+static bool as_dmabuf, one_after_the_other;
+static int shown_fd = -1;
 
 static GDBusConnection *connect_on(int fd, GDBusConnectionFlags flags) {
     GError *error = NULL;
@@ -57,9 +62,11 @@ static void call(GDBusConnection *on, const char *path, const char *interface, c
         g_unix_fd_list_append(fds, fd, NULL);
     GVariant *answer = g_dbus_connection_call_with_unix_fd_list_sync(on, NULL, path, interface, method, arguments, NULL,
                                                                      G_DBUS_CALL_FLAGS_NONE, -1, fds, NULL, NULL, &error);
-    if (!answer)
+    // Who has left sees nothing; the next one is shown all.
+    if (!answer && !one_after_the_other)
         g_error("%s: %s", method, error->message);
-    g_variant_unref(answer);
+    g_clear_error(&error);
+    g_clear_pointer(&answer, g_variant_unref);
     g_clear_object(&fds);
 }
 
@@ -68,6 +75,16 @@ static void register_object(GDBusConnection *on, const char *path, const char *i
     if (!node)
         node = g_dbus_node_info_new_for_xml(introspection, NULL);
     g_dbus_connection_register_object(on, path, g_dbus_node_info_lookup_interface(node, interface), does, NULL, NULL, NULL);
+}
+
+// As QEMU does, and so nothing with a file comes while the listener still reads what belongs to the handshake.
+static void shake_hands(void) {
+    call(listener, LISTENER, "org.freedesktop.DBus.Properties", "GetAll", g_variant_new("(s)", "org.qemu.Display1.Listener"), -1);
+}
+
+static void show_again(void) {
+    shake_hands();
+    server_scanout(shown_fd, as_dmabuf);
 }
 
 static void called(GDBusConnection *on, const char *sender, const char *path, const char *interface, const char *method,
@@ -93,6 +110,8 @@ static void called(GDBusConnection *on, const char *sender, const char *path, co
     g_dbus_method_invocation_return_value(invocation, NULL);
     listener = connect_on(fd, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER);
     g_dbus_connection_start_message_processing(listener);
+    if (shown_fd >= 0)
+        show_again();
 }
 
 static GVariant *interfaces(GDBusConnection *on, const char *sender, const char *path, const char *interface, const char *property,
@@ -118,25 +137,50 @@ static void listen_only(GDBusConnection *qemu) {
     g_main_loop_run(g_main_loop_new(NULL, FALSE));
 }
 
+static void serve(int fd) {
+    GDBusConnection *control = connect_on(fd, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER);
+    register_object(control, ROOT, "org.freedesktop.DBus.ObjectManager", &does);
+    register_object(control, CONSOLE, "org.qemu.Display1.Console", &does);
+    g_dbus_connection_start_message_processing(control);
+}
+
+static gboolean someone_came(gint fd, GIOCondition condition, gpointer unused) {
+    (void)condition, (void)unused;
+    int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    if (peer >= 0)
+        serve(peer);
+    return G_SOURCE_CONTINUE;
+}
+
+static void listen_at(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    g_strlcpy(address.sun_path, path, sizeof address.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 4) < 0)
+        g_error("no socket at %s", path);
+    one_after_the_other = true;
+    g_unix_fd_add(fd, G_IO_IN, someone_came, NULL);
+}
+
 void server_start(int argc, char **argv) {
     if (argc < 1)
         g_error("which socket?");
     int fd = atoi(argv[0]);
     if (argc > 1)
         listen_only(connect_on(fd, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT));
-    GDBusConnection *control = connect_on(fd, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER);
-    register_object(control, ROOT, "org.freedesktop.DBus.ObjectManager", &does);
-    register_object(control, CONSOLE, "org.qemu.Display1.Console", &does);
-    g_dbus_connection_start_message_processing(control);
+    if (strchr(argv[0], '/'))
+        listen_at(argv[0]);
+    else
+        serve(fd);
     // Callbacks come on this thread: turn the loop until there is someone to show films to.
     while (!listener)
         g_main_context_iteration(NULL, TRUE);
-    // As QEMU does, and so nothing with a file comes while the listener still reads what belongs to the handshake.
-    call(listener, LISTENER, "org.freedesktop.DBus.Properties", "GetAll", g_variant_new("(s)", "org.qemu.Display1.Listener"), -1);
+    shake_hands();
 }
 
 void server_scanout(int fd, bool dmabuf) {
     as_dmabuf = dmabuf;
+    shown_fd = fd;
     uint32_t stride = FILM_WIDTH * 4;
     if (dmabuf)
         call(listener, LISTENER, "org.qemu.Display1.Listener", "ScanoutDMABUF",

@@ -10,6 +10,7 @@
 //   scroll   a window of text, no two lines of it the same, that scrolls by three lines a frame
 //   window   a window that is dragged in a circle over a page of text
 //   drag     … over a desktop
+//   number   … on which its number alone changes
 //   still    a desktop on which nothing moves
 //
 // What is played carries its number in a patch, in a place that always changes: four squares whose shades of grey are four
@@ -52,6 +53,7 @@ static const struct film films[] = {
     {"scroll", {120, 64, 1000, 592}, 120, 64}, // the patch is beside what scrolls
     {"window", {232, 112, 616, 416}, 232, 112}, // … and beside the window
     {"drag", {272, 112, 576, 416}, 544, 320},
+    {"number", {64, 64, 32, 32}, 64, 64},
     {"still", {0, 0, 0, 0}, 0, 0},
 };
 
