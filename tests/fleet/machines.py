@@ -149,7 +149,8 @@ class Fleet:
         began = time.monotonic()
         time.sleep(seconds)
         after, took = [counts(machine.pids()) for machine in self.machines], time.monotonic() - began
-        return [{"cpu_ms_s": grown(then[0], now[0]) / 1e6 / took, "wakeups_s": grown(then[1], now[1]) / took, **kept(machine)}
+        return [{"cpu_ms_s": grown(then[0], now[0]) / 1e6 / took, "wakeups_s": grown(then[1], now[1]) / took,
+                 "cpu_ms": sum(now[0].values()) / 1e6, **kept(machine)}
                 for machine, then, now in zip(self.machines, before, after)]
 
 

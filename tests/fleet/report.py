@@ -34,7 +34,7 @@ def write(results, folder):
     memory = {name: {count: point(results["counts"][count]["states"][state]["pss_mib"]["sum"] / 1024) for count in counts}
               for state, name in names.items()}
     plot.lines(folder / "fleet-memory.svg", "Memory of all programs, machines at rest", "GiB (PSS)", counts, list(names.values()), memory, "machines")
-    steps = {"start": "start of all", "pictures": "all have a picture", "start again": "start again"}
+    steps = {"start": "all are ready", "pictures": "all viewers have a picture"}
     times = {name: {count: point(results["counts"][count]["took_s"][step]) for count in counts} for step, name in steps.items()}
     plot.lines(folder / "fleet-start.svg", "All at once", "seconds until the last one", counts, list(steps.values()), times, "machines")
     page = folder / "fleet.md"
@@ -61,7 +61,7 @@ def tables(results):
               [row(count, values) for count, values in results["counts"].items()]),
         "![Memory of all programs by their number](fleet-memory.svg)",
         "![Time until all have started, and until all viewers have a picture](fleet-start.svg)",
-        planned(last)])
+        planned(results, last)])
 
 
 def row(count, values):
@@ -72,9 +72,10 @@ def row(count, values):
             *(number(took[step]) for step in ("start", "pictures", "end", "start again", "pictures again")), str(values["failed"]), str(values["refused"])]
 
 
-def planned(last):
+def planned(results, last):
     """What a host is planned with."""
     states = last["states"]
+    ready, looked_at = (states[state]["cpu_ms"]["median"] for state in ("no viewer", "one viewer"))
     if "plays" not in states:
         return ""
     gib = lambda state: number(states[state]["pss_mib"]["median"] * 100 / 1024)  # noqa: E731
@@ -84,7 +85,9 @@ def planned(last):
         f"- memory: {gib('no viewer')} GiB that nobody looks at, {gib('long at rest')} GiB looked at and at rest, {gib('plays')} GiB "
         "where something moves or a viewer has just come;",
         f"- CPU: nothing at rest; {number(cost / 10)} % of one core for each machine whose whole screen moves ten times a second, "
-        f"so that a core does for {int(1000 / cost)} of them."])
+        f"so that a core does for {int(1000 / cost)} of them;",
+        f"- when all start at once: {number(ready / 10)} s of one core until they are ready, {number((looked_at - ready) / 10)} s more until a viewer "
+        f"of each has its picture, and with passwords {number(results['password_cpu_ms'] / 10)} s at the lowest priority for keys."])
 
 
 def cell(value):

@@ -50,6 +50,9 @@ def main():
 def measure(settings, made):
     began = time.monotonic()
     results = {"machine": report.machine(settings.program), "counts": {}}
+    say("[0] one with a password …")
+    with made(1) as fleet:
+        results["password_cpu_ms"] = with_password(fleet, settings.folder / "password")
     for turn, count in enumerate(settings.counts):
         say(f"[{turn + 1}/{len(settings.counts)}] {count} machine{'s' * (count > 1)}, after {time.monotonic() - began:.0f} s …")
         with made(count) as fleet:
@@ -92,6 +95,18 @@ def one_count(fleet, is_last):
     viewers.stop()
     return {"start_alone_s": alone, "start_each_s": summary(each), "took_s": took, "failed": sum(code != 0 for code in codes), "refused": refused,
             "states": {name: {key: summary([use[key] for use in uses]) for key in uses[0]} for name, uses in states.items()}}
+
+
+def with_password(fleet, file):
+    """CPU of a program until it has all of the keys that it makes ahead."""
+    file.write_text("a password\n")
+    only = fleet.machines[0]
+    only.program = [*only.program, "--password-file", file]
+    until(fleet.listens, "the scripted QEMU to listen", 60)
+    fleet.start()
+    fleet.draw()
+    until(lambda: fleet.use(1)[0]["cpu_ms_s"] == 0, "the program to come to rest", REST_LIMIT)
+    return fleet.use(0.1)[0]["cpu_ms"]
 
 
 def lone_start(fleet):
