@@ -28,10 +28,14 @@ pub(super) fn close(
             return Ok(());
         }
     };
+    // GLib asks for the desktop's proxies, of which none is reached, by a library that writes to the user's files.
+    crate::sys::set_variable("GSETTINGS_BACKEND", "memory");
     // Where plugins are new it starts a program to look at them. If it fails, those tell who want an encoder.
     let _ = encode::start();
     let mut needs = sandbox::needs_of_encoders();
-    needs.connect_unix(std::env::var("NOTIFY_SOCKET").is_ok_and(|path| path.starts_with('@')));
+    if let Some(service_manager) = std::env::var_os("NOTIFY_SOCKET") {
+        needs.connect_unix(service_manager.as_encoded_bytes().starts_with(b"@"));
+    }
     match attach {
         Some(Attach::Qmp(path)) if path.as_os_str().as_encoded_bytes().starts_with(b"@") => {
             needs.connect_unix(true);
@@ -39,6 +43,7 @@ pub(super) fn close(
         Some(Attach::Qmp(path)) => connect(&mut needs, path),
         _ => {}
     }
+    // On a connection that was handed over nothing is connected to, and no socket is made.
     for bus in buses(attach, relay_bus) {
         reach(&mut needs, &bus)?;
     }
@@ -70,7 +75,8 @@ pub(super) fn close(
 
 /// The addresses of the buses that the program speaks on, now and after they were gone.
 fn buses(attach: Option<&Attach>, relay_bus: Option<&MessageBus>) -> Vec<String> {
-    let session = || std::env::var("DBUS_SESSION_BUS_ADDRESS").ok();
+    // Without the variable it is in the user's folder of sockets.
+    let session = || Some(std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_else(|_| "unix:".to_owned()));
     let of_qemu = match attach {
         Some(Attach::Bus(address)) => Some(address.clone()),
         Some(Attach::SessionBus) => session(),
@@ -113,8 +119,10 @@ fn reach(needs: &mut Needs, bus: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Leaves root the right to connect to a unix socket that is another user's, or will be: it is in a folder of theirs.
+/// Lets the program connect to a unix socket, by root's rights where it is another user's, or will be: it is in a
+/// folder of theirs.
 fn connect(needs: &mut Needs, path: &Path) {
+    needs.connect_unix(false);
     let owner = path.metadata().or_else(|_| folder_of(path).metadata()).map(|found| found.uid());
     if owner.is_ok_and(|owner| owner != rustix::process::geteuid().as_raw()) {
         needs.connect_to_others();

@@ -178,6 +178,19 @@ mod tests {
     }
 
     #[test]
+    fn each_target_has_the_ports_of_its_own() {
+        for (text, port) in [
+            ("file:vm.mkv", None),
+            ("rtp://10.0.0.7:5004", None),
+            ("rtmp://media.example/live/vm", Some(1935)),
+            ("rtmp://media.example:1936/live/vm", Some(1936)),
+            ("rtsps://[::1]/vm", Some(322)),
+        ] {
+            assert_eq!(text.parse::<Target>().unwrap().tcp_port(), port, "{text}");
+        }
+    }
+
+    #[test]
     fn a_file_that_is_there_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let wanted = folder.path().join("vm.mkv");

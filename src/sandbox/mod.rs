@@ -37,7 +37,7 @@ pub(crate) enum Level {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SandboxError {
     /// The kernel lacks something, at [`Level::Strict`].
-    #[error("this system cannot close the sandbox: {0}")]
+    #[error("this system cannot close the sandbox: {0}; with `--sandbox on` the program starts without")]
     Missing(String),
     /// The rules about files were refused.
     #[error("the kernel refused the rules for files: {0}")]

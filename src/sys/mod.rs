@@ -1,6 +1,7 @@
 //! Calls to the system that Rust cannot check. The only `unsafe` of the program, each with its reason.
 
 mod dmabuf;
+mod environment;
 mod fd_passing;
 mod file;
 mod gpu;
@@ -15,6 +16,7 @@ mod udmabuf;
 mod wait;
 
 pub(crate) use dmabuf::{DmabufMap, ReadSpan, is_dmabuf, is_sealed};
+pub(crate) use environment::set_variable;
 pub(crate) use fd_passing::{receive, send};
 pub use file::FileId;
 pub(crate) use file::{file_size, read_at, sealed_memory};

@@ -34,7 +34,7 @@ def by_descriptor(rig):
     vm = rig.vm()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
-        _hand_to_qemu(vm, theirs)
+        hand_to_qemu(vm, theirs)
         server = rig.start("--dbus-p2p-fd", ours.fileno(), "--spice-addr", f"127.0.0.1:{free_port()}", fds=(ours.fileno(),))
     server.ready()
     rig.same_picture(vm, rig.client(server))
@@ -85,8 +85,8 @@ def _vm_with_backend(rig, extra=(), **options):
     return rig.own_vm(machine=SHARED_MEMORY, extra=[*chardev, *extra], **options)
 
 
-def _hand_to_qemu(vm, end):
-    """QMP's getfd and add_client, as a management program would do them."""
+# QMP's getfd and add_client, as a management program would do them.
+def hand_to_qemu(vm, end):
     vm.qmp.socket.sendmsg([json.dumps({"execute": "getfd", "arguments": {"fdname": "display"}}).encode() + b"\n"],
                           [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [end.fileno()]))])
     answer = json.loads(vm.qmp.lines.readline())

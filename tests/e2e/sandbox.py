@@ -8,6 +8,7 @@ import socket
 import struct
 from pathlib import Path
 
+import attach
 import inject
 from rig import Skip, free_port
 
@@ -84,6 +85,23 @@ def published(rig):
             assert call(SOCKET, socket.AF_NETLINK, socket.SOCK_RAW, 0) == -errno.EPERM
 
 
+def handed_over(rig):
+    """on a connection that was handed over, the program makes no sockets of any kind"""
+    _needs_landlock(rig)
+    vm = rig.vm()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        attach.hand_to_qemu(vm, theirs)
+        server = rig.start("--dbus-p2p-fd", ours.fileno(), "--spice-addr", f"127.0.0.1:{free_port()}", fds=(ours.fileno(),))
+    server.ready()
+    rig.same_picture(vm, rig.client(server))
+    with inject.threads(server.process.pid)[0] as call:
+        assert call(SOCKET, socket.AF_UNIX, socket.SOCK_STREAM, 0) == -errno.EPERM
+    server.stop()
+    with inject.threads(rig.serve(vm).process.pid)[0] as call:
+        assert call(SOCKET, socket.AF_UNIX, socket.SOCK_STREAM, 0) >= 0
+
+
 def without_landlock(rig):
     """where the kernel has no Landlock, it is told once and the rest stays closed; `strict` does not start"""
     _lacking(rig, LANDLOCK_CREATE_RULESET, "Landlock", lambda call: call(OPEN, b"/etc/passwd\0", os.O_RDONLY) >= 0)
@@ -128,8 +146,8 @@ def _lacking(rig, number, word, holds):
     _needs_ptrace(rig)
     vm = rig.vm()
     lacking = Path(__file__).with_name("lacking.py")
-    attach = ["--qmp", str(vm.qmp_path), "--spice-addr", f"127.0.0.1:{free_port()}"]
-    server = rig.start(str(number), rig.settings.program, *attach, program=lacking)
+    arguments = ["--qmp", str(vm.qmp_path), "--spice-addr", f"127.0.0.1:{free_port()}"]
+    server = rig.start(str(number), rig.settings.program, *arguments, program=lacking)
     server.ready()
     rig.same_picture(vm, rig.client(server))
     told = [line for line in server.errors().splitlines() if "sandbox" in line]
@@ -137,7 +155,7 @@ def _lacking(rig, number, word, holds):
     with inject.threads(server.process.pid)[0] as call:
         assert holds(call), f"without {word}"
     server.stop()
-    server = rig.start(str(number), rig.settings.program, *attach, "--sandbox", "strict", program=lacking)
+    server = rig.start(str(number), rig.settings.program, *arguments, "--sandbox", "strict", program=lacking)
     assert server.wait(20) == 1
     told = server.errors().splitlines()
     assert len(told) == 1 and "--sandbox" in told[0] and word in told[0], told
