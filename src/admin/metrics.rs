@@ -172,6 +172,12 @@ impl Metrics {
         family.counter("pictures_sent", "Pictures given to viewers", [(UNLABELLED, float(totals.sent))])?;
         let help = "Pictures that a viewer did not get because a newer one came first";
         family.counter("pictures_dropped", help, [(UNLABELLED, float(totals.dropped))])?;
+        let by_packing = |what: fn(crate::viewer::Images) -> u64| {
+            totals.images.each().map(|(packing, images)| ([("packing", packing)], float(what(images))))
+        };
+        let help = "Pixels of exact images, by how they are packed";
+        family.counter("image_pixels", help, by_packing(|images| images.pixels))?;
+        family.counter("image_bytes", "What these were packed into", by_packing(|images| images.bytes))?;
         let encoded = self.encoders.as_ref().map(Encoders::counts).unwrap_or_default();
         let by_codec = |what: fn(&crate::encode::EncodeCounts) -> f64| {
             encoded.iter().map(move |(codec, counts)| ([("codec", codec.name())], what(counts)))

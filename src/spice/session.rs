@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::exact_images::GlzImages;
 use super::grant::{Deed, Grant};
 use super::places_by_owner::PlacesByOwner;
 use crate::transport::{Origin, Route};
@@ -56,6 +57,8 @@ pub(crate) struct Session {
     pub since: SystemTime,
     /// Why `end` was cancelled, if not for the end of the server.
     ended: OnceLock<String>,
+    /// The images in GLZ that its client was sent.
+    pub glz_images: Arc<GlzImages>,
     channels: Mutex<Channels>,
     holds: Mutex<BTreeSet<Single>>,
     /// Is told when a channel that was taken back is ready to be offered.
@@ -166,6 +169,7 @@ impl Sessions {
             route,
             since: SystemTime::now(),
             ended: OnceLock::new(),
+            glz_images: Arc::default(),
             channels: Mutex::default(),
             holds: Mutex::default(),
             ready: Notify::new(),

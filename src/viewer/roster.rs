@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Delivery, Refused, RefusedCounts};
+use super::{Delivery, Packed, Refused, RefusedCounts};
 use crate::frame::{ConsoleId, Rect, Tier};
 
 /// The longest name of a peer or reason kept, in bytes: peers name themselves.
@@ -28,11 +28,13 @@ struct RosterTable {
 
 /// What all viewers were given, also those that have left.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Pictures given to them.
     pub sent: u64,
     /// Pictures that were not given on their own because newer ones came first.
     pub dropped: u64,
+    /// Exact images among them and of them.
+    pub images: Packed,
 }
 
 /// What is known of one viewer of one console.
@@ -98,7 +100,7 @@ impl Roster {
 
     /// Returns what all viewers were given so far.
     #[must_use]
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         self.lock().totals
     }
 
@@ -151,6 +153,11 @@ impl Listing {
         }
     }
 
+    /// Counts exact images that the viewer was sent.
+    pub(crate) fn packed(&self, images: Packed) {
+        self.roster.lock().totals.images += images;
+    }
+
     /// Counts a picture that the viewer did not get, and that no newer one stands for yet.
     pub(crate) fn missed(&self) {
         let mut rows = self.roster.lock();
@@ -199,6 +206,10 @@ mod tests {
         assert_eq!(roster.snapshot(), viewers[1..]);
         drop(second);
         assert!(roster.snapshot().is_empty());
-        assert_eq!(roster.totals(), Totals { sent: 2, dropped: 3 }, "what was given stays given");
+        assert_eq!(
+            roster.totals(),
+            Totals { sent: 2, dropped: 3, images: Packed::default() },
+            "what was given stays given"
+        );
     }
 }

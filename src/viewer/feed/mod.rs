@@ -225,10 +225,13 @@ impl<O: Output> Feed<O> {
             Update::TouchUp(exact) => exact.asked.part,
             _ => None,
         };
-        if let Update::Flip(change) = &mut update {
-            self.drawing = change.release.take();
+        match &mut update {
+            Update::Flip(change) => self.drawing = change.release.take(),
+            Update::Exact(exact) | Update::TouchUp(exact) => exact.narrow = self.network.is_narrow(),
+            _ => {}
         }
-        let Shown { bytes, exact } = self.output.show(update).await;
+        let Shown { bytes, exact, images } = self.output.show(update).await;
+        self.listing.packed(images);
         if matches!(self.updates, Updates::Buffers(_)) {
             return; // a buffer has no bytes to learn of the network from
         }

@@ -4,7 +4,7 @@ use crate::encode::EncodedFrame;
 use crate::frame::{Rect, ScanoutError};
 use crate::hub::{Asked, Change, ExactReader, Release, Told};
 use crate::sys::TcpState;
-use crate::viewer::Abilities;
+use crate::viewer::{Abilities, Packed};
 
 /// What carries pictures to one viewer: a SPICE display channel, a publisher, a recorder.
 pub(crate) trait Output {
@@ -68,6 +68,8 @@ pub(crate) struct Shown {
     pub bytes: u64,
     /// What became of an exact one.
     pub exact: Option<ShownExactly>,
+    /// Its images.
+    pub images: Packed,
 }
 
 /// What became of an exact update.
@@ -95,12 +97,14 @@ pub(crate) struct Exact {
     pub(super) asked: Asked,
     /// The guest waits until its pixels have been read.
     release: Option<Release>,
+    /// It is for a network that carries so little that images are to be small, whatever that takes.
+    pub(crate) narrow: bool,
 }
 
 impl Exact {
     /// Makes an update of what is `asked` of the `picture`. The guest waits for its `release`.
     pub(crate) fn new(picture: Arc<ExactReader>, asked: Asked, release: Option<Release>) -> Self {
-        Self { picture, asked, release }
+        Self { picture, asked, release, narrow: false }
     }
 
     /// Reads it, for a viewer that takes `copies` within its picture or not. Takes milliseconds, so it is not for async

@@ -17,7 +17,8 @@ use crate::spice::driver::connection::{Connection, Progress};
 use crate::spice::driver::convert;
 use crate::spice::driver::link::Linked;
 use crate::spice::driver::{ChannelEnd, Server};
-use crate::spice::exact_images::{Drawing, drawing};
+use crate::spice::exact_images::{Drawing, Glz, GlzImages, Takes, drawing};
+use crate::spice::session::Session;
 use crate::transport::TcpState;
 use crate::viewer::{Event, Exact, Feed, Listing, Output, Shown, ShownExactly, Update};
 
@@ -25,17 +26,17 @@ pub(super) const CHANNEL: Channel = Channel {
     kind: ChannelType::Display,
     caps: DisplayChannel::server_caps,
     ids: consoles,
-    serve: |server, _, linked| Box::pin(serve(server, linked)),
+    serve: |server, session, linked| Box::pin(serve(server, session, linked)),
 };
 
-async fn serve(server: &Server, linked: Linked) -> Result<(), ChannelEnd> {
+async fn serve(server: &Server, session: &Session, linked: Linked) -> Result<(), ChannelEnd> {
     let Some(console) = linked.console(&server.hub) else {
         return linked.refuse(LinkError::ChannelNotAvailable).await;
     };
     let peer = linked.route().peer;
     let connection = linked.accept(start).await?;
     let listing = server.roster.enter(console.id(), &peer.to_string(), connection.transport());
-    run(server, console, listing, connection).await
+    run(server, console, listing, connection, session.glz_images.clone()).await
 }
 
 fn start(request: &LinkRequest, now: Instant) -> DisplayChannel {
@@ -48,8 +49,9 @@ async fn run(
     console: Arc<Console>,
     listing: Listing,
     connection: Connection<DisplayChannel>,
+    glz_images: Arc<GlzImages>,
 ) -> Result<(), ChannelEnd> {
-    let output = DisplayOutput { connection, console: console.id(), clock: server.clock };
+    let output = DisplayOutput { connection, console: console.id(), clock: server.clock, glz_images };
     Feed::new(output, console, listing, server.policy.clone(), server.log.clone()).run().await
 }
 
@@ -58,6 +60,8 @@ struct DisplayOutput {
     connection: Connection<DisplayChannel>,
     console: ConsoleId,
     clock: Clock,
+    /// Those of its client.
+    glz_images: Arc<GlzImages>,
 }
 
 impl Output for DisplayOutput {
@@ -76,16 +80,16 @@ impl Output for DisplayOutput {
     }
 
     async fn show(&mut self, update: Update) -> Shown {
-        let mut exact = None;
+        let mut shown = Shown::default();
         match update {
             Update::Flip(change) => self.flip(&change),
             Update::Frame(frame) => self.show_frame(frame),
             Update::Ended(area) => self.connection.machine.end_video(convert::rect(area)),
-            Update::Exact(change) => exact = Some(self.draw(change, false).await),
-            Update::TouchUp(change) => exact = Some(self.draw(change, true).await),
+            Update::Exact(change) => shown = self.draw(change, false).await,
+            Update::TouchUp(change) => shown = self.draw(change, true).await,
             Update::Blank => self.connection.machine.blank(),
         }
-        Shown { bytes: self.connection.machine.waiting_bytes(), exact }
+        Shown { bytes: self.connection.machine.waiting_bytes(), ..shown }
     }
 
     fn ask(&mut self, id: u32) {
@@ -111,6 +115,12 @@ impl DisplayOutput {
         }
     }
 
+    fn takes(&self) -> Takes {
+        let display = &self.connection.machine;
+        let glz = Glz { most: display.glz_pixels(), console: self.console, images: self.glz_images.clone() };
+        Takes { copies: display.takes_copies(), lz4: display.takes_lz4(), glz }
+    }
+
     fn show_frame(&mut self, frame: EncodedFrame) {
         let time = match frame.codec {
             Codec::Mjpeg => self.clock.soon(),
@@ -128,25 +138,25 @@ impl DisplayOutput {
     }
 
     /// Draws what makes the picture exact, beside video or in its place.
-    async fn draw(&mut self, exact: Exact, beside: bool) -> ShownExactly {
-        let (copies, lz4) = (self.connection.machine.takes_copies(), self.connection.machine.takes_lz4());
-        let drawing = tokio::task::spawn_blocking(move || drawing(exact, copies, lz4)).await;
+    async fn draw(&mut self, exact: Exact, beside: bool) -> Shown {
+        let takes = self.takes();
+        let drawing = tokio::task::spawn_blocking(move || drawing(exact, &takes)).await;
         let error = match drawing {
-            Ok(Ok((Some(Drawing { size, moved, images }), shown))) => {
+            Ok(Ok((Some(Drawing { size, moved, images, packed }), shown))) => {
                 tracing::trace!(console = %self.console, moved = moved.len(), ?shown, "drawn exactly");
                 if beside {
                     self.connection.machine.touch_up(&moved, images);
                 } else {
                     self.connection.machine.show_images(convert::size(size), &moved, images);
                 }
-                return shown;
+                return Shown { exact: Some(shown), images: packed, ..Shown::default() };
             }
-            Ok(Ok((None, shown))) => return shown,
+            Ok(Ok((None, shown))) => return Shown { exact: Some(shown), ..Shown::default() },
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
         tracing::debug!(console = %self.console, error, "the picture cannot be read");
-        ShownExactly::Failed
+        Shown { exact: Some(ShownExactly::Failed), ..Shown::default() }
     }
 }
 
@@ -300,7 +310,7 @@ mod tests {
         };
         tokio::select! {
             () = guest => {}
-            ended = run(&server, console.clone(), listing, connection) => panic!("{ended:?}"),
+            ended = run(&server, console.clone(), listing, connection, Arc::default()) => panic!("{ended:?}"),
             () = client.run() => {}
         }
     }

@@ -38,6 +38,8 @@ pub struct DisplayChannel {
     flow: Flow,
     caps: Caps,
     ready: bool,
+    /// Pixels that it keeps for images in GLZ.
+    glz_window: u32,
     /// Codecs that it announced and reported that it cannot decode.
     failed: Vec<VideoCodec>,
     /// Codecs in the client's own order, if it has said one.
@@ -96,6 +98,7 @@ impl DisplayChannel {
             flow,
             caps,
             ready: false,
+            glz_window: 0,
             failed: Vec::new(),
             preferred: Vec::new(),
             preferences_left: MAX_PREFERENCES,
@@ -159,6 +162,16 @@ impl DisplayChannel {
     #[must_use]
     pub fn takes_lz4(&self) -> bool {
         self.caps.has(caps::LZ4_COMPRESSION)
+    }
+
+    /// The most pixels of an image that may come as GLZ inside zlib
+    /// ([`ImageData::ZlibGlz`](super::ImageData::ZlibGlz)); 0 if none may.
+    ///
+    /// There is no capability for it. spice-gtk decodes it always, and says in its first message how many pixels it
+    /// keeps for it; spice-html5 and others that do not know it say none. Those that announce no LZ4 may say anything.
+    #[must_use]
+    pub fn glz_pixels(&self) -> u32 {
+        if self.takes_lz4() { self.glz_window.saturating_sub(1) } else { 0 }
     }
 
     /// Whether the client takes copies within a surface ([`Moved`]). All do that announce either of
@@ -272,8 +285,9 @@ impl DisplayChannel {
 
     pub(super) fn handle(&mut self, id: u16, body: &[u8]) -> Result<Option<DisplayEvent>, WireError> {
         Ok(match FromClient::decode(id, body)? {
-            FromClient::Init(_) if !self.ready => {
+            FromClient::Init(init) if !self.ready => {
                 self.ready = true;
+                self.glz_window = u32::try_from(init.glz_dictionary_window).unwrap_or(0);
                 self.send(&FromServer::InvalAllPalettes);
                 Some(DisplayEvent::Ready)
             }

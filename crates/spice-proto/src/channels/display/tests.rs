@@ -11,12 +11,17 @@ fn channel(caps: Caps) -> DisplayChannel {
 }
 
 fn ready(caps: &[Cap]) -> DisplayChannel {
+    with_window(caps, 1 << 20)
+}
+
+/// A client that keeps so many pixels for images in GLZ.
+fn with_window(caps: &[Cap], glz_dictionary_window: i32) -> DisplayChannel {
     let mut display = channel(Caps::of(caps));
     let init = FromClient::Init(Init {
         pixmap_cache_id: 1,
         pixmap_cache_size: 1 << 20,
         glz_dictionary_id: 1,
-        glz_dictionary_window: 1 << 20,
+        glz_dictionary_window,
     });
     let message = init.encode();
     assert_eq!(display.handle(message.id(), &message.body()), Ok(Some(DisplayEvent::Ready)));
@@ -116,6 +121,17 @@ fn what_moved_is_copied_on_a_surface_that_is_there_before_anything_is_drawn() {
     display.touch_up(&[moved], tile());
     assert_eq!(told(&mut display), ["CopyBits", "CopyBits", "DrawCopy", "CopyBits", "DrawCopy"]);
     assert!(display.takes_copies() && !ready(&[caps::PREF_COMPRESSION]).takes_copies());
+}
+
+#[test]
+fn glz_is_for_clients_that_keep_pixels_for_it_as_spice_gtk_does() {
+    let lz4 = [caps::LZ4_COMPRESSION];
+    assert_eq!(channel(Caps::of(&lz4)).glz_pixels(), 0, "it has not said yet");
+    for (caps, window, most) in
+        [(&lz4[..], 1 << 20, (1 << 20) - 1), (&lz4, 0, 0), (&lz4, -1, 0), (&[], 1 << 20, 0)]
+    {
+        assert_eq!(with_window(caps, window).glz_pixels(), most, "{window}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ const ROP_PUT: u16 = 8;
 const BRUSH_SOLID: u8 = 1;
 const SCALE_INTERPOLATE: u8 = 0;
 const IMAGE_BITMAP: u8 = 0;
+const IMAGE_ZLIB_GLZ: u8 = 107;
 const IMAGE_LZ4: u8 = 109;
 const BITMAP_TOP_DOWN: u8 = 4;
 const LZ4_TOP_DOWN: u8 = 1;
@@ -103,6 +104,14 @@ pub enum ImageData {
         /// One raw LZ4 block of all rows without gaps.
         block: Payload,
     },
+    /// `SPICE_IMAGE_TYPE_ZLIB_GLZ_RGB`; only for clients that keep a dictionary for it, see
+    /// [`DisplayChannel::glz_pixels`](super::super::DisplayChannel::glz_pixels).
+    ZlibGlz {
+        /// Bytes of the GLZ stream that is in it.
+        glz_len: u32,
+        /// That stream, inside zlib.
+        data: Payload,
+    },
 }
 
 numbers! {
@@ -141,6 +150,11 @@ impl Form for Image {
                 w.bytes(&size.to_be_bytes());
                 w.payload(block.clone());
             }
+            ImageData::ZlibGlz { glz_len, data } => {
+                w.u32(*glz_len);
+                w.len32(data.len());
+                w.payload(data.clone());
+            }
         }
     }
 
@@ -168,6 +182,10 @@ impl Form for Image {
                 let size = u32::from_be_bytes(r.array()?);
                 ImageData::Lz4 { format, block: Payload::from(r.bytes32(size)?) }
             }
+            IMAGE_ZLIB_GLZ => {
+                let (glz_len, len) = (r.u32()?, r.u32()?);
+                ImageData::ZlibGlz { glz_len, data: Payload::from(r.bytes32(len)?) }
+            }
             _ => return Err(r.invalid("image type", image_type)),
         };
         Ok(Self { id, width, height, data })
@@ -180,6 +198,7 @@ impl ImageData {
         match self {
             Self::Bitmap { pixels, .. } => pixels,
             Self::Lz4 { block, .. } => block,
+            Self::ZlibGlz { data, .. } => data,
         }
     }
 
@@ -187,6 +206,7 @@ impl ImageData {
         match self {
             Self::Bitmap { .. } => IMAGE_BITMAP,
             Self::Lz4 { .. } => IMAGE_LZ4,
+            Self::ZlibGlz { .. } => IMAGE_ZLIB_GLZ,
         }
     }
 }

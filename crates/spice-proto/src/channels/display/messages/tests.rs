@@ -67,6 +67,14 @@ fn the_bytes_of_an_lz4_image() {
 }
 
 #[test]
+fn the_bytes_of_a_glz_image_inside_zlib() {
+    let mut copy = bitmap();
+    copy.image.data = ImageData::ZlibGlz { glz_len: 99, data: Payload::from(vec![1, 2, 3]) };
+    let body = FromServer::DrawCopy(copy).encode().body();
+    assert_eq!(body[65..], [&[107, 0][..], &words(&[3, 2, 99, 3]), &[1, 2, 3]].concat());
+}
+
+#[test]
 fn the_bytes_of_a_copy_within_a_surface() {
     let copy = CopyBits { surface_id: 0, dest: SCREEN, src: Point { x: 5, y: 7 } };
     let wire = FromServer::CopyBits(copy).encode();
@@ -113,6 +121,7 @@ fn pixels_are_not_copied() {
     for data in [
         ImageData::Bitmap { format: BitmapFormat::Xrgb, stride: 12, pixels: pixels.clone() },
         ImageData::Lz4 { format: BitmapFormat::Xrgb, block: pixels.clone() },
+        ImageData::ZlibGlz { glz_len: 99, data: pixels.clone() },
     ] {
         let mut copy = bitmap();
         copy.image.data = data;
@@ -166,6 +175,7 @@ fn image_data() -> impl Strategy<Value = ImageData> {
             pixels
         }),
         (format(), payload()).prop_map(|(format, block)| ImageData::Lz4 { format, block }),
+        (any::<u32>(), payload()).prop_map(|(glz_len, data)| ImageData::ZlibGlz { glz_len, data }),
     ]
 }
 
