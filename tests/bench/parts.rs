@@ -18,10 +18,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSrc};
-use qemu_spice::internals::{ConsoleId, DamageFilter, PixelFormat, Rect, Scanout, Size};
+use qemu_spice::internals::{ConsoleId, DamageFilter, Kept, PixelFormat, Rect, Scanout, Size};
 use qemu_spice::internals::{Hub, ReleaseQueue};
 use qemu_spice::internals::{Picture, Pixels};
-use spice_proto::channels::display::{FromServer, StreamData};
+use spice_proto::channels::display::{FromServer, StreamData, glz};
 use spice_proto::wire::{HeaderForm, Payload};
 
 const SIZE: Size = Size::new(1280, 720);
@@ -36,7 +36,7 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = converter, still, encoder, wire, hub
+    targets = converter, still, encoder, exact, images, wire, hub
 }
 criterion_main!(parts);
 
@@ -148,6 +148,61 @@ fn encoder(c: &mut Criterion) {
     pipeline.set_state(gst::State::Null).unwrap();
 }
 
+/// Comparing an update of text in which nothing has moved with the picture before, and packing what changed; with the
+/// search for what has moved, and without it, which is the floor: the search may cost a twentieth of it.
+fn exact(c: &mut Criterion) {
+    let pages = [page(0), page(1)];
+    for (name, rect) in [
+        ("a letter", Rect::new(320, 320, 16, 16)),
+        ("a part of 400x200", Rect::new(320, 160, 400, 200)),
+        ("a whole page", SIZE.rect()),
+    ] {
+        let parts = [0, 1].map(|n: usize| {
+            let mut part = vec![0; rect.area() as usize * 4];
+            Kept::of(SIZE, pages[n].clone()).read(rect, &mut part).unwrap();
+            part
+        });
+        for (floor, search) in [("floor: ", false), ("", true)] {
+            let mut kept = Kept::of(SIZE, pages[0].clone());
+            let mut count = 0;
+            let with = if search { "with the search" } else { "without the search" };
+            c.bench_function(&format!("exact/{floor}{name} of text changes, {with}"), |b| {
+                b.iter(|| {
+                    count += 1;
+                    let taken = kept.take_in(rect, &parts[count % 2], search);
+                    assert!(taken.moved.is_empty());
+                    for &part in taken.rest.rects() {
+                        let mut pixels = vec![0; part.area() as usize * 4];
+                        kept.read(part, &mut pixels).unwrap();
+                        black_box(lz4_flex::block::compress(&pixels));
+                    }
+                })
+            });
+        }
+    }
+}
+
+/// Packing exact images of text and of a picture with grain, as they are for any network, and for a narrow one.
+fn images(c: &mut Criterion) {
+    let all_bytes = |pixels: &[u8], pack: &dyn Fn(&[u8]) -> usize| -> usize {
+        pixels.chunks(STRIDE as usize * 204).map(pack).sum()
+    };
+    let lz4 = |pixels: &[u8]| lz4_flex::block::compress(pixels).len();
+    let zlib = |pixels: &[u8], level| {
+        miniz_oxide::deflate::compress_to_vec_zlib(&glz(SIZE.width, pixels, 0), level).len()
+    };
+    for (name, pixels, level) in [("text", page(0), 4), ("a picture", frame(0), 1)] {
+        let mut measure = |packing: &str, pack: &dyn Fn(&[u8]) -> usize| {
+            let bytes = all_bytes(&pixels, pack);
+            c.bench_function(&format!("images/{name} as {packing}, {bytes} bytes"), |b| {
+                b.iter(|| all_bytes(black_box(&pixels), pack))
+            });
+        };
+        measure("LZ4", &lz4);
+        measure("GLZ and zlib", &|pixels| zlib(pixels, level));
+    }
+}
+
 /// A message with a frame of 60 kB, ready to write; the floor is a copy of that frame, which is not made.
 fn wire(c: &mut Criterion) {
     let data = vec![7; 60_000];
@@ -194,6 +249,23 @@ fn frame(shift: u32) -> Vec<u8> {
         let grain = (x ^ y).wrapping_mul(2_654_435_761) >> 29;
         let soft = |scale: u32| (128.0 + 100.0 * f64::from(x / scale + y / (scale + 3)).sin()) as u32;
         [soft(5) + grain, soft(9) + grain, soft(17) + grain, 0].map(|value| value as u8)
+    };
+    (0..SIZE.width * SIZE.height).flat_map(pixel).collect()
+}
+
+/// A page of text, another one for each number.
+fn page(number: u32) -> Vec<u8> {
+    let noise = |n: u32| {
+        let n = n.wrapping_mul(0x9e37_79b1);
+        (n ^ n >> 15).wrapping_mul(0x2c1b_3c6d) >> 13
+    };
+    let pixel = |n: u32| {
+        let (x, y) = (n % SIZE.width, n / SIZE.width);
+        let line = y / 16 + number * 100;
+        let letter = noise(x / 8 + line * 777) % 64;
+        let is_there = x / 8 < 40 + noise(line) % 110 && letter > 8 && y % 16 < 12;
+        let ink = is_there && noise(letter * 64 + x % 8 / 2 + y % 16 / 2 * 4).is_multiple_of(3);
+        [if ink { 30 } else { 245 }; 4]
     };
     (0..SIZE.width * SIZE.height).flat_map(pixel).collect()
 }

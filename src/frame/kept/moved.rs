@@ -46,6 +46,9 @@ pub(super) fn moved(before: View<'_>, now: View<'_>, part: Rect, way: Way) -> Op
             pixels * (i64::from(was_wrong) - i64::from(is_wrong)) - 1
         })
         .collect();
+    if cells.iter().filter(|gain| **gain > 0).sum::<i64>() < LEAST_GAIN {
+        return None;
+    }
     let (gain, best) = grid.best(&cells)?;
     if gain < LEAST_GAIN {
         return None;
