@@ -1,6 +1,7 @@
 //! The wiring: which part gets which, in which order they start, and how all of it ends.
 
 mod config;
+mod encoders;
 mod generate;
 mod listeners;
 mod logging;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -28,9 +29,8 @@ use self::listeners::Listeners;
 use crate::admin::{self, ConnectionFile, MessageBus, Metrics, Presence, certificate};
 use crate::cli::{
     Cli, Clipboard, Command, DeviceSocket, Passthrough, Plain, Pointer, ReadDmabuf, RelayBus, Serve, Switch,
-    VideoCodec,
 };
-use crate::encode::{Codec, Element, EncoderKind, Encoders, Verdict};
+use crate::encode::Codec;
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::publish::{Publisher, Recorder, Shared, Target};
@@ -78,9 +78,17 @@ pub fn run() -> ExitCode {
 }
 
 fn perform(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        // Before anything is open.
+        Some(Command::EncoderLauncher { sandbox, log_format }) => {
+            return encoders::launch(sandbox, log_format);
+        }
+        Some(Command::Encoder { sandbox, log_format }) => return encoders::encode(sandbox, log_format),
+        _ => {}
+    }
     logging::start(cli.serve.log_format)?;
     match cli.command {
-        Some(Command::Probe) => return probe(),
+        Some(Command::Probe) => return encoders::probe(),
         Some(
             command @ (Command::Status { .. }
             | Command::Password { .. }
@@ -96,7 +104,7 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Certificate { folder, name, port }) => return certificate(&folder, name, port),
         Some(Command::Check { file }) => return config::check(&file),
         Some(Command::Generate { what, folder }) => return generate::generate(what, folder.as_deref()),
-        None => {}
+        None | Some(Command::EncoderLauncher { .. } | Command::Encoder { .. }) => {}
     }
     if cli.serve.print_capabilities {
         return say(&capabilities().to_string());
@@ -129,14 +137,15 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
     let (commands, asked) = mpsc::channel(COMMANDS);
     let passthrough = options.passthrough == Passthrough::Auto;
-    let (newcomers, handed_over) = Newcomers::new();
-    let (leave, leaving) = oneshot::channel();
+    let ((newcomers, handed_over), (leave, leaving)) = (Newcomers::new(), oneshot::channel());
     let attach = attach(&options)?;
     let gpu = device(VhostUserGpu::bind, VhostUserGpu::inherit, options.vhost_user_gpu.as_ref())?;
     let input = input(&options)?;
     let relay_bus = relay_bus(&options, attach.as_ref());
+    // What starts other processes.
+    let pipelines = encoders::pipelines(&options);
     sandbox::close(&options, attach.as_ref(), relay_bus.as_ref())?;
-    let encoders = encoders(options.video_codec)?;
+    let encoders = encoders::start(options.video_codec, pipelines)?;
     let shared = Shared::new(&hub, &roster, encoders.as_ref());
     if let Some(bus) = relay_bus {
         let relay = Relay::new(hub.clone(), roster.clone(), passthrough, commands.clone(), end.clone());
@@ -411,20 +420,6 @@ fn reload(access: &Access) {
     }
 }
 
-fn encoders(codec: VideoCodec) -> anyhow::Result<Option<Encoders>> {
-    match codec {
-        VideoCodec::None => Ok(None),
-        VideoCodec::Only(codec) => Ok(Some(Encoders::probe(&Element::of(&[codec]))?)),
-        VideoCodec::Auto => match Encoders::automatic() {
-            Ok(encoders) => Ok(Some(encoders)),
-            Err(error) => {
-                warn!(%error, "no video: every viewer gets images, which cost more of the network");
-                Ok(None)
-            }
-        },
-    }
-}
-
 /// Starts handing the picture to media servers and files.
 fn publish(
     targets: &[Target],
@@ -497,6 +492,7 @@ fn capabilities() -> serde_json::Value {
         "web-addr",
         "trusted-proxy",
         "video-codec",
+        "encoder-process",
         "passthrough",
         "relay-bus",
         "max-bitrate",
@@ -511,37 +507,6 @@ fn capabilities() -> serde_json::Value {
     let codecs = Codec::ALL.map(|codec| format!("video-codec-{}", codec.name()));
     let features: Vec<String> = features.map(String::from).into_iter().chain(codecs).collect();
     serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "features": features })
-}
-
-/// Prints the findings about each video encoder as a table.
-fn probe() -> anyhow::Result<()> {
-    let findings = Encoders::survey(&Element::of(&Codec::ALL))?;
-    let works = findings.iter().filter(|found| found.verdict == Verdict::Works);
-    let works: Vec<Element> = works.map(|found| found.element).collect();
-    let is_used =
-        |element: Element| works.iter().find(|first| first.codec() == element.codec()) == Some(&element);
-    say(&row("ENCODER", "KIND", "INPUT", "STATE"))?;
-    for found in findings {
-        let kind = match found.element.kind() {
-            EncoderKind::Hardware => "hardware",
-            EncoderKind::Software => "software",
-        };
-        let input = match (&found.verdict, found.imports) {
-            (Verdict::Works, true) => "dmabuf",
-            (Verdict::Works, false) => "memory",
-            _ => "-",
-        };
-        let mut state = found.to_string();
-        if is_used(found.element) {
-            state += ", and is used";
-        }
-        say(&row(found.element.name(), kind, input, &state))?;
-    }
-    if !works.is_empty() { Ok(()) } else { bail!("no video encoder works here: viewers get images") }
-}
-
-fn row(name: &str, kind: &str, input: &str, state: &str) -> String {
-    format!("{name:12} {kind:9} {input:7} {state}")
 }
 
 /// Reads a password from standard input.

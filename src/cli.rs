@@ -14,10 +14,11 @@ use spice_proto::wire::ChannelType;
 
 use self::choices::{AUTO, video_codec};
 pub(crate) use self::choices::{
-    Clipboard, LogFormat, Passthrough, Pointer, ReadDmabuf, Sandbox, Switch, VideoCodec,
+    Clipboard, EncoderProcess, LogFormat, Passthrough, Pointer, ReadDmabuf, Sandbox, Switch, VideoCodec,
 };
 pub(crate) use self::pictures::{Record, Screenshot};
 use self::units::{bitrate, duration};
+use crate::encode::{ENCODER_COMMAND, LAUNCHER_COMMAND};
 use crate::publish::Target;
 use crate::spice::Expiry;
 use crate::transport::{Address, TrustedProxy};
@@ -223,6 +224,22 @@ pub(crate) enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Be the process that starts encoders' processes; started by a program that serves
+    #[command(hide = true, name = LAUNCHER_COMMAND)]
+    EncoderLauncher {
+        /// As for encoders.
+        sandbox: Sandbox,
+        /// As for encoders.
+        log_format: LogFormat,
+    },
+    /// Be an encoder for the program at the socket that is standard input
+    #[command(hide = true, name = ENCODER_COMMAND)]
+    Encoder {
+        /// Whether it closes itself off.
+        sandbox: Sandbox,
+        /// The form of its log.
+        log_format: LogFormat,
+    },
     /// Print the man page (roff), a shell's completions, or a sample of a configuration file
     #[command(hide = true)]
     Generate {
@@ -414,6 +431,12 @@ pub(crate) struct Serve {
     /// The video codec to encode with; `none` sends every viewer exact images
     #[arg(long, value_name = "CODEC", value_parser = video_codec(), default_value = AUTO, help_heading = "Picture")]
     pub video_codec: VideoCodec,
+
+    /// Run these video encoders in processes of their own, so that one that crashes or hangs ends no viewer's session
+    ///
+    /// The next encoder goes on in its place, or images. On the processor this costs a little of it.
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = EncoderProcess::Hardware, help_heading = "Picture")]
+    pub encoder_process: EncoderProcess,
 
     /// Send no viewer more bits a second than this, such as 4M or 800k [default: what its network carries]
     ///

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use tokio::io::AsyncReadExt;
 
 pub use crate::admin::{MessageBus, Presence, status};
-pub use crate::encode::{AccessUnit, Codec, Picture, Pixels, StreamCheck, StreamError};
+pub use crate::encode::{AccessUnit, Answer, Codec, Picture, Pixels, StreamCheck, StreamError};
 pub use crate::frame::{
     Buffer, ConsoleId, Cursor, DamageFilter, Dmabuf, DmabufPlane, DmabufReads, GuestCommand, Kept,
     MODIFIER_INVALID, MODIFIER_LINEAR, Moved, PixelFormat, Pointer, PointerButton, ReadPath, Rect, Region,

@@ -42,6 +42,8 @@ pub(super) async fn perform(command: Command) -> anyhow::Result<()> {
         | Command::User { .. }
         | Command::Certificate { .. }
         | Command::Check { .. }
+        | Command::EncoderLauncher { .. }
+        | Command::Encoder { .. }
         | Command::Generate { .. } => {
             bail!("this command has nothing to do with a bus")
         }

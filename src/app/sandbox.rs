@@ -73,6 +73,18 @@ pub(super) fn close(
     sandbox::close(&needs, level).context("--sandbox")
 }
 
+/// Closes an encoder's process off, which has the socket that it needs.
+pub(super) fn close_encoder(how: Sandbox) -> anyhow::Result<()> {
+    let level = match how {
+        Sandbox::On => Level::On,
+        Sandbox::Strict => Level::Strict,
+        Sandbox::Off => return Ok(()),
+    };
+    // As above. Where it does not start, that is the answer to who wants an encoder.
+    let _ = encode::start();
+    sandbox::close(&sandbox::needs_of_encoders(), level).context("--sandbox")
+}
+
 /// The addresses of the buses that the program speaks on, now and after they were gone.
 fn buses(attach: Option<&Attach>, relay_bus: Option<&MessageBus>) -> Vec<String> {
     // Without the variable it is in the user's folder of sockets.

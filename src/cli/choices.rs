@@ -76,6 +76,17 @@ pub(super) fn video_codec() -> impl TypedValueParser<Value = VideoCodec> {
     })
 }
 
+/// Which video encoders run in processes of their own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum EncoderProcess {
+    /// Those of devices, whose drivers are large
+    Hardware,
+    /// All, also those on the processor
+    All,
+    /// None
+    None,
+}
+
 /// What the guest's pointer is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Pointer {

@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use super::codec::{AccessUnit, StreamCheck};
 use super::console_picture::ConsolePicture;
-use super::gst::{self, Control, Element, Input, Lease, Pipeline, Version, input};
+use super::gst::{Control, Element, EncodedBytes, Input, Lease, Pipelines, RunningPipeline, Version, input};
 use super::picture::{Picture, even};
 use super::{EncodeError, lock};
 use crate::frame::{Dmabuf, Scanout, Size};
@@ -14,6 +14,7 @@ const MIN_HALVED: u64 = 640 * 400;
 /// Turns the picture as it is now into frames, with the first element that manages to, in the best way it manages.
 pub(super) struct Encoder {
     elements: Vec<Element>,
+    pipelines: Pipelines,
     /// The stream has half the picture's size each way.
     halves: bool,
     version: Version,
@@ -37,7 +38,7 @@ struct ElementSetup {
 
 struct Running {
     way: ElementSetup,
-    pipeline: Pipeline,
+    pipeline: RunningPipeline,
     check: Box<dyn StreamCheck>,
 }
 
@@ -56,9 +57,10 @@ pub(super) struct EncodedPicture {
 impl Encoder {
     /// Makes an encoder that tries `elements` in order. With `halves`, it encodes large pictures at half the
     /// width and height.
-    pub(super) fn new(elements: Vec<Element>, halves: bool) -> Self {
+    pub(super) fn new(elements: Vec<Element>, pipelines: Pipelines, halves: bool) -> Self {
         Self {
             elements,
+            pipelines,
             halves,
             version: version(),
             failed: Vec::new(),
@@ -188,7 +190,7 @@ impl Encoder {
             None => {
                 self.generation += 1;
                 let pictures = if way.imports() { size } else { coded };
-                let pipeline = Pipeline::new(way.element, &way.input, pictures, way.control)?;
+                let pipeline = self.pipelines.start(way.element, &way.input, pictures, way.control)?;
                 tracing::debug!(element = way.element.name(), imports = way.imports(), %size,
                     generation = self.generation, "encoder starts");
                 Running { way: way.clone(), pipeline, check: way.element.codec().check(coded) }
@@ -229,7 +231,7 @@ impl Running {
         coded: Size,
         key: bool,
         picked_up: &mut impl FnMut() -> Option<Release>,
-    ) -> Result<Option<gst::EncodedBuffer>, EncodeError> {
+    ) -> Result<Option<EncodedBytes>, EncodeError> {
         let planes = {
             let mut shown = lock(shown);
             let Some(shown) = shown.as_mut().filter(|shown| shown.size() == size) else { return Ok(None) };
@@ -251,18 +253,18 @@ impl Running {
         version: Version,
         key: bool,
         picked_up: &mut impl FnMut() -> Option<Release>,
-    ) -> Result<Option<gst::EncodedBuffer>, EncodeError> {
-        let (buffer, term) = {
+    ) -> Result<Option<EncodedBytes>, EncodeError> {
+        let (dmabuf, lease) = {
             let shown = lock(shown);
             let Some(shown) = shown.as_ref().filter(|shown| shown.size() == size) else { return Ok(None) };
             let Some(dmabuf) = shown.dmabuf() else { return Ok(None) };
             if input(self.way.element, Some(dmabuf), version) != self.way.input {
                 return Ok(None);
             }
-            let lease = Lease::new(picked_up());
-            (self.pipeline.import(dmabuf, &lease)?, lease.term())
+            (dmabuf.clone(), Lease::new(picked_up()))
         };
-        let encoded = self.pipeline.encode_dmabuf(key, buffer);
+        let term = lease.term();
+        let encoded = self.pipeline.encode_dmabuf(key, &dmabuf, lease);
         term.end();
         Ok(Some(encoded?))
     }
@@ -291,14 +293,14 @@ mod tests {
     #[test]
     fn the_next_element_goes_on_where_one_fails_and_then_there_is_none() {
         let elements = [Element::X264, Element::OpenH264];
-        let works = |&element: &Element| Encoders::probe(&[element]).is_ok();
+        let works = |&element: &Element| Encoders::probe(&[element], Pipelines::default()).is_ok();
         if !elements.iter().all(works) {
             println!("skipped: needs both encoders");
             return;
         }
         let grey = Scanout::owned(64, 48, 256, 0x2002_0888, &[99; 64 * 48 * 4]).unwrap();
         let shown = Mutex::new(Some(ConsolePicture::new(Arc::new(grey), SIZE.rect(), Pixels::I420)));
-        let mut encoder = Encoder::new(elements.to_vec(), false);
+        let mut encoder = Encoder::new(elements.to_vec(), Pipelines::default(), false);
         let mut encode = |stop: bool| {
             if stop {
                 encoder.running.as_mut().unwrap().pipeline.stop();

@@ -24,7 +24,11 @@ mod worker;
 pub use codec::{AccessUnit, Codec, StreamCheck, StreamError};
 pub(crate) use codec::{Codecs, nal_units};
 pub(crate) use counts::EncodeCounts;
-pub(crate) use gst::{Element, EncoderKind, Finding, OpusDecoder, PipelineError, Verdict, has_opus, start};
+pub use gst::Answer;
+pub(crate) use gst::{
+    Element, EncoderKind, Finding, Isolation, OpusDecoder, PipelineError, Pipelines, Verdict,
+    encode_for_parent, has_opus, launch_for_parent, start,
+};
 pub use picture::{Picture, Pixels};
 pub(crate) use sound::{Encoded, SoundEncoder};
 
@@ -38,6 +42,10 @@ use crate::hub::Console;
 use counts::CountsByCodec;
 use encoder::Encoder;
 use worker::Worker;
+
+/// The subcommands that are processes beside the program: one starts encoders' processes, the others are these.
+pub(crate) const LAUNCHER_COMMAND: &str = "encoder-launcher";
+pub(crate) const ENCODER_COMMAND: &str = "encoder";
 
 /// What viewers must have in common to share an encoder.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -109,24 +117,26 @@ pub(crate) enum EncodeError {
 #[derive(Clone, Debug)]
 pub(crate) struct Encoders {
     elements: Arc<[Element]>,
+    pipelines: Pipelines,
     workers: Arc<Mutex<Vec<Weak<Worker>>>>,
     counts: CountsByCodec,
 }
 
 impl Encoders {
     /// Starts GStreamer and sees which of these elements work, by encoding one small picture each: a tenth of a second
-    /// where none hangs, for the caller to wait. The first that works is used, the others when it fails.
+    /// where none hangs, for the caller to wait. The first that works is used, the others when it fails. They are
+    /// tried and used where `pipelines` run.
     ///
     /// # Errors
     /// If none works. The message says what to install.
-    pub(crate) fn probe(wanted: &[Element]) -> Result<Self, EncodeError> {
-        let findings = Self::survey(wanted)?;
+    pub(crate) fn probe(wanted: &[Element], pipelines: Pipelines) -> Result<Self, EncodeError> {
+        let findings = Self::survey(wanted, &pipelines)?;
         let works = |found: &&Finding| found.verdict == Verdict::Works;
         let elements: Arc<[_]> = findings.iter().filter(works).map(|found| found.element).collect();
         if elements.is_empty() {
             return Err(no_encoder(&findings));
         }
-        Ok(Self { elements, workers: Arc::default(), counts: CountsByCodec::default() })
+        Ok(Self::with(elements, pipelines))
     }
 
     /// Starts GStreamer and tries the encoders of H.264, as [`Encoders::probe`] does. Those of other codecs, which few
@@ -134,8 +144,8 @@ impl Encoders {
     ///
     /// # Errors
     /// If there is none of any codec. The message says what to install.
-    pub(crate) fn automatic() -> Result<Self, EncodeError> {
-        let findings = Self::survey(&Element::of(&[Codec::H264]))?;
+    pub(crate) fn automatic(pipelines: Pipelines) -> Result<Self, EncodeError> {
+        let findings = Self::survey(&Element::of(&[Codec::H264]), &pipelines)?;
         let works =
             findings.iter().filter(|found| found.verdict == Verdict::Works).map(|found| found.element);
         let has_h264 = works.clone().next().is_some();
@@ -147,7 +157,11 @@ impl Encoders {
         if !has_h264 {
             tracing::warn!(error = %no_encoder(&findings), "viewers get other codecs, which cost more");
         }
-        Ok(Self { elements, workers: Arc::default(), counts: CountsByCodec::default() })
+        Ok(Self::with(elements, pipelines))
+    }
+
+    fn with(elements: Arc<[Element]>, pipelines: Pipelines) -> Self {
+        Self { elements, pipelines, workers: Arc::default(), counts: CountsByCodec::default() }
     }
 
     /// Returns the codecs that there is an encoder for, the preferred first. Where a device encodes H.264, the
@@ -166,8 +180,8 @@ impl Encoders {
     ///
     /// # Errors
     /// If GStreamer itself does not start.
-    pub(crate) fn survey(wanted: &[Element]) -> Result<Vec<Finding>, EncodeError> {
-        gst::survey(wanted)
+    pub(crate) fn survey(wanted: &[Element], pipelines: &Pipelines) -> Result<Vec<Finding>, EncodeError> {
+        gst::survey(wanted, pipelines)
     }
 
     /// Starts watching a console. Its first frame is a key frame, at once, also if the guest is idle.
@@ -181,8 +195,8 @@ impl Encoders {
                 return VideoStream { worker, viewer };
             }
         }
-        let (worker, viewer) =
-            Worker::start(console, profile, self.elements_of(profile.codec).collect(), self.counts.clone());
+        let (elements, pipelines) = (self.elements_of(profile.codec).collect(), self.pipelines.clone());
+        let (worker, viewer) = Worker::start(console, profile, elements, pipelines, self.counts.clone());
         workers.push(Arc::downgrade(&worker));
         VideoStream { worker, viewer }
     }

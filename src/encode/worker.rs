@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::console_picture::ConsolePicture;
 use super::counts::CountsByCodec;
 use super::encoder::Encoder;
-use super::gst::Element;
+use super::gst::{Element, Pipelines};
 use super::picture::Pixels;
 use super::schedule::{Schedule, Turn};
 use super::{Area, Codec, EncodeError, EncodedFrame, Item, Profile, lock};
@@ -39,6 +39,7 @@ pub(super) struct Worker {
     console: Arc<Console>,
     profile: Profile,
     elements: Vec<Element>,
+    pipelines: Pipelines,
     counts: CountsByCodec,
     /// INVARIANT: there is one if and only if the schedule shows something. Who needs both locks takes this first.
     shown: Mutex<Option<ConsolePicture>>,
@@ -71,6 +72,7 @@ impl Worker {
         console: &Arc<Console>,
         profile: Profile,
         elements: Vec<Element>,
+        pipelines: Pipelines,
         counts: CountsByCodec,
     ) -> (Arc<Self>, u64) {
         let mut schedule = Schedule::new(if profile.tier == Tier::Full { GRACE } else { SLOW_GRACE });
@@ -79,6 +81,7 @@ impl Worker {
             console: console.clone(),
             profile,
             elements,
+            pipelines,
             counts,
             shown: Mutex::new(None),
             state: Mutex::new({
@@ -331,7 +334,7 @@ impl Worker {
 
     /// Runs the encode thread.
     fn encode(&self) {
-        let mut encoder = Encoder::new(self.elements.clone(), self.halves());
+        let mut encoder = Encoder::new(self.elements.clone(), self.pipelines.clone(), self.halves());
         let mut state = lock(&self.state);
         while !state.stopped {
             let now = Instant::now();

@@ -25,3 +25,20 @@ pub(crate) fn inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
     rustix::io::fcntl_setfd(&fd, flags | rustix::io::FdFlags::CLOEXEC)?;
     Ok(fd)
 }
+
+/// Closes all files that the parent process left open for the program, but standard input, output and error. For a
+/// process that was just started: nothing may be open yet that is to stay so.
+///
+/// # Errors
+/// If the system does not tell which are open.
+pub(crate) fn close_inherited_files() -> io::Result<()> {
+    let open = std::fs::read_dir("/proc/self/fd")?;
+    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    // The folder itself is among them: it is closed by then.
+    let numbers: Vec<RawFd> = numbers.filter(|number| *number > 2).collect();
+    for number in numbers {
+        // SAFETY: nobody here owns it, as the caller says; of one that is not open the system says so.
+        let _ = unsafe { libc::close(number) };
+    }
+    Ok(())
+}

@@ -3,11 +3,13 @@
 //! Encoders count in bits a second at a rate that a screen does not have. So they are told of as many bits for each
 //! frame as it may have, and of a buffer that holds one frame: what one did not need is not given to the next.
 
+use serde::{Deserialize, Serialize};
+
 /// The rate the encoder is told. It bounds the bytes of a frame by the bytes of a second; pictures come as they come.
 pub(in crate::encode::gst) const NOMINAL_RATE: i32 = 30;
 
 /// What decides how good a frame is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Control {
     /// Each is as good as it gets.
     Quality,

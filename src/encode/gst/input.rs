@@ -1,4 +1,5 @@
 use gstreamer_video::VideoFormat;
+use serde::{Deserialize, Serialize};
 
 use super::Element;
 use crate::frame::{Dmabuf, MODIFIER_INVALID, MODIFIER_LINEAR, PixelFormat};
@@ -10,7 +11,7 @@ pub(crate) type Version = (u32, u32);
 const DMA_DRM: Version = (1, 24);
 
 /// How an encoder gets a picture.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Input {
     /// In planes that the CPU has written.
     Planes,

@@ -49,7 +49,7 @@ pub(crate) struct Pipeline {
 }
 
 /// What an encoder made of a picture, where it left it.
-pub(crate) type EncodedBuffer = gst::MappedBuffer<gst::buffer::Readable>;
+pub(super) type EncodedBuffer = gst::MappedBuffer<gst::buffer::Readable>;
 
 /// Where it goes in.
 #[derive(Debug)]
@@ -69,7 +69,6 @@ enum InputMemory {
     Copied(gst::BufferPool),
     Dmabuf {
         allocator: DmaBufAllocator,
-        how: Import,
         /// Turns the picture over.
         turner: Option<gst::Element>,
     },
@@ -120,7 +119,7 @@ impl Pipeline {
                 chain.push(filter(how.output)?);
                 let sized =
                     format!("{caps},width={},height={},framerate={NOMINAL_RATE}/1", size.width, size.height);
-                (parse_caps(&sized)?, InputMemory::Dmabuf { allocator: DmaBufAllocator::new(), how, turner })
+                (parse_caps(&sized)?, InputMemory::Dmabuf { allocator: DmaBufAllocator::new(), turner })
             }
         };
         #[cfg(test)]
@@ -198,6 +197,21 @@ impl Pipeline {
         self.encode_buffer(key, buffer.map_err(|reason| self.failed(&reason))?)
     }
 
+    /// Encodes one picture whose planes lie as the encoder takes them best, one after the other in `buffer`.
+    ///
+    /// # Errors
+    /// As for [`Pipeline::encode`].
+    pub(super) fn encode_laid_out(
+        &mut self,
+        key: bool,
+        buffer: gst::Buffer,
+    ) -> Result<EncodedBuffer, PipelineError> {
+        match &self.feed {
+            InputMemory::Dmabuf { .. } => Err(self.failed("takes no planes")),
+            InputMemory::Shared | InputMemory::Copied(_) => self.encode_buffer(key, buffer),
+        }
+    }
+
     /// Encodes one picture out of the guest's own buffer, which is read until the lease ends.
     ///
     /// # Errors
@@ -222,18 +236,12 @@ impl Pipeline {
     /// # Errors
     /// If it cannot be given to GStreamer.
     pub(crate) fn import(&self, dmabuf: &Dmabuf, lease: &Lease) -> Result<gst::Buffer, PipelineError> {
-        let InputMemory::Dmabuf { allocator, how, .. } = &self.feed else {
+        let InputMemory::Dmabuf { allocator, .. } = &self.feed else {
             return Err(self.failed("takes no dmabuf"));
         };
-        for plane in &dmabuf.planes {
-            match is_dmabuf(plane.buffer.fd()) {
-                Ok(true) => {}
-                Ok(false) if how.feature.is_empty() => {}
-                Ok(false) => return Err(self.failed("the guest's buffer is no dmabuf")),
-                Err(error) => return Err(self.failed(&error.to_string())),
-            }
-        }
-        import(allocator, dmabuf, lease).map_err(|reason| self.failed(&reason))
+        check_planes(self.element, dmabuf)
+            .and_then(|()| import(allocator, dmabuf, lease))
+            .map_err(|reason| self.failed(&reason))
     }
 
     fn encode_buffer(&mut self, key: bool, mut buffer: gst::Buffer) -> Result<EncodedBuffer, PipelineError> {
@@ -263,10 +271,7 @@ impl Pipeline {
     /// Waits for the frame. An encoder that fails says so on the bus, not here: so this looks there, too.
     fn pull(&self) -> Result<gst::Sample, PipelineError> {
         let start = Instant::now();
-        let deadline = match self.element.kind() {
-            EncoderKind::Hardware => HARDWARE_DEADLINE,
-            EncoderKind::Software => SOFTWARE_DEADLINE,
-        };
+        let deadline = deadline(self.element);
         while start.elapsed() < deadline {
             if let Some(sample) = self.sink.try_pull_sample(LOOK_INTERVAL) {
                 return Ok(sample);
@@ -321,6 +326,26 @@ impl Drop for Pipeline {
     }
 }
 
+/// Returns how long one frame may take before the encoder counts as broken.
+pub(super) fn deadline(element: Element) -> Duration {
+    match element.kind() {
+        EncoderKind::Hardware => HARDWARE_DEADLINE,
+        EncoderKind::Software => SOFTWARE_DEADLINE,
+    }
+}
+
+/// Checks that the guest's buffer is what GStreamer may map.
+pub(super) fn check_planes(element: Element, dmabuf: &Dmabuf) -> Result<(), String> {
+    let how = element.import().ok_or("takes no dmabuf")?;
+    for plane in &dmabuf.planes {
+        let is_dmabuf = is_dmabuf(plane.buffer.fd()).map_err(|error| error.to_string())?;
+        if !is_dmabuf && !how.feature.is_empty() {
+            return Err("the guest's buffer is no dmabuf".to_owned());
+        }
+    }
+    Ok(())
+}
+
 /// Returns how planes are fed to the encoder, and their caps.
 fn planes(element: Element, size: Size) -> Result<(gst::Caps, InputMemory), String> {
     let layout = Layout::of(size, element.pixels());
@@ -333,7 +358,6 @@ fn planes(element: Element, size: Size) -> Result<(gst::Caps, InputMemory), Stri
     let mut config = pool.config();
     config.set_params(Some(&caps), bytes, 1, 0);
     pool.set_config(config).map_err(told)?;
-    pool.set_active(true).map_err(told)?;
     Ok((caps, InputMemory::Copied(pool)))
 }
 
@@ -359,6 +383,7 @@ impl AsRef<[u8]> for HeldPlanes {
 }
 
 fn copied(pool: &gst::BufferPool, pixels: Pixels, planes: &Planes) -> Result<gst::Buffer, String> {
+    pool.set_active(true).map_err(told)?; // the first time it takes memory, and then it is
     let mut buffer = pool.acquire_buffer(None).map_err(|error| error.to_string())?;
     let writable = buffer.get_mut().ok_or("its buffer is not ours")?;
     planes.write(pixels, &mut writable.map_writable().map_err(told)?);

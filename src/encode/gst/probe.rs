@@ -2,7 +2,7 @@ use std::fmt;
 
 use gstreamer as gst;
 
-use super::{Control, Element, Input, Pipeline};
+use super::{Control, Element, Input, Pipelines};
 use crate::encode::{EncodeError, Picture};
 use crate::frame::Size;
 
@@ -53,21 +53,21 @@ pub(crate) fn start() -> Result<(), EncodeError> {
     gst::init().map_err(|error| EncodeError::Init(error.to_string()))
 }
 
-/// Starts GStreamer and tries these elements, in their order.
+/// Starts GStreamer and tries these elements, in their order: where they will run.
 ///
 /// # Errors
 /// If GStreamer itself does not start.
-pub(crate) fn survey(wanted: &[Element]) -> Result<Vec<Finding>, EncodeError> {
+pub(crate) fn survey(wanted: &[Element], pipelines: &Pipelines) -> Result<Vec<Finding>, EncodeError> {
     start()?;
     let find = |&element: &Element| {
-        let verdict = try_out(element);
+        let verdict = try_out(element, pipelines);
         let imports = verdict == Verdict::Works && can_import(element);
         Finding { element, imports, verdict }
     };
     Ok(wanted.iter().map(find).collect())
 }
 
-fn try_out(element: Element) -> Verdict {
+fn try_out(element: Element, pipelines: &Pipelines) -> Verdict {
     if !element.is_installed() {
         // A device's plugin has its encoders only where it finds the device.
         let has_plugin = gst::Registry::get().find_plugin(element.plugin()).is_some();
@@ -77,7 +77,8 @@ fn try_out(element: Element) -> Verdict {
             Verdict::NotInstalled
         };
     }
-    let encoded = Pipeline::new(element, &Input::Planes, TRIAL, Control::Quality)
+    let encoded = pipelines
+        .start(element, &Input::Planes, TRIAL, Control::Quality)
         .and_then(|mut pipeline| pipeline.encode(true, Picture::new(TRIAL, element.planes()).planes()));
     match encoded {
         Ok(_) => Verdict::Works,

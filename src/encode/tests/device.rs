@@ -16,19 +16,19 @@ const STRIDE: u32 = 1408;
 const IMPORTING: Element = Element::StandIn { imports: true, breaks_after: None };
 
 /// Memory that a guest draws into.
-struct Memory {
+pub(super) struct Memory {
     fd: OwnedFd,
     bottom_up: bool,
 }
 
 impl Memory {
-    fn new(bottom_up: bool) -> Self {
+    pub(super) fn new(bottom_up: bool) -> Self {
         let fd = memfd_create("guest", MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&fd, u64::from(OFFSET + STRIDE * SIZE.height)).unwrap();
         Self { fd, bottom_up }
     }
 
-    fn draw(&self, screen: &Screen) {
+    pub(super) fn draw(&self, screen: &Screen) {
         for y in 0..SIZE.height {
             let row = if self.bottom_up { SIZE.height - 1 - y } else { y };
             let pixels = screen.part(Rect::new(0, y, SIZE.width, 1));
@@ -36,7 +36,7 @@ impl Memory {
         }
     }
 
-    fn scanout(&self) -> Scanout {
+    pub(super) fn scanout(&self) -> Scanout {
         let buffer = Arc::new(Buffer::new(self.fd.try_clone().unwrap()).unwrap());
         let dmabuf = Dmabuf {
             planes: vec![DmabufPlane { buffer, offset: OFFSET, stride: STRIDE }],

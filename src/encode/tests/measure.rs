@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::process::{ALONE, encoders_of_ours, eventually};
 use super::*;
 use crate::encode::gst::{Control, Input, Pipeline};
 use crate::encode::picture::{Layout, Picture, Pixels};
@@ -89,6 +90,72 @@ fn encoding_a_desktop_that_scrolls() {
         times[1..30].sort_by(f64::total_cmp);
         let median = times[15];
         println!("{element:?}: scrolling {median:.2} ms, {mean_bytes} bytes a frame");
+    }
+}
+
+/// CPU time of all threads of a process so far, in ms.
+fn cpu_ms(process: impl std::fmt::Display) -> f64 {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let times = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("schedstat")).ok());
+    times.map(|times| times.split(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>() / 1e6
+}
+
+/// The same frames to an encoder here and to one in a process of its own, in turn: other work on the machine is the
+/// same for both.
+#[test]
+#[ignore = "prints times"]
+fn here_and_in_a_process_of_its_own() {
+    let _alone = ALONE.blocking_lock();
+    gst::init().unwrap();
+    let quartiles = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        [times.len() / 4, times.len() / 2, times.len() * 3 / 4].map(|at| times[at])
+    };
+    for (size, moves) in [(1280, 720), (1920, 1080)]
+        .into_iter()
+        .flat_map(|(width, height)| [false, true].map(|moves| (Size::new(width, height), moves)))
+    {
+        let pipelines = [Isolation::None, Isolation::All].map(|it| Pipelines::new(it, &[Element::X264], &[]));
+        let start = |it: &Pipelines| it.start(Element::X264, &Input::Planes, size, Control::Quality).unwrap();
+        let starts = pipelines.each_ref().map(|it| median_ms(9, || drop(start(it))));
+        let mut both = pipelines.each_ref().map(start);
+        eventually("those that were started first go on", || encoders_of_ours().len() == 1);
+        let encoder = encoders_of_ours()[0];
+        let processes = [vec!["self".to_owned()], vec!["self".into(), encoder.as_raw_nonzero().to_string()]];
+        let mut picture = Picture::new(size, Pixels::I420);
+        let (mut waits, mut times) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        for n in 0..300 {
+            let mut screen = Screen::desktop(size, if moves { n * 5 } else { 0 });
+            let rect = Rect::new(333 + n, 222, 200, 40);
+            screen.each(rect, |x, y| [x as u8, y as u8, n as u8]);
+            let (stride, bgrx) = (size.width * 4, &screen.bgrx);
+            let scanout = Scanout::owned(size.width, size.height, stride, 0x2002_0888, bgrx).unwrap();
+            picture.refresh(&mut scanout.reader().unwrap(), size.rect()).unwrap();
+            let order = if n % 2 == 0 { [0, 1] } else { [1, 0] };
+            let mut made = Vec::new();
+            for which in order {
+                let cpu = || processes[which].iter().map(cpu_ms).sum::<f64>();
+                let (before, began) = (cpu(), Instant::now());
+                made.push(both[which].encode(n == 0, picture.planes()).unwrap().to_vec());
+                let wait = began.elapsed().as_secs_f64() * 1000.0;
+                std::thread::sleep(Duration::from_millis(2)); // what is still at work ends
+                if n > 0 {
+                    waits[which].push(wait);
+                    times[which].push(cpu() - before);
+                }
+            }
+            assert_eq!(made[0], made[1], "another picture");
+        }
+        println!(
+            "{size}, {}: start here and apart {starts:.1?} ms",
+            if moves { "all moves" } else { "a little" }
+        );
+        for (what, [here, apart]) in [("frame", &mut waits), ("CPU", &mut times)] {
+            let mut ratios: Vec<_> =
+                here.iter().zip(apart.iter()).map(|(here, apart)| apart / here).collect();
+            let (ratios, here, apart) = (quartiles(&mut ratios), quartiles(here), quartiles(apart));
+            println!("  {what}: {here:.2?} ms here, {apart:.2?} ms apart: {ratios:.2?} (quartiles)");
+        }
     }
 }
 

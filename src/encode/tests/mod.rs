@@ -4,6 +4,7 @@ mod codecs;
 mod device;
 mod limits;
 mod measure;
+mod process;
 mod screen;
 mod sharing;
 mod showing;
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// These tests need encoders; a machine without them is told so, once per test.
 fn encoders(wanted: &[Element]) -> Option<Encoders> {
-    Encoders::probe(wanted).inspect_err(|error| println!("skipped: {error}")).ok()
+    Encoders::probe(wanted, Pipelines::default()).inspect_err(|error| println!("skipped: {error}")).ok()
 }
 
 /// Every encoder of what all viewers of H.264 show.
@@ -39,7 +40,7 @@ fn all() -> Vec<Element> {
 
 /// Those that work here, also devices.
 fn working() -> Vec<Element> {
-    let findings = Encoders::survey(&all()).unwrap().into_iter();
+    let findings = Encoders::survey(&all(), &Pipelines::default()).unwrap().into_iter();
     findings.filter(|found| found.verdict == Verdict::Works).map(|found| found.element).collect()
 }
 

@@ -421,7 +421,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::encode::Element;
+    use crate::encode::{Element, Pipelines};
     use crate::frame::{ConsoleId, Region, Scanout};
     use crate::hub::{Hub, ReleaseQueue, Told};
 
@@ -430,7 +430,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_guest_waits_for_no_viewer_that_is_busy_with_a_picture_at_rest() {
-        let encoders = match Encoders::probe(&[Element::X264]) {
+        let encoders = match Encoders::probe(&[Element::X264], Pipelines::default()) {
             Ok(encoders) => encoders,
             Err(error) => return println!("skipped: {error}"),
         };
@@ -451,7 +451,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_picture_that_no_encoder_takes_whole_is_video_of_its_parts() {
-        let encoders = match Encoders::probe(&[Element::X264]) {
+        let encoders = match Encoders::probe(&[Element::X264], Pipelines::default()) {
             Ok(encoders) => encoders,
             Err(error) => return println!("skipped: {error}"),
         };
@@ -481,7 +481,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_film_in_a_picture_that_rests_is_a_video_of_its_own_until_it_ends() {
-        let encoders = match Encoders::probe(&[Element::X264]) {
+        let encoders = match Encoders::probe(&[Element::X264], Pipelines::default()) {
             Ok(encoders) => encoders,
             Err(error) => return println!("skipped: {error}"),
         };

@@ -15,6 +15,7 @@ mod x264;
 mod x265;
 
 use gstreamer as gst;
+use serde::{Deserialize, Serialize};
 
 use super::{Control, PipelineError};
 use crate::encode::Codec;
@@ -38,7 +39,7 @@ const NEVER_16_BITS: u32 = 0xffff;
 const MAX_THREADS: usize = 4;
 
 /// An encoder of GStreamer.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub(crate) enum Element {
     /// VA-API: Intel, AMD.
     Va,
