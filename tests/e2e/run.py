@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rig import Rig, Skip, compare  # noqa: E402
 
-THEMES = ["picture", "video_codecs", "areas", "moved", "firmware", "inputs", "resolution", "cursor", "clients", "auth",
+THEMES = ["picture", "video_codecs", "encoder_processes", "areas", "moved", "firmware", "inputs", "resolution", "cursor", "clients", "auth",
           "invitations", "tls", "sasl", "web", "page", "strangers", "systemd", "proxies", "attach", "relay", "network",
           "lifecycle", "metrics", "publish", "recordings", "command_line", "agent", "devices", "qemu_versions", "viewer",
           "smallest_server", "vhost_user", "sound", "sandbox"]
