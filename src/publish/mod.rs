@@ -107,7 +107,8 @@ impl Publisher {
             let none = || io::Error::other("there are too many files of that name");
             let path = target::free_file(&wanted).ok_or_else(none)?;
             info!(target = %Target::File(wanted), to = %path.display(), "publishing");
-            File::create_new(path)
+            // No more than the sandbox allows: `File::create_new` opens it for reading, too.
+            File::options().write(true).create_new(true).open(path)
         };
         let open = Box::new(open);
         let recording = Recording::new(&self.shared, &self.encoders, console, listing, open, &progress);
