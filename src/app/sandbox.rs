@@ -65,7 +65,7 @@ pub(super) fn close(
     for target in &options.publish {
         match target {
             Target::File(path) => needs.write_beside(path),
-            Target::Rtp { .. } | Target::Rtmp(_) | Target::Rtsp(_) | Target::Srt(_) => {
+            Target::Rtp { .. } | Target::Rtmp(_) | Target::Rtsp(_) | Target::Srt(_) | Target::Whip(_) => {
                 needs.connect_network(target.tcp_port())
             }
         }

@@ -2,11 +2,14 @@
 //! they watch all of the console too. Never holds the guest or a viewer: what a target does not take in time is left
 //! out up to a key frame.
 
+mod http_request;
 mod matroska;
 mod pipeline;
 mod recorder;
 mod recording;
+mod sink;
 mod target;
+mod whip;
 
 pub use recorder::Recorder;
 pub(crate) use recorder::{RecordError, Shared};
@@ -26,8 +29,8 @@ use crate::encode::{Codec, EncodedFrame, Encoders, Item, Profile, VideoStream};
 use crate::frame::{ConsoleId, Tier};
 use crate::hub::Console;
 use crate::viewer::{Delivery, Listing};
-use pipeline::{Pipeline, PipelineError};
 use recording::{Progress, Recording, RecordingError};
+use sink::{Sink, SinkError};
 
 /// How often a network's target gets a key frame that nobody asked for: who comes to watch at a media server waits so
 /// long for the first picture, where the server does not ask for one.
@@ -57,7 +60,7 @@ pub(crate) struct Publisher {
 #[derive(Debug, thiserror::Error)]
 enum PublishError {
     #[error(transparent)]
-    Pipeline(#[from] PipelineError),
+    Sink(#[from] SinkError),
     #[error(transparent)]
     File(#[from] RecordingError),
 }
@@ -121,7 +124,7 @@ struct Session<'a> {
     target: &'a Target,
     listing: &'a Listing,
     stream: VideoStream,
-    pipeline: Option<Pipeline>,
+    sink: Option<Sink>,
     /// Whether a frame was left out, so that the next that is any good is a key frame.
     lost: bool,
 }
@@ -131,17 +134,17 @@ impl<'a> Session<'a> {
         let profile = Profile { codec: Codec::H264, tier: Tier::Full, area: None };
         listing.deliver(Delivery::Encode(Codec::H264), "as --publish says");
         let stream = publisher.encoders.join(console, profile);
-        Session { target: &publisher.target, listing, stream, pipeline: None, lost: false }
+        Session { target: &publisher.target, listing, stream, sink: None, lost: false }
     }
 
     /// Publishes until the end, or until the target fails.
-    async fn run(mut self, end: &CancellationToken) -> Result<(), PipelineError> {
+    async fn run(mut self, end: &CancellationToken) -> Result<(), SinkError> {
         let mut last_key = Instant::now();
         let mut next_key = last_key + KEY_INTERVAL;
         loop {
             tokio::select! {
                 () = end.cancelled() => return self.finish().await,
-                wanted = wants_key(self.pipeline.as_mut()) => {
+                wanted = wants_key(self.sink.as_mut()) => {
                     wanted?;
                     next_key = next_key.min(last_key + ASKED_KEY_INTERVAL);
                 }
@@ -156,7 +159,7 @@ impl<'a> Session<'a> {
                     }
                     Item::Blank | Item::Failed(_) => {} // the encoder has told why
                 },
-                () = tokio::time::sleep_until(next_key.into()), if self.pipeline.is_some() => {
+                () = tokio::time::sleep_until(next_key.into()), if self.sink.is_some() => {
                     self.stream.request_key();
                     next_key = Instant::now() + KEY_INTERVAL;
                 }
@@ -165,17 +168,17 @@ impl<'a> Session<'a> {
     }
 
     /// Gives a frame to the target. One of another size goes on in the same stream.
-    async fn show(&mut self, frame: EncodedFrame) -> Result<(), PipelineError> {
-        if self.pipeline.is_none() {
+    async fn show(&mut self, frame: EncodedFrame) -> Result<(), SinkError> {
+        if self.sink.is_none() {
             if !frame.key {
                 self.stream.request_key();
                 return Ok(());
             }
-            self.pipeline = Some(Pipeline::start(self.target.clone()).await?);
+            self.sink = Some(Sink::start(self.target).await?);
             info!(target = %self.target, size = %frame.coded, "publishing");
         }
-        let Some(pipeline) = &self.pipeline else { return Ok(()) };
-        let has_room = pipeline.has_room();
+        let Some(sink) = &self.sink else { return Ok(()) };
+        let has_room = sink.has_room();
         self.lost = !has_room || (self.lost && !frame.key);
         if self.lost {
             if has_room {
@@ -184,23 +187,23 @@ impl<'a> Session<'a> {
             self.listing.missed();
             return Ok(());
         }
-        pipeline.push(frame.data)?;
+        sink.push(frame.data)?;
         self.listing.sent(0);
         Ok(())
     }
 
-    async fn finish(self) -> Result<(), PipelineError> {
-        match self.pipeline {
-            Some(pipeline) => pipeline.finish().await,
+    async fn finish(self) -> Result<(), SinkError> {
+        match self.sink {
+            Some(sink) => sink.finish().await,
             None => Ok(()),
         }
     }
 }
 
 /// Waits until the target asks for a key frame, or fails.
-async fn wants_key(pipeline: Option<&mut Pipeline>) -> Result<(), PipelineError> {
-    match pipeline {
-        Some(pipeline) => pipeline.wants_key().await,
+async fn wants_key(sink: Option<&mut Sink>) -> Result<(), SinkError> {
+    match sink {
+        Some(sink) => sink.wants_key().await,
         None => std::future::pending().await,
     }
 }

@@ -71,7 +71,8 @@ impl Pipeline {
         parser.set_property("config-interval", -1);
         let mut chain = vec![source.clone().upcast(), parser];
         match target {
-            Target::File(_) => return Err(failed("it is a file")), // `Recording` writes those
+            // `Recording` and `Whip` have those.
+            Target::File(_) | Target::Whip(_) => return Err(failed("GStreamer has no part in it")),
             Target::Rtp { host, port } => {
                 let payer = make("rtph264pay", GOOD)?;
                 payer.set_property("config-interval", -1);

@@ -25,6 +25,8 @@ pub(crate) enum Target {
     Rtsp(Address),
     /// An MPEG transport stream over SRT, to a server that listens.
     Srt(Address),
+    /// WebRTC, by WHIP over HTTP.
+    Whip(Address),
 }
 
 /// An address whose path and query may be secrets: only scheme and host are told.
@@ -37,8 +39,8 @@ pub(crate) struct Address {
 /// A target that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "give file:PATH.mkv, rtp://HOST:PORT, rtmp://HOST/APP/NAME, rtsp://HOST/NAME (rtmps and rtsps too) or \
-     srt://HOST:PORT"
+    "give file:PATH.mkv, rtp://HOST:PORT, rtmp://HOST/APP/NAME, rtsp://HOST/NAME (rtmps and rtsps too), \
+     srt://HOST:PORT or whip+https://[TOKEN@]HOST/PATH (or whip+http)"
 )]
 pub(crate) struct TargetError;
 
@@ -47,7 +49,7 @@ impl Target {
     pub(crate) fn tcp_port(&self) -> Option<u16> {
         match self {
             Self::File(_) | Self::Rtp { .. } | Self::Srt(_) => None,
-            Self::Rtmp(address) | Self::Rtsp(address) => address.port(),
+            Self::Rtmp(address) | Self::Rtsp(address) | Self::Whip(address) => address.port(),
         }
     }
 }
@@ -60,6 +62,8 @@ impl Address {
             "rtmps" => Some(443),
             "rtsp" => Some(554),
             "rtsps" => Some(322),
+            "whip+http" => Some(80),
+            "whip+https" => Some(443),
             _ => None,
         })
     }
@@ -112,6 +116,7 @@ impl FromStr for Target {
             "rtmp" | "rtmps" => Ok(Self::Rtmp(address)),
             "rtsp" | "rtsps" => Ok(Self::Rtsp(address)),
             "srt" if uri.port_u16().is_some() && !waits(&uri) => Ok(Self::Srt(address)),
+            "whip+http" | "whip+https" => Ok(Self::Whip(address)),
             _ => Err(TargetError),
         }
     }
@@ -130,7 +135,9 @@ impl fmt::Display for Target {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Rtp { host, port } if host.contains(':') => write!(f, "rtp://[{host}]:{port}"),
             Self::Rtp { host, port } => write!(f, "rtp://{host}:{port}"),
-            Self::Rtmp(address) | Self::Rtsp(address) | Self::Srt(address) => f.write_str(&address.shown),
+            Self::Rtmp(address) | Self::Rtsp(address) | Self::Srt(address) | Self::Whip(address) => {
+                f.write_str(&address.shown)
+            }
         }
     }
 }
@@ -156,6 +163,7 @@ mod tests {
             ("rtmp://media.example/live/secret", "rtmp://media.example"),
             ("rtsps://user:secret@media.example:8322/vm", "rtsps://media.example:8322"),
             ("srt://media.example:7001?mode=caller&passphrase=secret", "srt://media.example:7001"),
+            ("whip+https://secret@media.example/whip/vm?key=secret", "whip+https://media.example"),
         ] {
             let target: Target = text.parse().unwrap();
             assert_eq!(target.to_string(), shown);

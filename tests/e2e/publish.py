@@ -96,6 +96,31 @@ def srt(rig):
         receiver = _Receiver(rig, source)
         receiver.shows(vm, limit=3 * AGAIN)
         receiver.stop()
+def whip(rig):
+    """a server of WHIP (aiortc) is sent the picture by WebRTC beside a viewer, and gets it again after it was killed"""
+    rig.needs_program()
+    vm, bus, port = rig.vm(), rig.bus(), free_port()
+    url = f"whip+http://a-secret@127.0.0.1:{port}/whip/vm"
+    server = rig.serve(vm, "--publish", url, "--relay-bus", bus.address, "--metrics-addr", "127.0.0.1:0")
+    client = rig.client(server)
+    for _ in range(2):
+        command = [sys.executable, Path(__file__).with_name("whip_server.py"), str(port), "a-secret"]
+        receiver = _Receiver(rig, None, command=command)
+        receiver.shows(vm, limit=AGAIN * 3)
+        row = next(row for row in rig.status(bus)["Viewers"] if row["transport"] == "publish")
+        assert row["peer"] == f"whip+http://127.0.0.1:{port}" and row["delivery"] == "Encode(h264)", row
+        before, frames = samples(server), receiver.frames
+        vm.stage("animate 100000 20")
+        eventually(lambda: receiver.frames >= frames + 20, "twenty frames", limit=AGAIN * 2)
+        after = samples(server)
+        encoded, sent = (after[f"qemu_spice_{name}_total"] - before[f"qemu_spice_{name}_total"]
+                         for name in ("encoded_frames", "pictures_sent"))
+        assert encoded <= sent * 0.75 + 3, f"{encoded} frames encoded, and {sent} given to two"
+        vm.stage("stop")
+        receiver.shows(vm, limit=AGAIN * 2)
+        rig.same_picture(vm, client)
+        receiver.stop()
+    assert "a-secret" not in server.errors()
 
 
 def rtmp(rig):
@@ -170,7 +195,7 @@ def file(rig):
 def refused(rig):
     """a target that cannot be read ends the program before it does anything, in one line"""
     rig.needs_program()
-    for target in ("http://127.0.0.1/", "rtp://127.0.0.1", "file:"):
+    for target in ("http://127.0.0.1/", "rtp://127.0.0.1", "file:", "whip+ftp://127.0.0.1/"):
         done = subprocess.run([rig.settings.program, "--publish", target], capture_output=True, text=True, timeout=20)
         assert done.returncode != 0 and "rtp://HOST:PORT" in done.stderr, done
 
