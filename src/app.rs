@@ -1,8 +1,11 @@
 //! The wiring: which part gets which, in which order they start, and how all of it ends.
 
+mod attach;
 mod config;
 mod encoders;
 mod generate;
+mod libvirt;
+mod libvirt_hook;
 mod listeners;
 mod logging;
 mod on_bus;
@@ -25,19 +28,18 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use self::attach::{attach, device, input, relay_bus};
 use self::listeners::Listeners;
-use crate::admin::{self, ConnectionFile, MessageBus, Metrics, Presence, certificate};
+use crate::admin::{ConnectionFile, Metrics, Presence, certificate};
 use crate::cli::{
-    Cli, Clipboard, Command, DeviceSocket, Passthrough, Plain, Pointer, ReadDmabuf, RelayBus, Serve, Switch,
+    Cli, Clipboard, Command, LogFormat, Passthrough, Plain, ReadDmabuf, Serve, Switch,
 };
 use crate::encode::Codec;
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
 use crate::publish::{Publisher, Recorder, Shared, Target};
 use crate::relay::Relay;
-use crate::source::{
-    Attach, Ended, PointingDevice, Source, SourceError, Sources, VhostUserGpu, VhostUserInput,
-};
+use crate::source::{Attach, Ended, Source, SourceError, Sources, VhostUserGpu};
 use crate::spice::{
     Access, AgentRules, Lock, Newcomers, Password, PlainChannels, Rights, Server, Settings, users,
 };
@@ -84,9 +86,10 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
             return encoders::launch(sandbox, log_format);
         }
         Some(Command::Encoder { sandbox, log_format }) => return encoders::encode(sandbox, log_format),
-        _ => {}
+        // libvirt keeps to itself what its hooks write on standard error.
+        Some(Command::LibvirtHook { .. }) if logging::start(LogFormat::Journal).is_ok() => {}
+        _ => logging::start(cli.serve.log_format)?,
     }
-    logging::start(cli.serve.log_format)?;
     match cli.command {
         Some(Command::Probe) => return encoders::probe(),
         Some(
@@ -103,6 +106,7 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
         Some(Command::User { name, file, look, remove }) => return user(&name, &file, look, remove),
         Some(Command::Certificate { folder, name, port }) => return certificate(&folder, name, port),
         Some(Command::Check { file }) => return config::check(&file),
+        Some(Command::LibvirtHook { domain, operation }) => return libvirt_hook::called(&domain, &operation),
         Some(Command::Generate { what, folder }) => return generate::generate(what, folder.as_deref()),
         None | Some(Command::EncoderLauncher { .. } | Command::Encoder { .. }) => {}
     }
@@ -110,6 +114,8 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
         return say(&capabilities().to_string());
     }
     let mut options = cli.serve;
+    // Before all else, while other programs may be run.
+    let domain = options.libvirt.as_deref().map(|domain| libvirt::find(domain, &options)).transpose()?;
     options.tls_creds =
         options.tls_creds.or_else(|| credential(CERTIFICATE_CREDENTIAL)?.parent().map(Path::to_owned));
     crate::sys::give_back_large_buffers();
@@ -118,12 +124,12 @@ fn perform(cli: Cli) -> anyhow::Result<()> {
         crate::sys::keep_memory_private();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(options));
+    let done = runtime.block_on(serve(options, domain));
     runtime.shutdown_timeout(FAREWELL);
     done
 }
 
-async fn serve(options: Serve) -> anyhow::Result<()> {
+async fn serve(options: Serve, domain: Option<Attach>) -> anyhow::Result<()> {
     // Everything that can be wrong with the arguments comes before anything that others notice. Encoders come after
     // the sandbox, and that after what it keeps from being opened.
     let password = password_file(&options).as_deref().map(read_password).transpose()?;
@@ -138,7 +144,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let (commands, asked) = mpsc::channel(COMMANDS);
     let passthrough = options.passthrough == Passthrough::Auto;
     let ((newcomers, handed_over), (leave, leaving)) = (Newcomers::new(), oneshot::channel());
-    let attach = attach(&options)?;
+    let attach = attach(&options, domain)?;
     let gpu = device(VhostUserGpu::bind, VhostUserGpu::inherit, options.vhost_user_gpu.as_ref())?;
     let input = input(&options)?;
     let relay_bus = relay_bus(&options, attach.as_ref());
@@ -306,29 +312,6 @@ fn reads(how: ReadDmabuf) -> DmabufReads {
     DmabufReads::new(path, None)
 }
 
-/// The way to QEMU's display. Whoever is the guest's graphics card needs none.
-fn attach(options: &Serve) -> anyhow::Result<Option<Attach>> {
-    Ok(Some(match (&options.qmp, options.dbus_p2p_fd, &options.dbus_address) {
-        (Some(path), _, _) => Attach::Qmp(path.clone()),
-        (_, Some(number), _) => Attach::Peer(crate::sys::inherited_fd(number).with_context(|| {
-            format!("--dbus-p2p-fd: fd {number} was not left open by the parent process")
-        })?),
-        (_, _, Some(address)) => Attach::Bus(address.clone()),
-        _ if options.vhost_user_gpu.is_some() => return Ok(None),
-        _ => Attach::SessionBus,
-    }))
-}
-
-/// Makes the keyboard and pointer that a VMM finds at a socket.
-fn input(options: &Serve) -> anyhow::Result<Option<VhostUserInput>> {
-    let pointer = match options.vhost_user_pointer {
-        Pointer::Tablet => PointingDevice::Tablet,
-        Pointer::Mouse => PointingDevice::Mouse,
-    };
-    let input = device(VhostUserInput::bind, VhostUserInput::inherit, options.vhost_user_input.as_ref())?;
-    Ok(input.map(|input| input.with_pointer(pointer)))
-}
-
 /// What may pass between viewers and the guest's agent.
 fn agent_rules(clipboard: Clipboard, files: Switch) -> AgentRules {
     AgentRules {
@@ -336,38 +319,6 @@ fn agent_rules(clipboard: Clipboard, files: Switch) -> AgentRules {
         clipboard_from_guest: clipboard.allows(Clipboard::FromGuest),
         clipboard_max: CLIPBOARD_MAX,
         files: files == Switch::On,
-    }
-}
-
-/// Makes a device that a VMM finds at a socket.
-fn device<T>(
-    bind: fn(&Path) -> io::Result<T>,
-    inherit: fn(i32) -> io::Result<T>,
-    socket: Option<&DeviceSocket>,
-) -> anyhow::Result<Option<T>> {
-    Ok(match socket {
-        None => None,
-        Some(DeviceSocket::Path(path)) => Some(
-            bind(path)
-                .with_context(|| format!("cannot listen on {} for a virtual machine", path.display()))?,
-        ),
-        Some(DeviceSocket::Fd(number)) => Some(
-            inherit(*number)
-                .with_context(|| format!("fd {number} is no socket for or of a virtual machine"))?,
-        ),
-    })
-}
-
-/// The bus to offer the display on: as the user says, else the one QEMU is on. What another qemu-spice offers there is
-/// not offered a third time: it would be ours in the end.
-fn relay_bus(options: &Serve, attach: Option<&Attach>) -> Option<MessageBus> {
-    match (&options.relay_bus, attach) {
-        (Some(RelayBus::None), _) | (None, None | Some(Attach::Peer(_) | Attach::Qmp(_))) => None,
-        (None, _) if options.bus_name == admin::NAME => None,
-        (Some(RelayBus::Session), _) | (None, Some(Attach::SessionBus)) => Some(MessageBus::Session),
-        (Some(RelayBus::Address(address)), _) | (None, Some(Attach::Bus(address))) => {
-            Some(MessageBus::Address(address.clone()))
-        }
     }
 }
 
@@ -465,6 +416,8 @@ fn capabilities() -> serde_json::Value {
         "dbus-p2p-fd",
         "bus-name",
         "qmp",
+        "libvirt",
+        "connect",
         "vhost-user-gpu",
         "vhost-user-input",
         "vhost-user-pointer",

@@ -48,6 +48,9 @@ Examples:
   On the D-Bus session bus, waiting for the machine to start, with a password, for the whole network:
     qemu-spice --wait --password-file ~/.spice-password --spice-addr 0.0.0.0:5900
 
+  A domain of libvirt with <graphics type='dbus'/>, which may start later:
+    qemu-spice --libvirt alpine --connect qemu:///session --wait
+
   For browsers on this machine, which open the second line that is printed:
     qemu-spice --web-addr 127.0.0.1:8080
 
@@ -240,6 +243,18 @@ pub(crate) enum Command {
         /// The form of its log.
         log_format: LogFormat,
     },
+    /// Serve a domain of libvirt that starts, or no longer one that stops: libvirt's hook calls this, with the domain's
+    /// XML on standard input
+    #[command(hide = true)]
+    LibvirtHook {
+        /// The domain
+        #[arg(value_name = "DOMAIN")]
+        domain: String,
+
+        /// What becomes of it, in libvirt's words
+        #[arg(value_name = "OPERATION")]
+        operation: String,
+    },
     /// Print the man page (roff), a shell's completions, or a sample of a configuration file
     #[command(hide = true)]
     Generate {
@@ -290,6 +305,18 @@ pub(crate) struct Serve {
     /// without a file
     #[arg(long, value_name = "SOCKET", group = "attach", help_heading = "Virtual machine")]
     pub qmp: Option<PathBuf>,
+
+    /// Find the display of this domain of libvirt, which has `<graphics type='dbus'/>`: a name, UUID or number
+    ///
+    /// virsh is asked once, at the start. With --wait the domain may start later, and again; with p2p='yes' it has to
+    /// run, and qemu-spice ends with it. The buses of qemu:///system are for the user of its machines alone: libvirt's
+    /// hook (/etc/libvirt/hooks/qemu.d) serves these; docs/libvirt.md says more.
+    #[arg(long, value_name = "DOMAIN", group = "attach", help_heading = "Virtual machine")]
+    pub libvirt: Option<String>,
+
+    /// Where the domain of --libvirt is, such as qemu:///session [default: as for virsh]
+    #[arg(long, value_name = "URI", requires = "libvirt", help_heading = "Virtual machine")]
+    pub connect: Option<String>,
 
     /// Be the virtual machine's graphics card: QEMU connects to this socket and its guest draws here
     ///

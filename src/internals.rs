@@ -12,6 +12,7 @@ pub use crate::frame::{
     Scanout, ScanoutError, Size, TakenIn, Window,
 };
 pub use crate::hub::{Change, Console, ConsoleInfo, Guest, Hub, Leds, PortInfo, ReleaseQueue, Subscription};
+pub use crate::libvirt::{Display, Domain, DomainError, OwnBus, Setting, configuration, without_own_bus};
 pub use crate::publish::Recorder;
 pub use crate::relay::Relay;
 pub use crate::source::{

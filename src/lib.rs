@@ -19,6 +19,7 @@ mod frame;
 mod hub;
 #[doc(hidden)]
 pub mod internals;
+mod libvirt;
 mod page;
 mod publish;
 mod relay;

@@ -44,7 +44,8 @@ pub(super) async fn perform(command: Command) -> anyhow::Result<()> {
         | Command::Check { .. }
         | Command::EncoderLauncher { .. }
         | Command::Encoder { .. }
-        | Command::Generate { .. } => {
+        | Command::Generate { .. }
+        | Command::LibvirtHook { .. } => {
             bail!("this command has nothing to do with a bus")
         }
     }

@@ -41,6 +41,12 @@ pub(super) fn close(
             needs.connect_unix(true);
         }
         Some(Attach::Qmp(path)) => connect(&mut needs, path),
+        Some(Attach::Libvirt { bus, .. }) => {
+            // The next bus is found by its name.
+            needs.read(&bus.folder);
+            needs.connect_unix(false);
+            connect(&mut needs, &bus.socket(bus.number.unwrap_or_default()));
+        }
         _ => {}
     }
     // On a connection that was handed over nothing is connected to, and no socket is made.

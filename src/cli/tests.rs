@@ -11,7 +11,7 @@ fn the_command_line_is_consistent() {
 fn the_examples_parse() {
     let commands = EXAMPLES.lines().map(str::trim).filter(|line| line.starts_with("qemu-spice "));
     let parsed: Vec<_> = commands.map(|line| Cli::try_parse_from(line.split_whitespace()).unwrap()).collect();
-    assert_eq!(parsed.len(), 5);
+    assert_eq!(parsed.len(), 6);
 }
 
 #[test]

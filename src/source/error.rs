@@ -18,6 +18,28 @@ pub enum SourceError {
         /// What happened.
         error: zbus::Error,
     },
+    /// No bus of a libvirt domain has QEMU on it.
+    #[error("{bus} is not there, or not of this domain: start the domain, or give --wait", bus = bus.display())]
+    NoDomainBus {
+        /// Where it would be, with a `*` for its number.
+        bus: PathBuf,
+    },
+    /// The buses of libvirt's domains cannot be looked for.
+    #[error("cannot look for the domain's bus in {}: {error}; see docs/libvirt.md for who may", folder.display())]
+    DomainBuses {
+        /// Where they are.
+        folder: PathBuf,
+        /// What happened.
+        error: std::io::Error,
+    },
+    /// The bus of a libvirt domain does not let us in.
+    #[error("{} is for user number {owner}: run as that one, or let libvirt's hook (docs/libvirt.md)", bus.display())]
+    ForeignBus {
+        /// Its socket.
+        bus: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// A name that no program could own.
     #[error("{name} is no name a program can own on a bus: give another --bus-name ({error})")]
     BusName {
@@ -110,7 +132,7 @@ impl SourceError {
     /// Whether it says no more than that QEMU is not there, so that one can wait for it.
     pub(super) fn is_absence(&self) -> bool {
         match self {
-            Self::NoBus { .. } | Self::NoOwner { .. } | Self::Left => true,
+            Self::NoBus { .. } | Self::NoDomainBus { .. } | Self::NoOwner { .. } | Self::Left => true,
             Self::Qmp { error, .. } => error.is_absence(),
             _ => false,
         }

@@ -5,6 +5,7 @@
 
 mod dbus;
 mod error;
+mod libvirt_bus;
 mod moves;
 mod obstacle;
 mod qmp;
@@ -14,6 +15,7 @@ mod warning_limit;
 
 pub use dbus::{ClipboardCalls, SoundCalls, listen};
 pub use error::SourceError;
+pub(crate) use libvirt_bus::address;
 pub(crate) use obstacle::Obstacle;
 pub use qmp::{QmpError, open_display};
 pub use vhost_user::{Messages, QUEUE_ADDRESSES, QUEUE_ENTRIES, QueuesInMemory};
@@ -29,6 +31,7 @@ use tracing::info;
 
 use crate::frame::{DmabufReads, GuestCommand};
 use crate::hub::Hub;
+use crate::libvirt::OwnBus;
 use dbus::{Bus, Qemu};
 use obstacle::DisplayOptions;
 use together::Together;
@@ -129,6 +132,13 @@ pub enum Attach {
     Peer(OwnedFd),
     /// The QMP socket at this path, or without a file at `@NAME`, where QEMU is asked for a connection of our own.
     Qmp(PathBuf),
+    /// The bus that libvirt starts for a domain each time that it starts the domain.
+    Libvirt {
+        /// Where it is to be found.
+        bus: OwnBus,
+        /// The domain's UUID, in lower case: buses of domains with long names may be named alike.
+        uuid: String,
+    },
 }
 
 /// Which QEMU to attach to, and whether to stay when it leaves.
@@ -244,6 +254,7 @@ async fn reach(attach: &Attach, name: &str, wait: bool, waiting: &mut bool) -> R
     let address = match attach {
         Attach::Bus(address) => Some(address.as_str()),
         Attach::SessionBus | Attach::Peer(_) => None,
+        Attach::Libvirt { bus, uuid } => return libvirt_bus::reach(bus, uuid, name).await,
         Attach::Qmp(path) => {
             let (socket, known) = qmp::open_display(path).await?;
             return Qemu::peer(socket, known).await;

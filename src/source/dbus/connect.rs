@@ -10,11 +10,11 @@ use zbus::connection::Builder;
 use zbus::fdo::{DBusProxy, NameOwnerChangedStream};
 use zbus::message::{Flags, Message};
 use zbus::names::{BusName, OwnedUniqueName};
-use zbus::zvariant::DynamicType;
+use zbus::zvariant::{DynamicType, OwnedValue};
 use zbus::{Connection, MatchRule, MessageStream};
 
 use super::object::{Answer, reply};
-use crate::display1::{ROOT, Refusal};
+use crate::display1::{ROOT, Refusal, VM, VM_PATH};
 use crate::source::SourceError;
 use crate::source::obstacle::DisplayOptions;
 
@@ -111,6 +111,14 @@ impl Qemu {
     /// Returns whether the connection leads to QEMU alone, without a bus.
     pub(super) fn is_peer(&self) -> bool {
         self.name.is_none()
+    }
+
+    /// Asks for the VM's UUID.
+    pub(in crate::source) async fn uuid(&self) -> Result<String, SourceError> {
+        let answer = self.call(VM_PATH, "org.freedesktop.DBus.Properties", "Get", &(VM, "UUID")).await?;
+        let uuid: Result<OwnedValue, _> = answer.body().deserialize();
+        let uuid = uuid.and_then(|value| Ok(String::try_from(value)?));
+        uuid.map_err(|error| SourceError::Answer { what: "Get", error: error.to_string() })
     }
 
     /// Calls a method of one of QEMU's objects and waits for the answer.
