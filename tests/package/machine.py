@@ -13,6 +13,16 @@ NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-
 BOOT_LIMIT = 120  # seconds until systemd has started all of its units
 
 
+def why_not():
+    """Why no machine can be run here, if so."""
+    if os.geteuid() != 0:
+        return "needs root, for namespaces with mounts"
+    script = ("mount -t tmpfs none /mnt && cd /mnt && mkdir a b c d && mount -t cgroup2 none a && "
+              "mount -t overlay o -o lowerdir=a,upperdir=b,workdir=c d")
+    tried = subprocess.run([*NAMESPACES, "--net", "sh", "-c", script], capture_output=True, text=True)
+    return f"no machines in namespaces here: {tried.stderr.strip()}" if tried.returncode else None
+
+
 def once(tree, folder, settings, *command):
     """Runs one command in a copy of a tree, with this machine's network; returns what it printed."""
     _prepare(folder, settings)

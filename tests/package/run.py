@@ -2,14 +2,12 @@
 """Installs the Debian package where it is for, and runs its units under a real systemd.
 
 `run.py --package DEB --debian SUITE=FOLDER --guest FOLDER [NAME…]`; scripts/debian makes the FOLDER of a suite. With
-NAMEs only the tests in whose line one of them occurs. One line is printed for each test, and at the end
+`--libvirt` serves domains of a real libvirt instead, in the trees of `scripts/debian SUITE libvirt`. With NAMEs only the tests in whose line one of them occurs. One line is printed for each test, and at the end
 `N passed, N failed, N skipped`.
 """
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 import time
 import traceback
@@ -17,8 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import domains  # noqa: E402
 import tests  # noqa: E402
-from machine import NAMESPACES  # noqa: E402
+from machine import why_not  # noqa: E402
 
 
 def main():
@@ -28,38 +27,31 @@ def main():
     parser.add_argument("--package", type=Path, required=True)
     parser.add_argument("--again", type=Path, help="the same package, built another time")
     parser.add_argument("--debian", action="append", default=[], metavar="SUITE=FOLDER")
+    parser.add_argument("--libvirt", action="store_true")
     parser.add_argument("--guest", type=Path, required=True, help="the folder of the guest's kernel and initramfs")
     parser.add_argument("--artifacts", type=Path, default=Path("target/artifacts"))
     settings = parser.parse_args()
-    settings.artifacts = settings.artifacts.absolute() / "package"
+    settings.artifacts = settings.artifacts.absolute() / ("libvirt" if settings.libvirt else "package")
     shutil.rmtree(settings.artifacts, ignore_errors=True)
     settings.artifacts.mkdir(parents=True)
     if why := why_not():
         print(why)
         sys.exit(3)
     counts = {"ok": 0, "FAIL": 0, "skip": 0}
-    for test in (tests.lintian, tests.reproducible):
+    once, each = ((), domains.TESTS) if settings.libvirt else (tests.ONCE, tests.OF_EACH_DEBIAN)
+    for test in once:
         counts[run(test, settings, None)] += 1
     for debian in settings.debian:
-        for test in (tests.bare_debian, tests.service, tests.socket, tests.user, tests.life):
+        for test in each:
             counts[run(test, settings, debian.split("=", 1))] += 1
     print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
     sys.exit(counts["FAIL"] > 0)
 
 
-def why_not():
-    """Why no machine can be run here, if so."""
-    if os.geteuid() != 0:
-        return "needs root, for namespaces with mounts"
-    script = ("mount -t tmpfs none /mnt && cd /mnt && mkdir a b c d && mount -t cgroup2 none a && "
-              "mount -t overlay o -o lowerdir=a,upperdir=b,workdir=c d")
-    tried = subprocess.run([*NAMESPACES, "--net", "sh", "-c", script], capture_output=True, text=True)
-    return f"no machines in namespaces here: {tried.stderr.strip()}" if tried.returncode else None
-
-
 def run(test, settings, debian):
     line = f"{test.__doc__.strip().splitlines()[0].rstrip('.')}" + (f" (Debian {debian[0]})" if debian else "")
-    if settings.names and not any(name in f"package: {line} systemd {test.__name__}" for name in settings.names):
+    kind = "libvirt" if settings.libvirt else "package"
+    if settings.names and not any(name in f"{kind}: {line} systemd {test.__name__}" for name in settings.names):
         return "skip"
     began, word, told = time.monotonic(), "ok", ""
     folder = settings.artifacts / "-".join([test.__name__, *(debian or [])[:1]])
@@ -71,7 +63,7 @@ def run(test, settings, debian):
     except Exception as error:
         why = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
         word, told = "FAIL", f"\n       {type(error).__name__}: {why}\n       its files: {folder}"
-    print(f"{word:4} {time.monotonic() - began:6.1f} s  package: {line}{told}", flush=True)
+    print(f"{word:4} {time.monotonic() - began:6.1f} s  {kind}: {line}{told}", flush=True)
     return word
 
 

@@ -121,6 +121,10 @@ def life(settings, folder, debian):
         assert left == "", left
 
 
+ONCE = (lintian, reproducible)
+OF_EACH_DEBIAN = (bare_debian, service, socket, user, life)
+
+
 def _main_process(machine):
     return machine.run(f"systemctl show --value --property MainPID {SERVICE}")
 
