@@ -31,9 +31,7 @@ use zeroize::Zeroizing;
 use self::attach::{attach, device, input, relay_bus};
 use self::listeners::Listeners;
 use crate::admin::{ConnectionFile, Metrics, Presence, certificate};
-use crate::cli::{
-    Cli, Clipboard, Command, LogFormat, Passthrough, Plain, ReadDmabuf, Serve, Switch,
-};
+use crate::cli::{Cli, Clipboard, Command, LogFormat, Passthrough, Plain, ReadDmabuf, Serve, Switch};
 use crate::encode::Codec;
 use crate::frame::{DmabufReads, ReadPath};
 use crate::hub::Hub;
