@@ -78,8 +78,8 @@ impl ReadMemory {
 
 impl AsRef<[u8]> for ReadMemory {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: the mapping is as long, stays for as long as `self`, and cannot be cut short. The other process, which
-        // is this program too, writes only when it has what was made of the bytes.
+        // SAFETY: the mapping is as long, stays for as long as `self`, and cannot be cut short. The other process,
+        // which is this program too, writes only when it has what was made of the bytes.
         unsafe { std::slice::from_raw_parts(self.0.start.as_ptr().cast(), self.0.len) }
     }
 }
