@@ -367,7 +367,7 @@ pub(crate) struct Serve {
     pub web_addr: Vec<Address>,
 
     /// Hand what the first console shows to a media server, or keep it: file:PATH.mkv, rtp://HOST:PORT,
-    /// rtmp://HOST/APP/NAME, rtsp://HOST/NAME, srt://HOST:PORT or whip+https://[TOKEN@]HOST/PATH (WebRTC)
+    /// rtmp://HOST/APP/NAME, rtsp://HOST/NAME, srt://HOST:PORT or whip+https://TOKEN@HOST/PATH (WebRTC)
     ///
     /// The H.264 that viewers get, without another encode where they see all of the console. A target that fails is
     /// tried again. For RTP, RTCP is at the next port: Janus asks there for key frames. May be given several times.
