@@ -23,8 +23,9 @@ const FIRST: ConsoleId = ConsoleId(0);
 /// and the guest and all tasks of this thread wait.
 const SLOW: Duration = Duration::from_millis(2);
 
-/// … and for each pixel of the picture: four times what it takes in memory that is not a device's.
-const SLOW_PIXEL: Duration = Duration::from_nanos(8);
+/// … and for each pixel of the picture: four times what it takes in memory that is not a device's. A build for
+/// debugging takes several times as long.
+const SLOW_PIXEL: Duration = Duration::from_nanos(if cfg!(debug_assertions) { 64 } else { 8 });
 
 /// Carries out QEMU's calls on one console.
 #[derive(Debug)]
