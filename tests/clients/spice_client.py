@@ -365,7 +365,17 @@ class Client(AgentCommands, DeviceCommands):
             number = sum((int(found[1]) > 128) << bit for bit, found in enumerate(bits))
             if not self.numbers_seen or self.numbers_seen[-1][0] != number:
                 self.numbers_seen.append((number, time.monotonic()))
-        self.on_change = look
+        # One update is several messages where a part of it is copied: what it shows in between is not looked at.
+        due = []
+
+        def look_later():
+            if not due:
+                due.append(GLib.idle_add(look_now, priority=GLib.PRIORITY_LOW))
+
+        def look_now():
+            due.clear()
+            look()
+        self.on_change = look_later
         look()
 
     def sizes(self):

@@ -397,18 +397,27 @@ static void draw_noise(struct buffer *on) {
         }
 }
 
-// The picture, moved up and around, with a film in it; it is drawn once.
+// The picture, moved up and around, with a film in it; it is drawn once. From one frame to the next each pixel has another
+// lowest bits of blue, which nobody sees: no part of a frame is a copy of one before.
 static void draw_scrolled(struct buffer *on, long number) {
+    static uint32_t *shades[4];
+    size_t row = on->stride * 4, all = row * on->height;
     if (page.width != on->width || page.height != on->height || page.stride != on->stride) {
         free(page.pixels);
         page = *on;
-        page.pixels = malloc((size_t)on->stride * on->height * 4);
+        page.pixels = malloc(all);
         draw_picture(&page);
         draw_noise(&page);
+        for (unsigned shade = 0; shade < 4; shade++) {
+            shades[shade] = realloc(shades[shade], all);
+            for (size_t pixel = 0; pixel < all / 4; pixel++)
+                shades[shade][pixel] = page.pixels[pixel] ^ shade;
+        }
     }
-    size_t row = on->stride * 4, above = (size_t)(number * scrolled_rows % on->height) * row, all = row * on->height;
-    memcpy(on->pixels, (char *)page.pixels + above, all - above);
-    memcpy((char *)on->pixels + all - above, page.pixels, above);
+    size_t above = (size_t)(number * scrolled_rows % on->height) * row;
+    const char *from = (const char *)shades[number % 4];
+    memcpy(on->pixels, from + above, all - above);
+    memcpy((char *)on->pixels + all - above, from, above);
     for (unsigned bit = 0; bit < 4; bit++)
         rectangle(on, PATCH * bit, 0, PATCH, PATCH, number >> bit & 1 ? 0xf0f0f0 : 0x101010);
 }
