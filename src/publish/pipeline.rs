@@ -27,6 +27,11 @@ const MTU: u32 = 1200;
 /// The packets of MPEG's transport stream in one of SRT.
 const TS_PACKETS: i32 = 7;
 
+/// How often a connection is looked at whose end nobody tells, and how long there may be none: a server of SRT that
+/// is gone is given up after 5 s.
+const LOOK: Duration = Duration::from_secs(1);
+const NO_CONNECTION: Duration = Duration::from_secs(4);
+
 /// Why a target takes nothing more.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum PipelineError {
@@ -45,6 +50,16 @@ pub(super) struct Pipeline {
     news: BusStream,
     start: Instant,
     asked_for_key: Arc<Notify>,
+    connection: Option<Connection>,
+}
+
+/// A connection whose end nobody tells: SRT's, of which GStreamer 1.22 reports some ends and waits at others for ever.
+struct Connection {
+    sink: gst::Element,
+    /// When to look at it next.
+    look: Instant,
+    /// When it was last seen.
+    seen: Instant,
 }
 
 impl Pipeline {
@@ -105,6 +120,9 @@ impl Pipeline {
                 chain.extend([muxer, sink]);
             }
         }
+        let now = Instant::now();
+        let sink = chain.last().filter(|_| matches!(target, Target::Srt(_))).cloned();
+        let connection = sink.map(|sink| Connection { sink, look: now + LOOK, seen: now });
         if let Some(sink) = chain.last().filter(|sink| sink.find_property("sync").is_some()) {
             sink.set_property("sync", false);
         }
@@ -113,7 +131,7 @@ impl Pipeline {
         pipeline.add_many(in_place).map_err(failed)?;
         gst::Element::link_many(&chain).map_err(failed)?;
         pipeline.set_state(gst::State::Playing).map_err(failed)?;
-        Ok(Self { pipeline, source, news, start: Instant::now(), asked_for_key })
+        Ok(Self { pipeline, source, news, start: now, asked_for_key, connection })
     }
 
     /// Returns whether the target takes another frame.
@@ -142,6 +160,7 @@ impl Pipeline {
         loop {
             let message = tokio::select! {
                 () = self.asked_for_key.notified() => return Ok(()),
+                () = lost(self.connection.as_mut()) => return Err(failed("nobody answers")),
                 message = self.news.next() => message.ok_or_else(|| failed("it is gone"))?,
             };
             match message.view() {
@@ -170,6 +189,27 @@ impl Pipeline {
         };
         tokio::time::timeout(FAREWELL, taken).await.unwrap_or(Ok(()))
     }
+}
+
+/// Waits until there has been no connection for too long. Cancel-safe.
+async fn lost(connection: Option<&mut Connection>) {
+    let Some(connection) = connection else { return std::future::pending().await };
+    while connection.seen.elapsed() < NO_CONNECTION {
+        tokio::time::sleep_until(connection.look.into()).await;
+        connection.look = Instant::now() + LOOK;
+        let sink = connection.sink.clone();
+        // It has a lock that the sink may hold while it sends.
+        let look = tokio::task::spawn_blocking(move || is_connected(&sink));
+        if let Ok(Ok(true)) = tokio::time::timeout(LOOK, look).await {
+            connection.seen = Instant::now();
+        }
+    }
+}
+
+/// Returns whether there are numbers of the connection, as there are of one that stands.
+fn is_connected(sink: &gst::Element) -> bool {
+    let numbers = sink.property_value("stats").get::<gst::Structure>();
+    numbers.is_ok_and(|numbers| numbers.has_field("packets-sent"))
 }
 
 impl Drop for Pipeline {
