@@ -161,7 +161,8 @@ def a_mouse(rig):
 
     def moved(events):
         ways = [sum(value for _, kind, code, value in events if kind == inputs.RELATIVE and code == axis) for axis in (0, 1)]
-        return ways == [100, -60] and events[-1][1:] == (inputs.KEY, 30, 0)
+        # spice-gtk keeps movements back while it waits for an answer, and sends keys at once.
+        return ways == [100, -60] and (inputs.KEY, 30, 0) in [event[1:] for event in events]
     found = vm.events(moved)
     assert [event[1:] for event in found if event[1] == inputs.KEY] == [
         (inputs.KEY, code, down) for code in (272, 30) for down in (1, 0)], found
