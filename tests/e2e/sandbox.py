@@ -30,7 +30,7 @@ def refused(rig):
     vm = rig.vm()
     server = rig.serve(vm, video="h264")
     client = rig.client(server)
-    vm.begin("animate 100000 30")
+    vm.begin("scroll 100000 30 3")
     client("wait-picture")
     client("sleep 1000")
     names = []
