@@ -28,7 +28,7 @@ const WAYS: usize = 1 << 10;
 
 /// The fewest votes for a way that is asked about once more, and the most such ways.
 const VOTES: u32 = 2;
-const CANDIDATES: usize = 5;
+const CANDIDATES: usize = 64;
 
 /// How many anchors are asked about each of them, and how many must have gone that way.
 const ASKED: usize = 64;
@@ -43,18 +43,18 @@ const MOST_WAYS: usize = 3;
 /// pixels are. Each anchor of `now` that was elsewhere before votes for the way from there. Plain and repeated parts
 /// have no edges, or vote for any way alike.
 ///
-/// A few rows are enough, as most pictures have not moved: before, the first `n` of each `n * n`, now one of each `n`.
-/// However far something moved up or down, one row of each `n * n` of it is among both. `n` is odd, so that these are
-/// not the same rows of each line of text. A way with votes is asked about by all anchors: whether their pixels
-/// stood there before, in whichever row.
+/// A few rows are enough, as most pictures have not moved: now one of each `n`, before `n` together of each `n * n`.
+/// However far something moved up or down, one row of each `n * n` of it is among both. A way with votes is asked about
+/// by some anchors: whether their pixels stood there before, in whichever row.
 pub(super) fn ways(before: View<'_>, now: View<'_>, part: Rect) -> Vec<Way> {
-    let n = (part.height / COMMON_ROWS).isqrt() | 1;
+    let n = (part.height / COMMON_ROWS).isqrt().max(2) | 1;
     let (anchors, limit) = anchors(now, part, n);
     let known = Known::of(before, part, n, limit, anchors.len());
     let mut votes = vec![(0_u32, (0, 0)); WAYS];
     for anchor in &anchors {
         for way in known.ways(anchor) {
-            if let Some((count, of)) = votes.get_mut(place_of_way(way)) {
+            let mut places = votes.iter_mut().skip(place_of_way(way)).take(ALIKE);
+            if let Some((count, of)) = places.find(|(count, of)| *count == 0 || *of == way) {
                 (*count, *of) = (count.saturating_add(1), way);
             }
         }
@@ -109,10 +109,13 @@ struct Known {
 }
 
 impl Known {
-    /// Finds the anchors in the first `n` of each `n * n` rows, of which there are about as many as `expected`.
+    /// Finds the anchors in `n` rows together of each `n * n`, of which there are about as many as `expected`.
     fn of(before: View<'_>, part: Rect, n: u32, limit: u32, expected: usize) -> Self {
         let mut known = Self { places: vec![None; expected.saturating_mul(2).next_power_of_two()] };
-        let rows = (part.y..part.bottom()).filter(|y| (y - part.y) % n.saturating_mul(n) < n);
+        // Not quite at the same distances: seven or nine times itself is one more than three or five lines of text of
+        // 16 rows, and what is between the lines has no anchors.
+        let together = [0, n - 1, 2 * n - 1];
+        let rows = (part.y..part.bottom()).filter(|y| together.contains(&((y - part.y) / n % (3 * n))));
         each(before, part, rows, limit, |anchor| {
             let free = known.places(anchor.hash).find(|&n| known.places.get(n).is_some_and(Option::is_none));
             if let Some(place) = free.and_then(|place| known.places.get_mut(place)) {

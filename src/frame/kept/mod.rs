@@ -100,31 +100,34 @@ impl Kept {
         let Some(bounds) = changed.rects().iter().copied().reduce(Rect::union) else {
             return TakenIn::default();
         };
-        let moved = if search { self.move_parts(now, bounds, changed.area()) } else { Vec::new() };
-        if moved.is_empty() {
-            self.overwrite(now, &changed);
-            return TakenIn { moved, rest: changed.clone(), motion: changed };
-        }
-        let rest = self.differences(now, bounds);
+        let (moved, rest) =
+            if search { self.move_parts(now, bounds, &changed) } else { (Vec::new(), changed.clone()) };
         self.overwrite(now, &rest);
+        if moved.is_empty() {
+            return TakenIn { moved, rest, motion: changed };
+        }
         let bytes: u64 = rest.rects().iter().map(|&rect| literals(now, rect)).sum::<u64>() * 4;
         let is_cheap = bytes * PIXELS_OF_A_VIDEO_BYTE <= changed.area();
         TakenIn { moved, rest, motion: if is_cheap { Region::new() } else { changed } }
     }
 
-    /// Copies parts of the picture to where they are `now`.
-    fn move_parts(&mut self, now: View<'_>, bounds: Rect, changed: u64) -> Vec<Moved> {
-        let mut found = Vec::new();
-        if changed < LEAST_SEARCHED || bounds.width.min(bounds.height) < LEAST_SIDE {
-            return found;
+    /// Copies parts of the picture to where they are `now`. Returns them, and what is to be sent beside that.
+    fn move_parts(&mut self, now: View<'_>, bounds: Rect, changed: &Region) -> (Vec<Moved>, Region) {
+        let (mut found, mut rest) = (Vec::new(), changed.clone());
+        if rest.area() < LEAST_SEARCHED || bounds.width.min(bounds.height) < LEAST_SIDE {
+            return (found, rest);
         }
         for way in anchors::ways(self.view(), now, bounds) {
             if let Some(moved) = moved::moved(self.view(), now, bounds, way) {
                 self.copy(moved);
                 found.push(moved);
+                rest = self.differences(now, bounds);
+                if rest.area() < LEAST_SEARCHED {
+                    break;
+                }
             }
         }
-        found
+        (found, rest)
     }
 
     /// Copies a part as clients do.

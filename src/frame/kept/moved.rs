@@ -1,5 +1,5 @@
 use super::anchors::Way;
-use super::view::View;
+use super::view::{PIXEL, View, count};
 use crate::frame::Rect;
 
 /// The most cells on a side of the grid that a part is divided into, so that the time it takes is bounded.
@@ -36,16 +36,7 @@ impl Moved {
 /// What it copies wrongly is found by comparing afterwards.
 pub(super) fn moved(before: View<'_>, now: View<'_>, part: Rect, way: Way) -> Option<Moved> {
     let grid = Grid::of(part);
-    let cells: Vec<i64> = grid
-        .cells()
-        .map(|cell| {
-            let pixels = i64::try_from(cell.area()).unwrap_or(0);
-            let was_wrong = !now.is_same(cell, before, (cell.x, cell.y));
-            let is_wrong = !from(cell, way, now.part).is_some_and(|at| now.is_same(cell, before, at));
-            // Cells that gain nothing are left out: what is beyond them may have come from outside.
-            pixels * (i64::from(was_wrong) - i64::from(is_wrong)) - 1
-        })
-        .collect();
+    let cells: Vec<i64> = (0..grid.rows).flat_map(|row| grid.gains(before, now, way, row)).collect();
     if cells.iter().filter(|gain| **gain > 0).sum::<i64>() < LEAST_GAIN {
         return None;
     }
@@ -103,10 +94,43 @@ impl Grid {
         Self { part, cell, columns: part.width.div_ceil(cell.0), rows: part.height.div_ceil(cell.1) }
     }
 
-    /// Returns the cells, row by row.
-    fn cells(&self) -> impl Iterator<Item = Rect> {
-        (0..self.rows)
-            .flat_map(move |row| (0..self.columns).map(move |column| self.rect(column, row, column, row)))
+    /// Returns how many more pixels of each cell of a row are right if the part goes this way.
+    fn gains(&self, before: View<'_>, now: View<'_>, way: Way, row: u32) -> Vec<i64> {
+        let cells = || (0..self.columns).map(|column| self.rect(column, row, column, row));
+        let all = self.rect(0, row, self.columns.saturating_sub(1), row);
+        let mut was_wrong = vec![false; count(self.columns)];
+        self.mark(&mut was_wrong, all, now, before, (all.x, all.y));
+        let mut is_wrong = vec![true; count(self.columns)];
+        // Those that have come from inside the part are beside each other.
+        let inside = cells().zip(&mut is_wrong).filter(|(cell, _)| from(*cell, way, self.part).is_some());
+        let strip = inside
+            .map(|(cell, is_wrong)| {
+                *is_wrong = false;
+                cell
+            })
+            .reduce(Rect::union);
+        if let Some((strip, at)) = strip.and_then(|strip| Some((strip, from(strip, way, self.part)?))) {
+            let first = count((strip.x - all.x) / self.cell.0);
+            self.mark(is_wrong.get_mut(first..).unwrap_or_default(), strip, now, before, at);
+        }
+        let gain = |cell: Rect, was_wrong: bool, is_wrong: bool| {
+            let pixels = i64::try_from(cell.area()).unwrap_or(0);
+            // Cells that gain nothing are left out: what is beyond them may have come from outside.
+            pixels * (i64::from(was_wrong) - i64::from(is_wrong)) - 1
+        };
+        cells().zip(was_wrong).zip(is_wrong).map(|((cell, was), is)| gain(cell, was, is)).collect()
+    }
+
+    /// Marks the cells of a strip that are not `now` as they are `before` in the strip that begins `at` there.
+    fn mark(&self, wrong: &mut [bool], strip: Rect, now: View<'_>, before: View<'_>, at: (u32, u32)) {
+        let cell = count(self.cell.0) * PIXEL;
+        for n in 0..strip.height {
+            let here = now.row(strip.x, strip.y + n, strip.width).chunks(cell);
+            let there = before.row(at.0, at.1 + n, strip.width).chunks(cell);
+            for ((wrong, here), there) in wrong.iter_mut().zip(here).zip(there) {
+                *wrong = *wrong || here != there;
+            }
+        }
     }
 
     /// Returns the part from one cell to another.

@@ -20,6 +20,18 @@ impl Screen {
         screen
     }
 
+    /// Lines of a log: each has a number of its own, and then words that others have, too.
+    fn log(first: u32) -> Self {
+        let mut screen = Self::plain();
+        for line in 0..SIZE.height.div_ceil(16) {
+            let (y, height) = (line * 16, 16.min(SIZE.height - line * 16));
+            screen.write(Rect::new(0, y, 80, height), 1000 + first + line);
+            screen.write(Rect::new(80, y, 160, height), (first + line) % 7);
+            screen.write(Rect::new(240, y, 160, height), noise(first + line, 1) % 7);
+        }
+        screen
+    }
+
     /// Writes over `rect`, the first line of it numbered `first`.
     fn write(&mut self, rect: Rect, first: u32) {
         for (y, x) in (rect.y..rect.bottom()).flat_map(|y| (rect.x..rect.right()).map(move |x| (y, x))) {
@@ -87,6 +99,15 @@ fn text_that_scrolls_by_lines_is_a_copy_and_the_lines_that_came() {
         assert_eq!(moved.to, Rect::new(0, 0, 400, 300 - lines * 16));
         assert!(taken.rest.area() <= 400 * u64::from(lines * 16 + 16), "{taken:?}");
         assert!(taken.motion.is_empty(), "{lines}: {taken:?}");
+    }
+}
+
+#[test]
+fn a_log_of_few_words_is_one_copy_however_far_it_scrolls() {
+    for (first, lines) in (0..16).flat_map(|first| (1..=10).map(move |lines| (first, lines))) {
+        let taken = taken(&Screen::log(first), &Screen::log(first + lines), SIZE.rect());
+        let kept = taken.moved.first().map_or(0, |moved| moved.to.area());
+        assert!(kept >= 400 * u64::from(300 - lines * 16 - 16), "{first} {lines}: {taken:?}");
     }
 }
 

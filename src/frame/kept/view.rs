@@ -1,7 +1,7 @@
 use crate::frame::Rect;
 
 /// Bytes of a pixel.
-const PIXEL: usize = 4;
+pub(super) const PIXEL: usize = 4;
 
 /// Packed rows of B, G, R, x that hold a part of a picture. All coordinates are the picture's.
 #[derive(Clone, Copy)]
