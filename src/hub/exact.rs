@@ -189,15 +189,16 @@ impl State {
             self.unread.add_region(&inside);
             self.step_changed(&inside);
         }
-        let outside = damage.without(areas);
+        let outside = damage.without(areas.clone());
         if self.kept.is_none() {
             return Ok(Damage::Told(outside));
         }
-        let parts = outside.rects().iter().map(|&rect| Ok((rect, pixels(scanout, rect)?)));
+        let together = together(outside, areas);
+        let parts = together.rects().iter().map(|&rect| Ok((rect, pixels(scanout, rect)?)));
         match parts.collect() {
             Ok(parts) => Ok(Damage::Read(parts)),
             Err(error) => {
-                self.unreadable(&outside);
+                self.unreadable(&together);
                 Err(error)
             }
         }
@@ -298,6 +299,17 @@ impl State {
         });
         let (size, changed) = (scanout.size(), stale.area());
         Ok(ExactUpdate { size, moved: moved.collect(), images, changed })
+    }
+}
+
+/// Returns what to read of `damage`: all that is around it if that is little more, and none of it is in an area. What moves
+/// is found within one part: lines of a page that scrolls may be as they were, and part it.
+fn together(damage: Region, mut areas: impl Iterator<Item = Rect>) -> Region {
+    let bounds = damage.rects().iter().copied().reduce(Rect::union);
+    let is_little_more = |bounds: &Rect| bounds.area().saturating_mul(2) <= damage.area().saturating_mul(3);
+    match bounds.filter(is_little_more) {
+        Some(bounds) if !areas.any(|area| area.intersection(bounds).is_some()) => bounds.into(),
+        _ => damage,
     }
 }
 
@@ -475,7 +487,7 @@ mod tests {
             self.write(Rect { y: SIZE.height - rows, height: rows, ..SIZE.rect() }, seed);
         }
 
-        fn shows(&self, damage: Rect) {
+        fn shows(&self, damage: impl Into<Region>) {
             let scanout = self.console.shown().unwrap();
             scanout.write(SIZE.rect(), SIZE.width * 4, XRGB, &self.bytes).unwrap();
             self.console.damage_region(&damage.into(), None);
@@ -501,6 +513,25 @@ mod tests {
         }
         assert_eq!(far.read(), 4);
         far.check(&guest.console);
+    }
+
+    #[test]
+    fn what_scrolls_is_a_copy_where_its_damage_is_in_parts() {
+        let mut guest = Guest::new();
+        let mut client = Client::of(&guest.console, true, Vec::new());
+        client.read();
+        // Beside what scrolls something stays as it is.
+        let clock = Rect::new(200, 48, 56, 64);
+        let mut damage = Region::from(SIZE.rect()).without(std::iter::once(clock));
+        guest.write(clock, 7);
+        guest.shows(SIZE.rect());
+        client.read();
+        guest.scroll(16, 100);
+        guest.write(clock, 7);
+        assert_eq!(damage.rects().len(), 3);
+        guest.shows(damage.take());
+        assert_eq!(client.read(), 1);
+        client.check(&guest.console);
     }
 
     #[test]
