@@ -165,10 +165,7 @@ impl Motion {
         self.pass(now);
         region.rects().iter().for_each(|&rect| self.mark(rect));
         let outside = region.without(self.areas.iter().map(|area| area.rect));
-        // Beside copies that make the most of a change, the rest may be a little too much for once: a line was missed.
-        let is_rest = pixels <= (CHANGE_PIXELS * 2).min(outside.area() / 2);
-        let pixels = if is_rest { pixels.min(CHANGE_PIXELS) } else { outside.area().min(pixels) };
-        if !outside.is_empty() && !self.budget.takes(pixels, now) {
+        if !outside.is_empty() && !self.budget.takes(outside.area().min(pixels), now) {
             self.extend(&outside, now);
         }
     }
