@@ -101,15 +101,14 @@ impl Grid {
         let mut was_wrong = vec![false; count(self.columns)];
         self.mark(&mut was_wrong, all, now, before, (all.x, all.y));
         let mut is_wrong = vec![true; count(self.columns)];
-        // Those that have come from inside the part are beside each other.
-        let inside = cells().zip(&mut is_wrong).filter(|(cell, _)| from(*cell, way, self.part).is_some());
-        let strip = inside
-            .map(|(cell, is_wrong)| {
-                *is_wrong = false;
-                cell
-            })
-            .reduce(Rect::union);
-        if let Some((strip, at)) = strip.and_then(|strip| Some((strip, from(strip, way, self.part)?))) {
+        // Those that have come from where both pictures are known are beside each other.
+        let inside = cells().zip(&mut is_wrong).filter(|(cell, _)| from(*cell, way, now.part).is_some());
+        let mut strip: Option<Rect> = None;
+        for (cell, is_wrong) in inside {
+            *is_wrong = false;
+            strip = Some(strip.map_or(cell, |strip| strip.union(cell)));
+        }
+        if let Some((strip, at)) = strip.and_then(|strip| Some((strip, from(strip, way, now.part)?))) {
             let first = count((strip.x - all.x) / self.cell.0);
             self.mark(is_wrong.get_mut(first..).unwrap_or_default(), strip, now, before, at);
         }
