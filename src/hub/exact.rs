@@ -302,8 +302,8 @@ impl State {
     }
 }
 
-/// Returns what to read of `damage`: all that is around it if that is little more, and none of it is in an area. What moves
-/// is found within one part: lines of a page that scrolls may be as they were, and part it.
+/// Returns what to read of `damage`: all that is around it if that is little more, and none of it is in an area. What
+/// moves is found within one part: lines of a page that scrolls may be as they were, and part it.
 fn together(damage: Region, mut areas: impl Iterator<Item = Rect>) -> Region {
     let bounds = damage.rects().iter().copied().reduce(Rect::union);
     let is_little_more = |bounds: &Rect| bounds.area().saturating_mul(2) <= damage.area().saturating_mul(3);

@@ -2,6 +2,7 @@
 //! they watch all of the console too. Never holds the guest or a viewer: what a target does not take in time is left
 //! out up to a key frame.
 
+mod gap;
 mod http_request;
 mod matroska;
 mod pipeline;
@@ -29,6 +30,7 @@ use crate::encode::{Codec, EncodedFrame, Encoders, Item, Profile, VideoStream};
 use crate::frame::{ConsoleId, Tier};
 use crate::hub::Console;
 use crate::viewer::{Delivery, Listing};
+use gap::Gap;
 use recording::{Progress, Recording, RecordingError};
 use sink::{Sink, SinkError};
 
@@ -125,8 +127,7 @@ struct Session<'a> {
     listing: &'a Listing,
     stream: VideoStream,
     sink: Option<Sink>,
-    /// Whether a frame was left out, so that the next that is any good is a key frame.
-    lost: bool,
+    gap: Gap,
 }
 
 impl<'a> Session<'a> {
@@ -134,7 +135,7 @@ impl<'a> Session<'a> {
         let profile = Profile { codec: Codec::H264, tier: Tier::Full, area: None };
         listing.deliver(Delivery::Encode(Codec::H264), "as --publish says");
         let stream = publisher.encoders.join(console, profile);
-        Session { target: &publisher.target, listing, stream, sink: None, lost: false }
+        Session { target: &publisher.target, listing, stream, sink: None, gap: Gap::default() }
     }
 
     /// Publishes until the end, or until the target fails.
@@ -178,12 +179,7 @@ impl<'a> Session<'a> {
             info!(target = %self.target, size = %frame.coded, "publishing");
         }
         let Some(sink) = &self.sink else { return Ok(()) };
-        let has_room = sink.has_room();
-        self.lost = !has_room || (self.lost && !frame.key);
-        if self.lost {
-            if has_room {
-                self.stream.request_key();
-            }
+        if self.gap.leaves_out(&frame, sink.has_room(), &self.stream) {
             self.listing.missed();
             return Ok(());
         }

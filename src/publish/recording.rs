@@ -13,6 +13,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::gap::Gap;
 use super::matroska::{Muxer, Write};
 use super::{Delivery, Shared};
 use crate::encode::{
@@ -80,8 +81,7 @@ pub(super) struct Recording<'a> {
     open: Option<Open>,
     running: Option<Running>,
     sound: Option<Receiver<Encoded>>,
-    /// Whether a frame was left out, so that the next that is any good is a key frame.
-    lost: bool,
+    gap: Gap,
 }
 
 /// A file that is written to.
@@ -123,7 +123,16 @@ impl<'a> Recording<'a> {
         let profile = Profile { codec: Codec::H264, tier: Tier::Full, area: None };
         listing.deliver(Delivery::Encode(Codec::H264), "it is recorded");
         let stream = encoders.join(console, profile);
-        Self { shared, listing, stream, progress, open: Some(open), running: None, sound: None, lost: false }
+        Self {
+            shared,
+            listing,
+            stream,
+            progress,
+            open: Some(open),
+            running: None,
+            sound: None,
+            gap: Gap::default(),
+        }
     }
 
     /// Records until `stop`, or until the file takes no more. The file is whole afterwards.
@@ -167,12 +176,7 @@ impl<'a> Recording<'a> {
             self.begin(now)?;
         }
         let Some(running) = &mut self.running else { return Ok(()) };
-        let has_room = running.has_room();
-        self.lost = !has_room || (self.lost && !frame.key);
-        if self.lost {
-            if has_room {
-                self.stream.request_key();
-            }
+        if self.gap.leaves_out(&frame, running.has_room(), &self.stream) {
             self.listing.missed();
             self.progress.send_modify(|progress| progress.dropped += 1);
             return Ok(());
