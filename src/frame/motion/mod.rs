@@ -19,7 +19,7 @@ pub(crate) const REST: Duration = Duration::from_millis(300);
 
 /// How long after an area began it is first looked at for whether copies would do in place of a video. Each time that
 /// they would not, the next look is after twice as long, up to the second number.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(6400));
+const LOOKS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(1600));
 
 /// How long nothing is motion after copies would do: as long as viewers take to have the exact picture compared.
 const COPIES: Duration = Duration::from_secs(2);
