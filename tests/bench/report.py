@@ -334,8 +334,7 @@ Films of which a part moves, 20 updates a second, in a screen of 1280x720 if no 
 text that scrolls by three lines, *window* a window that is dragged over text. The guest says of each update one rectangle around
 all that changed, as Linux's driver of virtio-gpu does. qemu-spice gets it as shared memory, libspice-server as GL scanouts, of
 which it makes one video. A look compares every pixel, 20 ms after an update's number is there. Where all is equal PSNR is 88 dB. Each film follows the one
-before in the same session and has played for 3.4 s when it is measured; what stands still beside *films* and *typing* is known to
-do so only after that here, and the page that scrolls is known as one after about 8 s, from when on it takes 11.6 KiB an update.
+before in the same session and has played for 3.4 s when it is measured.
 
 {self.table(["film", "server", *(title for _, title in names)], rows)}
 
