@@ -63,11 +63,11 @@ impl Meter {
         }
     }
 
-    /// Records that a burst of `bytes` came through in `took` or less, so that the network carries at least
-    /// as much.
-    pub(super) fn burst(&mut self, bytes: u64, took: Duration) {
+    /// Records that a burst of `bytes` came through in about `took`, and surely in `most`, so that the network carries
+    /// at least as much.
+    pub(super) fn burst(&mut self, bytes: u64, took: Duration, most: Duration) {
         if let Some(rate) = self.rate.filter(|_| bytes >= TELLING_BYTES) {
-            let seen = bits_a_second(bytes, took.saturating_add(RESOLUTION));
+            let seen = bits_a_second(bytes, took.saturating_add(RESOLUTION).min(most));
             if seen > rate {
                 self.rate = Some(faster(rate, seen));
                 self.forget();

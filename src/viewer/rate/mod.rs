@@ -196,7 +196,8 @@ impl Rate {
         self.forget_after(self.answered_at, now);
         let from = self.answered_at.map_or(sent, |last| last.max(sent + round_trip));
         let took = now.saturating_duration_since(from);
-        let waited = now.saturating_duration_since(sent).saturating_sub(round_trip);
+        let answered_in = now.saturating_duration_since(sent);
+        let waited = answered_in.saturating_sub(round_trip);
         let started = self.started.is_some_and(|started| sent < started + DECODER_START);
         if waited >= QUEUE && started {
             self.window /= 2;
@@ -204,7 +205,7 @@ impl Rate {
             self.answers.busy(bytes, took, round_trip);
             self.window /= 2;
         } else {
-            self.answers.burst(bytes, waited);
+            self.answers.burst(bytes, waited, answered_in);
             self.window = self.window.saturating_add(bytes);
         }
         self.answered_at = Some(now);
@@ -223,7 +224,7 @@ impl Rate {
         match self.in_flight.measured(sample, now) {
             Seen::Nothing => {}
             Seen::Busy(bytes, took) => self.kernel.busy(bytes, took, sample.min_rtt),
-            Seen::Burst(bytes, took) => self.kernel.burst(bytes, took),
+            Seen::Burst(bytes, took) => self.kernel.burst(bytes, took, Duration::MAX),
         }
     }
 

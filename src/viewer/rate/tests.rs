@@ -316,6 +316,31 @@ fn a_client_that_is_slow_now_and_then_does_not_spoil_the_picture() {
     assert_eq!(rate.bits_per_second(), None);
 }
 
+#[test]
+fn a_client_beside_us_that_was_busy_for_a_while_is_not_taken_for_slow_for_long() {
+    let (mut rate, start) = (Rate::new(None), Instant::now());
+    let frames = |from: u32, to: u32| (from..to).map(move |n| (n, start + MS * n * 50));
+    let mut acked = 0;
+    let mut send = |rate: &mut Rate, at| {
+        rate.measured(sample(acked, 0, MS / 5), at);
+        acked += 7000;
+        rate.sent(7000, at).unwrap()
+    };
+    for (_, at) in frames(0, 60) {
+        let id = send(&mut rate, at);
+        rate.answered(id, at + MS / 5);
+    }
+    // Its window is moved, say.
+    let waiting: Vec<u32> = frames(60, 80).map(|(_, at)| send(&mut rate, at)).collect();
+    waiting.into_iter().for_each(|id| rate.answered(id, start + MS * 4000));
+    assert!(rate.bits_per_second().is_some_and(|rate| rate < 2_000_000), "{rate:?}");
+    for (_, at) in frames(81, 101) {
+        let id = send(&mut rate, at);
+        rate.answered(id, at + MS / 5);
+    }
+    assert!(rate.bits_per_second().is_none_or(|rate| rate > 100_000_000), "{rate:?}");
+}
+
 fn sample(acked: u64, outstanding: u64, min_rtt: Duration) -> TcpState {
     TcpState { acked, outstanding, packet: PACKET, refused: Duration::ZERO, min_rtt }
 }
