@@ -68,6 +68,8 @@ class Report:
         counts = {len(rounds) for everyone in self.values.values() for cases in everyone.values() for named in cases.values()
                   for rounds in named.values()}
         rounds = " to ".join(map(str, sorted({min(counts), max(counts)}))) if counts else "no"
+        each = "is of one round" if counts == {1} else \
+            f"is the median of {rounds} rounds with the lowest and the highest round in brackets"
         return f"""# Performance
 
 This page and its plots are written by
@@ -77,7 +79,7 @@ This page and its plots are written by
 ```
 
 on a machine with {os.cpu_count()} CPUs and without a GPU, on which everything runs: the guest or what plays its part, the server and the
-viewers. Each number is the median of {rounds} rounds with the lowest and the highest round in brackets; in each round the servers take turns,
+viewers. Each number {each}; in each round the servers take turns,
 in another order. A ratio is made of the two values of a round. Times of a round are themselves medians over all updates.
 
 {self.table(["program", "version"], [[name, version] for name, version in self.versions.items()])}"""
