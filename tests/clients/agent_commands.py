@@ -8,8 +8,6 @@ import gi
 gi.require_version("SpiceClientGLib", "2.0")
 from gi.repository import Gio, GObject  # noqa: E402
 
-TRANSFER_LIMIT = 80  # seconds for files to be in an emulated guest
-
 
 class AgentCommands:
     """A part of spice_client.Client."""
@@ -96,7 +94,7 @@ class AgentCommands:
         main = self.channel("main")
         watching = GObject.Object.connect(main, "new-file-transfer", begun)
         main.file_copy_async(files, Gio.FileCopyFlags.NONE, None, None, None, done, None)
-        self.wait(lambda: results, "the end of the transfer", TRANSFER_LIMIT)
+        self.wait(lambda: results, "the end of the transfer")
         GObject.Object.disconnect(main, watching)
         return results[0] | {"steps": len(steps)}
 
