@@ -20,13 +20,13 @@ const COMMON_ROWS: u32 = 8;
 /// The most anchors of each such row, and as many of each other row that is looked at.
 const ROW_ANCHORS: usize = 6;
 
-/// The most anchors of the same hash that are told apart, and the most places that are looked at for one.
+/// The most anchors of the same hash that are told apart, and the most places that are looked at for one, or for a way.
 const ALIKE: usize = 8;
 
 /// The places for ways, a power of two.
 const WAYS: usize = 1 << 10;
 
-/// The fewest votes for a way that is asked about once more, and the most such ways.
+/// The fewest votes for a way that is asked about once more, and the most such ways: text that repeats has many.
 const VOTES: u32 = 2;
 const CANDIDATES: usize = 64;
 
