@@ -97,8 +97,8 @@ struct DeviceChannel<'a> {
 enum Port {
     /// There is none. One that was `tried` in vain is tried again when something changes about the guest.
     Closed { tried: bool },
-    /// QEMU is asked for it.
-    Opening(UnixStream, oneshot::Receiver<()>),
+    /// QEMU is asked for it. Something may have `changed` about the guest since.
+    Opening { stream: UnixStream, told: oneshot::Receiver<()>, changed: bool },
     /// It is there.
     Open(UnixStream),
 }
@@ -146,8 +146,10 @@ impl DeviceChannel<'_> {
                     if changed.is_err() {
                         return Ok(false);
                     }
-                    if let Port::Closed { tried } = &mut self.port {
-                        *tried = false;
+                    match &mut self.port {
+                        Port::Closed { tried } => *tried = false,
+                        Port::Opening { changed, .. } => *changed = true,
+                        Port::Open(_) => {}
                     }
                 }
                 () = self.turn.changed() => if self.turn.has_come() {
@@ -160,7 +162,7 @@ impl DeviceChannel<'_> {
     /// Connects to the port if it is there and this client's, and tells the client whether the guest has it open.
     /// Returns whether the channel goes on.
     fn follow(&mut self) -> Result<bool, ChannelEnd> {
-        let guest = self.guest.borrow_and_update();
+        let guest = self.guest.borrow(); // what has changed is taken up where that is waited for, so that none is lost
         let port = guest.device(self.device, self.number);
         if port.is_some_and(|(_, info)| info.name != self.name) {
             return Ok(false);
@@ -181,7 +183,10 @@ impl DeviceChannel<'_> {
     /// Takes up what became of the port. The inner error is its end.
     fn take_up(&mut self, turned: Turned) -> Result<io::Result<()>, ChannelEnd> {
         match (turned, std::mem::replace(&mut self.port, Port::Closed { tried: true })) {
-            (Turned::Answered(true), Port::Opening(stream, _)) => self.port = Port::Open(stream),
+            (Turned::Answered(true), Port::Opening { stream, .. }) => self.port = Port::Open(stream),
+            (Turned::Answered(false), Port::Opening { changed, .. }) => {
+                self.port = Port::Closed { tried: !changed }
+            }
             (Turned::Ready, Port::Open(stream)) => {
                 let exchanged = self.exchange(&stream);
                 self.port = Port::Open(stream);
@@ -236,7 +241,7 @@ impl Server {
     fn open(&self, id: &str) -> Port {
         let opening = self.hub.ports().connect(id).and_then(|(stream, told)| {
             stream.set_nonblocking(true)?;
-            Ok(Port::Opening(UnixStream::from_std(stream)?, told))
+            Ok(Port::Opening { stream: UnixStream::from_std(stream)?, told, changed: false })
         });
         opening.unwrap_or_else(|error| {
             self.log.log(|_| warn!(%error, port = id, "cannot connect to the guest's port"));
@@ -255,7 +260,7 @@ impl Port {
             (false, false) => None,
         };
         match (self, interest) {
-            (Self::Opening(_, told), _) => Turned::Answered(told.await.is_ok()),
+            (Self::Opening { told, .. }, _) => Turned::Answered(told.await.is_ok()),
             (Self::Open(stream), Some(interest)) => {
                 let _ = stream.ready(interest).await; // what is wrong with it is found when it is used
                 Turned::Ready
