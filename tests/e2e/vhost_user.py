@@ -185,8 +185,10 @@ def keys_while_the_guest_stands_still(rig):
     for x in range(0, 1200, 3):
         client(f"position {x} 100")
     client("position 1000 500")
+    # spice-gtk keeps places back until earlier ones are answered: a key may overtake them.
     client("key 1e")
-    vm.events(lambda events: _place(events) == (1000, 500) and events[-1][1:] == (inputs.KEY, 30, 0))
+    last = (inputs.KEY, 30, 0)
+    vm.events(lambda events: _place(events) == (1000, 500) and [event[1:] for event in events if event[1] == inputs.KEY][-1:] == [last])
 
 
 def blobs(rig):
