@@ -1,12 +1,13 @@
 # Sourced by the scripts that boot virtual machines: Debian's kernels, and the drivers out of them.
 
 # unpack_kernel META TO LOG [-t SUITE]: unpacks the newest kernel that apt's package META stands
-# for into TO, unless one is there. Nothing is installed. Returns 1 if there is none to be had.
+# for into TO, unless one is there; TO/boot/vmlinux is the kernel itself. Nothing is installed.
+# Returns 1 if there is none to be had.
 unpack_kernel() {
     local meta="$1" to="$2" log="$3" package work
     shift 3
     # A newer kernel than the one unpacked is no reason to fetch again: any will do.
-    [ ! -d "$to" ] || return 0
+    [ ! -e "$to/boot/vmlinux" ] || return 0
     package="$(kernel_package "$meta" "$@")"
     if [ -z "$package" ]; then
         as_root apt-get update >>"$log" 2>&1 || return 1
@@ -15,17 +16,33 @@ unpack_kernel() {
     fi
     work="$(mktemp -d)"
     mkdir -p "$(dirname "$to")"
-    rm -rf "$to.partial"
+    rm -rf "$to" "$to.partial"
     # An index older than the archive names a package that is gone.
     if (cd "$work" && { apt-get "$@" download "$package" ||
         { as_root apt-get update && apt-get "$@" download "$package"; }; }) >>"$log" 2>&1 &&
         dpkg-deb -x "$work/$package"_*.deb "$to.partial"; then
         # Since Debian 13 the drivers are in usr/lib, but kmod looks in lib, which is a link to it on a real machine.
         [ -d "$to.partial/lib" ] || ln -s usr/lib "$to.partial/lib"
+        uncompress_kernel "$to.partial"/boot/vmlinuz-* "$to.partial/boot/vmlinux"
         mv "$to.partial" "$to"
     fi
     rm -rf "$work"
     [ -d "$to" ]
+}
+
+# uncompress_kernel FROM TO: an emulated processor takes as long to unpack its kernel as for all that it does then until
+# it has started. Where the payload is no xz, TO is the same as FROM, which starts as well.
+# Its place: `payload_offset` and `payload_length` in the kernel's Documentation/arch/x86/boot.rst.
+uncompress_kernel() {
+    /usr/bin/python3 - "$1" "$2" <<'END'
+import lzma, sys
+image = open(sys.argv[1], "rb").read()
+number = lambda at: int.from_bytes(image[at:at + 4], "little")
+payload = ((image[0x1f1] or 4) + 1) * 512 + number(0x248)
+kernel = image[payload:payload + number(0x24c)]
+known = kernel.startswith(b"\xfd7zXZ\0")
+open(sys.argv[2], "wb").write(lzma.LZMADecompressor().decompress(kernel) if known else image)
+END
 }
 
 # Kernel packages are named after their ABI: the meta package tells which one is current.

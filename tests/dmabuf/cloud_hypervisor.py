@@ -30,7 +30,7 @@ class CloudVm(Vm):
         self.stage_text = b""
         serial = folder / "serial.sock"
         self.log = open(folder / "vmm.log", "w")
-        command = [vmm, "--kernel", f"{guest}/vmlinuz", "--initramfs", f"{guest}/initrd.gz", "--cmdline", "console=ttyS0 no_timer_check stage=picture",
+        command = [vmm, "--kernel", f"{guest}/vmlinux", "--initramfs", f"{guest}/initrd", "--cmdline", "console=ttyS0 no_timer_check stage=picture",
                    "--cpus", "boot=1", "--memory", "size=512M,shared=on", "--console", "off", "--serial", f"socket={serial}",
                    "--generic-vhost-user", f"socket={card},device_type=16,queue_sizes=[256,16]", f"socket={keys},device_type=18,queue_sizes=[64,64]"]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)

@@ -6,9 +6,10 @@ import os
 import socket
 
 from rig import Skip, eventually, free_port
+from vm import EMULATED
 
 GPU_BACKEND = "/usr/lib/qemu/vhost-user-gpu"
-SHARED_MEMORY = ("-accel", "tcg", "-cpu", "max", "-m", "512", "-object", "memory-backend-memfd,id=memory,size=512M,share=on",
+SHARED_MEMORY = (*EMULATED, "-object", "memory-backend-memfd,id=memory,size=512M,share=on",
                  "-machine", "memory-backend=memory")
 
 

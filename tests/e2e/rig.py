@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "clients"))
 
 import compare  # noqa: E402
-from vm import Vm  # noqa: E402
+from vm import CPU, Vm  # noqa: E402
 
 READY_LIMIT = 30  # seconds for the program to print its ready line
 SHOWN_LIMIT = 8  # seconds for a client to show what the guest shows
@@ -71,7 +71,7 @@ class Rig:
         root = f"local,path={folder}/root,mount_tag=desktop,security_model=none,readonly=on,multidevs=remap"
         shared = self.fresh("share", "")
         shared.mkdir()
-        vm = Vm(self.artifacts / "desktop", folder, qemu=self.qemu(name), machine=("-accel", "tcg", "-cpu", "max", "-m", "1024"),
+        vm = Vm(self.artifacts / "desktop", folder, qemu=self.qemu(name), machine=(*CPU, "-m", "1024"),
                 extra=["-virtfs", root, "-virtfs", f"local,path={shared},mount_tag=share,security_model=none", "-device", "virtio-serial", "-chardev", f"{agent},id=agent,name=com.redhat.spice.0",
                        "-device", "virtserialport,chardev=agent,name=com.redhat.spice.0", *options.pop("extra", ())], **options)
         vm.shared = shared  # this machine's name of the guest's /share

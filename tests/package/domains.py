@@ -19,8 +19,8 @@ XML = """
   <memory unit='MiB'>512</memory>
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>
-    <kernel>/guest/vmlinuz</kernel>
-    <initrd>/guest/initrd.gz</initrd>
+    <kernel>/guest/vmlinux</kernel>
+    <initrd>/guest/initrd</initrd>
     <cmdline>console=ttyS0 quiet loglevel=3 no_timer_check stage=picture</cmdline>
   </os>
   <features><acpi/></features>

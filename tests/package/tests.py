@@ -12,7 +12,7 @@ PICTURE_LIMIT = 35  # dB: how like the guest's screen a picture has to be
 SERVICE = "qemu-spice@vm.service"
 CONFIGURE = "cp /usr/share/doc/qemu-spice/examples/vm.toml /etc/qemu-spice/"
 QEMU = ("qemu-system-x86_64 -accel tcg -cpu max -m 512 -nodefaults -no-user-config -nic none -vga none -name alpine "
-        "-device virtio-gpu-pci,xres=640,yres=480 -kernel /guest/vmlinuz -initrd /guest/initrd.gz "
+        "-device virtio-gpu-pci,xres=640,yres=480 -kernel /guest/vmlinux -initrd /guest/initrd "
         "-append 'console=ttyS0 quiet loglevel=3 no_timer_check stage=picture' -display dbus,p2p=yes ")
 LEFT = "find / -xdev -name '*qemu-spice*' -not -path '/proc/*' -not -path '/work/*' -not -path '/checkout/*'"
 CLIENT = "/usr/bin/python3 /checkout/tests/clients/spice_client.py"
