@@ -94,7 +94,10 @@ class AgentCommands:
         main = self.channel("main")
         watching = GObject.Object.connect(main, "new-file-transfer", begun)
         main.file_copy_async(files, Gio.FileCopyFlags.NONE, None, None, None, done, None)
-        self.wait(lambda: results, "the end of the transfer")
+        # As long as it goes on it may take its time: the guest is emulated.
+        while not results:
+            before = len(steps)
+            self.wait(lambda: results or len(steps) > before, "more of the transfer")
         GObject.Object.disconnect(main, watching)
         return results[0] | {"steps": len(steps)}
 

@@ -48,7 +48,7 @@ def in_motion(rig):
     _same(rig, vm, window)
     vm.stage("animate 100000 20")
     eventually(lambda: window.script("return spice.frames") >= 30, "30 pictures of video", SHOWN_LIMIT)
-    assert window.script("return spice.delivery").startswith("avc1."), _told(window)
+    eventually(lambda: window.script("return spice.delivery").startswith("avc1."), "a video of that kind", SHOWN_LIMIT)
     vm.stage("picture")
     _same(rig, vm, window)
     frames, closed = window.script("return [spice.frames, globalThis.givenBack]")
@@ -105,18 +105,18 @@ def in_firefox(rig):
 
 
 def long_motion(rig):
-    """a thousand pictures take no more of the browser's memory than a hundred, and each is given back"""
+    """four hundred pictures take no more of the browser's memory than a hundred, and each is given back"""
     vm = rig.vm()
     window, _, _ = _open(rig, vm, script=CLOSED)
     vm.stage("animate 1000000 20")
     used = []
-    for frames in (100, 1000):
+    for frames in (100, 400):
         eventually(lambda: window.script("return spice.frames") >= frames, f"{frames} pictures of video", 120)
         window.command("HeapProfiler.collectGarbage")
         used.append(window.command("Runtime.getHeapUsage")["usedSize"])
         shown, closed = window.script("return [spice.frames, globalThis.givenBack]")
         assert shown - closed <= 1, f"{shown} pictures were decoded, and {closed} given back"
-    assert used[1] - used[0] < 1 << 20, f"{used[0]} bytes, and then {used[1]}"
+    assert used[1] - used[0] < 300 << 10, f"{used[0]} bytes, and then {used[1]}"
     vm.stage("picture")
     _same(rig, vm, window)
     rig.tell(f"{used[0] >> 10} and {used[1] >> 10} KiB")
@@ -128,7 +128,7 @@ def sharp_colours(rig):
     window, _, _ = _open(rig, vm, "--video-codec", "h264-444")
     vm.stage("animate 100000 20")
     eventually(lambda: window.script("return spice.frames") >= 20, "20 pictures of video", SHOWN_LIMIT)
-    assert window.script("return spice.delivery").startswith("avc1.f4"), _told(window)
+    eventually(lambda: window.script("return spice.delivery").startswith("avc1.f4"), "a video of that kind", SHOWN_LIMIT)
     vm.stage("picture")
     _same(rig, vm, window)
 
@@ -150,7 +150,7 @@ def without_webcodecs(rig):
     window, _, _ = _open(rig, vm, script="delete globalThis.VideoDecoder")
     vm.stage("animate 100000 20")
     eventually(lambda: window.script("return spice.frames") >= 20, "20 pictures of video", SHOWN_LIMIT)
-    assert window.script("return spice.delivery") == "mjpeg", _told(window)
+    eventually(lambda: window.script("return spice.delivery") == "mjpeg", "a video of that kind", SHOWN_LIMIT)
     vm.stage("picture")
     _same(rig, vm, window)
     window.script("document.querySelector('#about').click()")
