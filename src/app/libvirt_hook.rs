@@ -68,6 +68,11 @@ fn serve(name: &str, verb: &str) -> anyhow::Result<()> {
     let text = libvirt::configuration(name, &address, &domain.settings, &defaults)?;
     fs::create_dir_all(FOLDER).with_context(|| format!("cannot make {FOLDER}"))?;
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    if verb == "restart" {
+        // systemd counts failures of the domain's start before, which may have been of another configuration, and refuses
+        // to start a unit after five of them in ten seconds. One that it does not know has none.
+        let _ = systemctl("reset-failed", name);
+    }
     systemctl(verb, name)?;
     info!(domain = name, "the domain {name} is served by {}", unit(name));
     Ok(())
