@@ -28,11 +28,12 @@ class Skip(Exception):
 
 
 class Rig:
-    """One for a whole run. `settings` are run.py's arguments."""
+    """One for each lane of a run, which has a `number`. `settings` are run.py's arguments."""
 
-    def __init__(self, settings, artifacts):
+    def __init__(self, settings, artifacts, number=0):
         self.settings = settings
         self.root_artifacts = artifacts
+        self.number = number
         self.artifacts = artifacts
         self.shared = {}  # QEMU's name: its VM, kept for the next test
         self.own = []  # what the running test started
@@ -49,7 +50,7 @@ class Rig:
             if self.settings.against_qemu:
                 port = free_port()
                 options = {"display": "none", "extra": peer_arguments(port)}
-            vm = self.shared[name] = Vm(self.root_artifacts / f"vm-{name}", self.settings.guest, qemu=self.qemu(name), **options)
+            vm = self.shared[name] = Vm(self.root_artifacts / f"vm-{name}-{self.number}", self.settings.guest, qemu=self.qemu(name), **options)
             vm.peer_uri = f"spice://127.0.0.1:{port}" if self.settings.against_qemu else None
         vm.reset()
         return vm

@@ -3,11 +3,16 @@
 
 `run.py --program PATH --guest FOLDER [NAME…]`: with NAMEs only the tests in whose line one of them occurs.
 One line is printed for each test, and at the end `N passed, N failed, N skipped`.
+
+Two themes are tested at a time, as a test mostly waits for one guest to start, but those that measure time, which are
+tested alone at the end.
 """
 
 import argparse
 import importlib
+import multiprocessing
 import os
+import queue
 import signal
 import shutil
 import sys
@@ -19,10 +24,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rig import Rig, Skip, compare  # noqa: E402
 
-THEMES = ["picture", "video_codecs", "encoder_processes", "areas", "moved", "firmware", "inputs", "resolution", "cursor", "clients", "auth",
-          "invitations", "tls", "sasl", "web", "page", "strangers", "systemd", "proxies", "attach", "relay", "network",
-          "lifecycle", "metrics", "publish", "recordings", "command_line", "agent", "devices", "qemu_versions", "viewer",
-          "smallest_server", "vhost_user", "sound", "sandbox"]
+# What takes longest comes first.
+THEMES = ["agent", "vhost_user", "devices", "lifecycle", "recordings", "invitations", "sasl", "video_codecs", "attach", "clients",
+          "relay", "firmware", "metrics", "proxies", "auth", "moved", "web", "tls", "systemd", "sandbox", "inputs", "resolution",
+          "cursor", "command_line", "qemu_versions", "viewer", "smallest_server"]
+ALONE = ["picture", "areas", "encoder_processes", "page", "strangers", "network", "publish", "sound"]
+AT_A_TIME = min(2, os.cpu_count() or 1)
 TEST_LIMIT = 150  # seconds for one test
 
 
@@ -44,22 +51,55 @@ def main():
 
     artifacts = settings.artifacts.absolute() / "e2e"
     shutil.rmtree(artifacts, ignore_errors=True)
-    rig = Rig(settings, artifacts)
     counts = {"ok": 0, "FAIL": 0, "skip": 0}
     signal.signal(signal.SIGALRM, out_of_time)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for themes, at_a_time in ((THEMES, AT_A_TIME), (ALONE, 1)):
+        for word, line in results(settings, artifacts, themes, at_a_time):
+            print(line, flush=True)
+            counts[word] += 1
+    print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
+    sys.exit(counts["FAIL"] > 0)
+
+
+def results(settings, artifacts, themes, at_a_time):
+    """Tests the themes, some at a time; yields how each test went, and its line, as soon as it has ended."""
+    fork = multiprocessing.get_context("fork")
+    waiting, ended = fork.Queue(), fork.Queue()
+    for theme in themes + [None] * at_a_time:
+        waiting.put(theme)
+    lanes = [fork.Process(target=lane, args=(settings, artifacts, number, waiting, ended), daemon=True) for number in range(at_a_time)]
+    for process in lanes:
+        process.start()
+    running = at_a_time
+    while running:
+        try:
+            result = ended.get(timeout=5)
+        except queue.Empty:
+            lost = [process for process in lanes if process.exitcode]
+            assert not lost, f"the tests' own process ended: {lost}"
+            continue
+        if result:
+            yield result
+        else:
+            running -= 1
+    for process in lanes:
+        process.join()
+
+
+def lane(settings, artifacts, number, waiting, ended):
+    """Tests themes one after the other, as long as some wait."""
+    rig = Rig(settings, artifacts, number)
     try:
-        for theme in THEMES:
+        while theme := waiting.get():
             for test in tests_of(theme):
                 line = f"{theme.replace('_', ' ')}: {title(test)}"
                 names = f"{line} {theme}.{test.__name__} {theme.replace('_', '-')}"
-                if settings.names and not any(name in names for name in settings.names):
-                    continue
-                counts[run(rig, theme, test, line)] += 1
+                if not settings.names or any(name in names for name in settings.names):
+                    ended.put(run(rig, theme, test, line))
     finally:
         rig.close()
-    print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skip']} skipped")
-    sys.exit(counts["FAIL"] > 0)
+    ended.put(None)
 
 
 def tests_of(theme):
@@ -99,8 +139,7 @@ def run(rig, theme, test, line):
         (rig.artifacts / "failure.txt").write_text(traceback.format_exc())
     finally:
         signal.alarm(0)
-    print(f"{word:4} {time.monotonic() - began:6.1f} s  {line}{told}", flush=True)
-    return word
+    return word, f"{word:4} {time.monotonic() - began:6.1f} s  {line}{told}"
 
 
 def out_of_time(*_):
