@@ -96,7 +96,7 @@ def lane(settings, artifacts, number, waiting, ended):
                 line = f"{theme.replace('_', ' ')}: {title(test)}"
                 names = f"{line} {theme}.{test.__name__} {theme.replace('_', '-')}"
                 if not settings.names or any(name in names for name in settings.names):
-                    ended.put(run(rig, theme, test, line))
+                    ended.put(tried(rig, theme, test, line))
     finally:
         rig.close()
     ended.put(None)
@@ -115,6 +115,14 @@ def title(test):
 
 
 def run(rig, theme, test, line):
+    """Tests, and prints how it went; returns the first word of that."""
+    word, text = tried(rig, theme, test, line)
+    print(text, flush=True)
+    return word
+
+
+def tried(rig, theme, test, line):
+    """Tests; returns how it went in a word, and in a line."""
     began = time.monotonic()
     rig.begin(f"{theme}.{test.__name__}")
     word, told = "ok", ""
