@@ -69,8 +69,8 @@ fn serve(name: &str, verb: &str) -> anyhow::Result<()> {
     fs::create_dir_all(FOLDER).with_context(|| format!("cannot make {FOLDER}"))?;
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     if verb == "restart" {
-        // systemd counts failures of the domain's start before, which may have been of another configuration, and refuses
-        // to start a unit after five of them in ten seconds. One that it does not know has none.
+        // systemd refuses to start a unit more than five times in ten seconds. Those before may have been of another
+        // configuration of the domain. A unit that it does not know has none.
         let _ = systemctl("reset-failed", name);
     }
     systemctl(verb, name)?;
