@@ -16,7 +16,7 @@ unpack_kernel() {
     fi
     work="$(mktemp -d)"
     mkdir -p "$(dirname "$to")"
-    rm -rf "$to" "$to.partial"
+    rm -rf "$to.partial"
     # An index older than the archive names a package that is gone.
     if (cd "$work" && { apt-get "$@" download "$package" ||
         { as_root apt-get update && apt-get "$@" download "$package"; }; }) >>"$log" 2>&1 &&
@@ -24,10 +24,11 @@ unpack_kernel() {
         # Since Debian 13 the drivers are in usr/lib, but kmod looks in lib, which is a link to it on a real machine.
         [ -d "$to.partial/lib" ] || ln -s usr/lib "$to.partial/lib"
         uncompress_kernel "$to.partial"/boot/vmlinuz-* "$to.partial/boot/vmlinux"
+        rm -rf "$to"
         mv "$to.partial" "$to"
     fi
     rm -rf "$work"
-    [ -d "$to" ]
+    [ -e "$to/boot/vmlinux" ]
 }
 
 # uncompress_kernel FROM TO: an emulated processor takes as long to unpack its kernel as for all that it does then until
