@@ -186,6 +186,12 @@ def _same(rig, vm, window):
     eventually(equal, f"the guest's picture on the page, see {shown}; it says {_told(window)}", SHOWN_LIMIT)
 
 
+def _is_video(window, codec):
+    """What is shown is video of this codec. Between two streams the page shows images."""
+    now = eventually(lambda: (now := window.script("return spice.delivery")) != "images" and now, "video", SHOWN_LIMIT)
+    assert now.startswith(codec), _told(window)
+
+
 def _told(window):
     return window.script("return [document.querySelector('#status').textContent, document.querySelector('#wrong').textContent, globalThis.spice]")
 

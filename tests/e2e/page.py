@@ -22,7 +22,7 @@ from web import browser
 from firefox import Firefox
 from on_page import (
     CANVAS, KEYS, SHOWN_LIMIT, CONTROLS, AXE, PAINTED, PIXELS, CLOSED, LOCKS, LINKED, NO_SHARP, HEARD, _choose, _touch,
-    _async, _pitch, _open, _write_tone, _listened, _invitation, _log_in, _same, _told, _pixels, _png, _errors,
+    _async, _pitch, _open, _write_tone, _listened, _invitation, _log_in, _same, _is_video, _told, _pixels, _png, _errors,
     _keys, _at, _place, _mouse, _raw, _with_all_controls, _looks)
 
 DESKTOP_LIMIT = 90  # seconds, for what goes through an emulated desktop
@@ -48,7 +48,7 @@ def in_motion(rig):
     _same(rig, vm, window)
     vm.stage("animate 100000 20")
     eventually(lambda: window.script("return spice.frames") >= 30, "30 pictures of video", SHOWN_LIMIT)
-    eventually(lambda: window.script("return spice.delivery").startswith("avc1."), "a video of that kind", SHOWN_LIMIT)
+    _is_video(window, "avc1.")
     vm.stage("picture")
     _same(rig, vm, window)
     frames, closed = window.script("return [spice.frames, globalThis.givenBack]")
@@ -128,7 +128,7 @@ def sharp_colours(rig):
     window, _, _ = _open(rig, vm, "--video-codec", "h264-444")
     vm.stage("animate 100000 20")
     eventually(lambda: window.script("return spice.frames") >= 20, "20 pictures of video", SHOWN_LIMIT)
-    eventually(lambda: window.script("return spice.delivery").startswith("avc1.f4"), "a video of that kind", SHOWN_LIMIT)
+    _is_video(window, "avc1.f4")
     vm.stage("picture")
     _same(rig, vm, window)
 
@@ -150,7 +150,7 @@ def without_webcodecs(rig):
     window, _, _ = _open(rig, vm, script="delete globalThis.VideoDecoder")
     vm.stage("animate 100000 20")
     eventually(lambda: window.script("return spice.frames") >= 20, "20 pictures of video", SHOWN_LIMIT)
-    eventually(lambda: window.script("return spice.delivery") == "mjpeg", "a video of that kind", SHOWN_LIMIT)
+    _is_video(window, "mjpeg")
     vm.stage("picture")
     _same(rig, vm, window)
     window.script("document.querySelector('#about').click()")
